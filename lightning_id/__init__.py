@@ -1,0 +1,1 @@
+"""Watch the intrinsic dimension of every layer's representation while a network trains."""

@@ -1,0 +1,62 @@
+"""Rows that are equal: for an estimator that looks at neighbours they are one point."""
+
+import torch
+from jaxtyping import Bool, Int, Num
+from torch import Tensor
+
+_BITS = {1: torch.uint8, 2: torch.int16, 4: torch.int32, 8: torch.int64}
+_COLUMNS = 4096  # columns hashed at a time, so that the 64-bit copy stays small
+
+
+def repeats_an_earlier_row(x: Num[Tensor, "n d"]) -> Bool[Tensor, " n"]:
+    """Tell which rows equal, value for value, a row above them.
+
+    Rows are hashed, sorted by the hash, and rows of one hash are compared, so that the answer is
+    exact.
+    Testing a nearest distance for 0 instead misses 20 to 40 % of the repeats once distances come
+    from a
+    matrix product, in float64 too.
+
+    Args:
+        x: Rows to compare; 0.0 and -0.0 are the same value, NaN equals nothing.
+
+    Returns:
+        True for every row but the first of its kind.
+    """
+    hashes = _row_hashes(x)
+    order = hashes.argsort(stable=True)  # stable: the first of a kind stays first
+    opens = torch.ones_like(order, dtype=torch.bool)
+    opens[1:] = hashes[order][1:] != hashes[order][:-1]
+    # The row that opened the run in which a row lies.
+    opener = order[
+        torch.where(opens, torch.arange(len(order), device=x.device), 0).cummax(0).values
+    ]
+    same = torch.ones_like(opens)
+    for start in range(0, x.shape[1], _COLUMNS):
+        block = x[:, start : start + _COLUMNS]
+        same &= (block[order] == block[opener]).all(1)
+    if not bool(same.all()):  # two different rows share a hash (about n^2 / 2^65), or hold NaN
+        return _repeats_by_sorting(x)
+    repeats = torch.zeros_like(opens)
+    repeats[order[~opens]] = True
+    return repeats
+
+
+def _row_hashes(x: Num[Tensor, "n d"]) -> Int[Tensor, " n"]:
+    """Return the sum over columns of (bits of the value) x (random odd number), modulo 2^64."""
+    generator = torch.Generator().manual_seed(0)
+    weights = torch.randint(-(2**62), 2**62, (x.shape[1],), generator=generator).to(x.device) | 1
+    hashes = torch.zeros(len(x), dtype=torch.int64, device=x.device)
+    for start in range(0, x.shape[1], _COLUMNS):
+        block = x[:, start : start + _COLUMNS] + 0.0  # turns -0.0 into 0.0
+        bits = block.contiguous().view(_BITS[block.element_size()])
+        hashes += (bits * weights[start : start + _COLUMNS]).sum(1)
+    return hashes
+
+
+def _repeats_by_sorting(x: Num[Tensor, "n d"]) -> Bool[Tensor, " n"]:
+    _, kind = torch.unique(x + 0.0, dim=0, return_inverse=True)
+    first = torch.full((len(x),), len(x), device=x.device).scatter_reduce(
+        0, kind, torch.arange(len(x), device=x.device), "amin"
+    )
+    return first[kind] != torch.arange(len(x), device=x.device)

@@ -1,1 +1,41 @@
 """Watch the intrinsic dimension of every layer's representation while a network trains."""
+
+import importlib
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from lightning_id.callback import IntrinsicDimensionCallback
+    from lightning_id.history import History
+    from lightning_id.metrics import PCADimension, TwoNNDimension
+    from lightning_id.recorder import record_activations
+    from lightning_id.schedule import EveryNValidations
+
+__all__ = [
+    "EveryNValidations",
+    "History",
+    "IntrinsicDimensionCallback",
+    "PCADimension",
+    "TwoNNDimension",
+    "record_activations",
+]
+
+# Loaded when first asked for: `lightning_id.functional` works where Lightning and torchmetrics do
+# not exist, and does not wait for them to be imported.
+_HOMES = {
+    "EveryNValidations": "schedule",
+    "History": "history",
+    "IntrinsicDimensionCallback": "callback",
+    "PCADimension": "metrics",
+    "TwoNNDimension": "metrics",
+    "record_activations": "recorder",
+}
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _HOMES:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    return getattr(importlib.import_module(f"{__name__}.{_HOMES[name]}"), name)
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})

@@ -1,0 +1,32 @@
+# Both targets work on a fresh machine with python3: they make .venv themselves.
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+
+.PHONY: mnist test lint types format clean
+
+mnist: $(VENV)/experiments.stamp  ## train the source work's network on MNIST, with the callback on
+	$(BIN)/lightning-id fit --config configs/mnist.yaml
+
+test: $(VENV)/test.stamp  ## run the tests
+	$(BIN)/python -m pytest
+
+lint: $(VENV)/dev.stamp  ## what pre-commit and CI check
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+
+types: $(VENV)/dev.stamp
+	$(BIN)/mypy
+
+format: $(VENV)/dev.stamp  ## mend what can be mended
+	$(BIN)/ruff check --fix .
+	$(BIN)/ruff format .
+
+# Rebuilt whenever pyproject.toml changes.
+$(VENV)/%.stamp: pyproject.toml
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --editable ".[$*]"
+	touch $@
+
+clean:
+	rm -rf $(VENV) runs

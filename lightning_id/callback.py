@@ -1,0 +1,324 @@
+"""The Lightning callback: schedules measurements and hands their results to history and loggers."""
+
+from collections.abc import Iterator, Sequence
+from contextlib import ExitStack, contextmanager
+from pathlib import Path
+from typing import Any, Literal
+
+import torch
+from lightning_utilities.core.rank_zero import rank_zero_info, rank_zero_warn
+from pytorch_lightning import Callback, LightningModule, Trainer
+from torch import nn
+
+from lightning_id.functional import get_estimator
+from lightning_id.history import BEFORE_TRAINING, History
+from lightning_id.layers import select_layers
+from lightning_id.measurement import LayerResult, Measurement, Plan
+from lightning_id.recorder import Reduce
+from lightning_id.samples import FixedSamples, ReservoirSamples, pass_size
+from lightning_id.schedule import EveryNValidations, Schedule
+from lightning_id.summary import log_keys, plan_table
+
+
+class IntrinsicDimensionCallback(Callback):
+    """Measure the intrinsic dimension of every layer at validation, next to the accuracy.
+
+    Logs ``id_<estimator>/<layer>`` and its standard error ``id_<estimator>_se/<layer>``, and of
+    TwoNN the summary ``id/last_hidden``, ``id/peak``, ``id/peak_depth`` and ``id/peak_over_last``.
+    All records are in `history`, in the checkpoint, and in ``history.csv`` in the folder of the
+    run. What cannot be estimated is not logged: the history says why. The training is the same to
+    the last bit with and without the callback.
+
+    With ``Trainer(num_sanity_val_steps=-1)`` the sanity check is a whole validation and becomes the
+    record of the network before training.
+
+    Args:
+        layers: ``"auto"`` (the layers that the source work measured, at most 16), a name, a list of
+            names, or names and the aliases under which they are shown. Names may be exact, globs,
+            ``"re:..."``, ``"!..."`` to exclude, ``"input"`` or ``"last_hidden"``.
+        estimators: ``"twonn"``, ``"pca"`` (components for 90 % of the variance), ``"gride"``,
+            ``"mle"``, ``"participation_ratio"``, ``"effective_rank"``, or one that was registered.
+        n_samples: Samples to measure, the same ones at every validation. The numbers depend on it:
+            compare only runs with the same.
+        seed: Seed of their uniform choice, by a private generator; None takes the first ones.
+        schedule: Which validations are measured; None for all.
+        reduce: How tokens or maps become one row per sample: ``"flatten"``, ``"mean"``, ``"max"``,
+            ``"cls"`` or ``"last"``. The numbers depend on it.
+        dataloader_idx: Which validation loader is measured, if there are several.
+        on_error: What a failure of the callback does: ``"warn"`` (the training goes on),
+            ``"raise"`` or ``"ignore"``. A layer name that does not exist always raises, at the
+            start.
+        prefix: Put before every logged key, to tell two instances apart.
+
+    Attributes:
+        history: The `History` of all measurements.
+        last_metrics: What the last measurement logged, by key.
+
+    Raises:
+        ValueError: If an argument is out of its range.
+
+    Example:
+        >>> from lightning_id import IntrinsicDimensionCallback
+        >>> callback = IntrinsicDimensionCallback(layers=["input", "fc*"], n_samples=1000)
+        >>> callback.history.records
+        []
+    """
+
+    def __init__(
+        self,
+        layers: str | list[str] | dict[str, str] = "auto",
+        estimators: Sequence[str] = ("twonn", "pca"),
+        n_samples: int = 2000,
+        seed: int | None = 0,
+        schedule: Schedule | None = None,
+        reduce: Reduce = "flatten",
+        dataloader_idx: int = 0,
+        on_error: Literal["warn", "raise", "ignore"] = "warn",
+        prefix: str = "",
+    ) -> None:
+        if n_samples < 1:
+            raise ValueError(f"`n_samples`: expected at least 1, got {n_samples}")
+        if on_error not in ("warn", "raise", "ignore"):
+            raise ValueError(f"`on_error`: expected 'warn', 'raise' or 'ignore', got {on_error!r}")
+        self.layers = layers
+        self.estimators = {name: get_estimator(name) for name in estimators}
+        self.n_samples = n_samples
+        self.seed = seed
+        self.schedule = schedule or EveryNValidations()
+        self.reduce: Reduce = reduce
+        self.dataloader_idx = dataloader_idx
+        self.on_error = on_error
+        self.prefix = prefix
+        self.history = History()
+        self.last_metrics: dict[str, float] = {}
+        self._validations = 0  # run so far, sanity checks not counted
+        self._written = 0  # records in history.csv of this run
+        self._plan: Plan | None = None
+        self._planned_for: tuple[int, tuple[str, ...]] | None = None
+        self._measurement: Measurement | None = None
+        self._surroundings = ExitStack()
+        self._warned: set[tuple[str, str]] = set()
+
+    # --- what Lightning calls
+    # ----------------------------------------------------------------------
+
+    def on_fit_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Resolve the layers, so that a wrong name fails before anything is trained."""
+        self._written = 0
+        if not trainer.barebones:
+            select_layers(pl_module, self.layers)
+
+    def on_validation_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Prepare a measurement, if this validation is measured."""
+        self._release()
+        if self._is_due(trainer):
+            names = select_layers(
+                pl_module, self.layers
+            )  # a wrong name raises, whatever `on_error`
+            with self._guard("prepare a measurement"):
+                self._prepare(trainer, pl_module, names)
+
+    def on_validation_batch_start(
+        self,
+        trainer: Trainer,
+        pl_module: LightningModule,
+        batch: Any,
+        batch_idx: int,
+        dataloader_idx: int = 0,
+    ) -> None:
+        """Put the hooks on for a batch that holds a chosen sample."""
+        if self._measurement is not None and dataloader_idx == self.dataloader_idx:
+            with self._guard("record a batch"):
+                self._measurement.begin_batch(batch)
+
+    def on_validation_batch_end(
+        self,
+        trainer: Trainer,
+        pl_module: LightningModule,
+        outputs: Any,
+        batch: Any,
+        batch_idx: int,
+        dataloader_idx: int = 0,
+    ) -> None:
+        """Take the hooks off."""
+        if self._measurement is not None and dataloader_idx == self.dataloader_idx:
+            with self._guard("record a batch"):
+                self._measurement.end_batch()
+
+    def on_validation_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Estimate the layers and log the numbers in one call, next to the accuracy."""
+        if self._measurement is not None:
+            with self._guard("estimate the layers"):
+                self.last_metrics = self._estimate(trainer, self._measurement)
+                if not trainer.sanity_checking:  # Lightning would drop it: see `_write`
+                    pl_module.log_dict(self.last_metrics, batch_size=1, add_dataloader_idx=False)
+
+    def on_validation_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Write the history, and what was measured before training to the loggers."""
+        if self._measurement is not None:
+            with self._guard("write the history"):
+                self._write(trainer)
+        if not trainer.sanity_checking:
+            self._validations += 1
+        self._release()
+
+    def on_exception(
+        self, trainer: Trainer, pl_module: LightningModule, exception: BaseException
+    ) -> None:
+        """Take the hooks off: Lightning does not call `teardown` then."""
+        self._release()
+
+    def teardown(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
+        """Take the hooks off."""
+        self._release()
+
+    @property
+    def state_key(self) -> str:
+        """Tell two instances apart in a checkpoint."""
+        return self._generate_state_key(prefix=self.prefix, layers=self.layers)
+
+    def state_dict(self) -> dict[str, Any]:
+        """Return the history in plain types, which ``torch.load(weights_only=True)`` reads."""
+        return {"records": self.history.records, "validations": self._validations}
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        """Continue the history of a checkpoint."""
+        self.history = History(list(state_dict["records"]))
+        self._validations = state_dict["validations"]
+
+    # --- what they do
+    # ------------------------------------------------------------------------------
+
+    def _is_due(self, trainer: Trainer) -> bool:
+        if trainer.barebones:
+            return False
+        if trainer.sanity_checking:
+            # Two batches say nothing; a whole validation of fresh weights is the untrained network.
+            whole = trainer.num_sanity_val_batches == trainer.num_val_batches
+            return whole and trainer.global_step == 0
+        return self.schedule(self._validations, trainer.global_step)
+
+    def _prepare(self, trainer: Trainer, pl_module: LightningModule, names: dict[str, str]) -> None:
+        signature = (id(pl_module), tuple(names))
+        if self._planned_for != signature:
+            self._plan, self._planned_for = None, signature
+        size = _samples_met(trainer, self.dataloader_idx)
+        samples = (
+            ReservoirSamples(self.n_samples, self.seed)
+            if size is None
+            else FixedSamples(size, self.n_samples, self.seed)
+        )
+        self._measurement = Measurement(pl_module, names, samples, self.reduce, self._plan)
+        if any(_is_compiled(module) for module in pl_module.modules()):
+            # A compiled graph never sees a hook that came after it: run this validation without it.
+            self._surroundings.enter_context(torch.compiler.set_stance("force_eager"))
+
+    def _estimate(self, trainer: Trainer, measurement: Measurement) -> dict[str, float]:
+        results = []
+        for result in measurement.results(self.estimators):
+            results.append(result)
+            self._record(trainer, result)
+        if self._plan is None and measurement.plan is not None:
+            self._plan = measurement.plan
+            rank_zero_info(plan_table(results))
+        return log_keys(results, self.prefix)
+
+    def _record(self, trainer: Trainer, result: LayerResult) -> None:
+        stage = BEFORE_TRAINING if trainer.sanity_checking else _stage(trainer)
+        for name, estimate in result.estimates.items():
+            fields = estimate.to_dict()
+            self.history.append(
+                stage=stage,
+                epoch=trainer.current_epoch,
+                step=_logger_step(trainer),
+                layer=result.layer,
+                role=result.role,
+                order=result.order,
+                depth=result.depth,
+                ambient_dimension=result.ambient_dimension,
+                estimator=name,
+                seconds=result.seconds.get(name),
+                reduce=self.reduce,
+                **fields,
+            )
+            if estimate.reason is not None:
+                self._warn_once(result.layer, f"no {name} dimension: {estimate.reason}")
+            elif estimate.note is not None:
+                self._warn_once(result.layer, f"{name} dimension: {estimate.note}")
+        if self.on_error == "raise" and result.errors:
+            name, error = next(iter(result.errors.items()))
+            raise RuntimeError(f"{name} of layer {result.layer!r} failed: {error!r}") from error
+
+    def _write(self, trainer: Trainer) -> None:
+        folder = trainer.log_dir  # on every rank: it is broadcast
+        if not trainer.is_global_zero or not trainer.loggers or _is_fast_dev_run(trainer):
+            return
+        if trainer.sanity_checking:
+            for logger in trainer.loggers:
+                logger.log_metrics(self.last_metrics, step=0)
+        if folder is not None:
+            Path(folder).mkdir(parents=True, exist_ok=True)
+            self.history.to_csv(Path(folder) / "history.csv", start=self._written)
+            self._written = len(self.history.records)
+
+    def _warn_once(self, layer: str, text: str) -> None:
+        if (layer, text) not in self._warned and self.on_error != "ignore":
+            self._warned.add((layer, text))
+            rank_zero_warn(f"{type(self).__name__}: layer {layer!r}: {text}")
+
+    def _release(self) -> None:
+        """Take every hook off and leave the model as it was. May be called at any time."""
+        if self._measurement is not None:
+            self._measurement.cancel()
+            self._measurement = None
+        self._surroundings.close()
+
+    @contextmanager
+    def _guard(self, doing: str) -> Iterator[None]:
+        try:
+            yield
+        except Exception as error:
+            self._release()
+            if self.on_error == "raise":
+                raise
+            if self.on_error == "warn":
+                rank_zero_warn(
+                    f"{type(self).__name__} could not {doing}; the training goes on without this"
+                    f" measurement: {error!r}"
+                )
+
+
+def _samples_met(trainer: Trainer, dataloader_idx: int) -> int | None:
+    """Return how many samples this validation meets in a loader, or None if it cannot be told."""
+    loaders = trainer.val_dataloaders
+    batches = trainer.num_sanity_val_batches if trainer.sanity_checking else trainer.num_val_batches
+    if not isinstance(loaders, (list, tuple)):
+        loaders = [loaders]
+    if dataloader_idx >= len(loaders):
+        raise ValueError(
+            f"`dataloader_idx`: expected 0 to {len(loaders) - 1}, the validation loaders there are,"
+            f" got {dataloader_idx}"
+        )
+    return pass_size(loaders[dataloader_idx], batches[dataloader_idx])
+
+
+def _logger_step(trainer: Trainer) -> int:
+    """Return the step at which Lightning logs validation metrics: batches that stepped.
+
+    ``global_step`` counts optimiser steps, of which there are several per batch with several
+    optimisers.
+    """
+    loop = trainer.fit_loop.epoch_loop
+    return int(getattr(loop, "_batches_that_stepped", trainer.global_step))
+
+
+def _stage(trainer: Trainer) -> str:
+    return "" if trainer.state.fn is None else trainer.state.fn.value
+
+
+def _is_fast_dev_run(trainer: Trainer) -> bool:
+    return bool(getattr(trainer, "fast_dev_run", False))
+
+
+def _is_compiled(module: nn.Module) -> bool:
+    return hasattr(module, "_orig_mod") or getattr(module, "_compiled_call_impl", None) is not None

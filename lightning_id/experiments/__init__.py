@@ -1,0 +1,1 @@
+"""What the configs run: data modules, networks and the LightningModule that trains them."""

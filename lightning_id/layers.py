@@ -1,0 +1,313 @@
+"""Which modules are measured, under which names, in which order, at which relative depth."""
+
+import difflib
+import fnmatch
+import re
+import weakref
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from types import TracebackType
+from typing import Any
+
+from torch import Tensor, nn
+from torch.nn.modules.conv import _ConvNd
+from torch.nn.modules.pooling import _AdaptiveAvgPoolNd, _AdaptiveMaxPoolNd
+from torch.utils.hooks import RemovableHandle
+
+Layers = str | Sequence[str] | Mapping[str, str]
+
+INPUT = "input"  # pseudo-layer: what the network is given
+LAST_HIDDEN = "last_hidden"  # pseudo-layer: what the last Linear is given
+AUTO = "auto"
+AUTO_MOST = 16  # layers that `auto` picks at the most: what a chart still shows apart
+
+# Components that wrappers put into module names; configs and curves must survive compile on or off.
+_WRAPPERS = {"_orig_mod", "_fsdp_wrapped_module", "_checkpoint_wrapped_module", "module"}
+_POOLING = (
+    *(nn.MaxPool1d, nn.MaxPool2d, nn.MaxPool3d),
+    *(nn.AvgPool1d, nn.AvgPool2d, nn.AvgPool3d),
+    *(nn.FractionalMaxPool2d, nn.FractionalMaxPool3d, nn.LPPool1d, nn.LPPool2d),
+)
+_ADAPTIVE = (_AdaptiveAvgPoolNd, _AdaptiveMaxPoolNd)
+
+
+def canonical_name(name: str) -> str:
+    """Return a module's dotted name without the components that wrappers add.
+
+    Args:
+        name: A name out of ``named_modules()``.
+
+    Returns:
+        The name as it is in the unwrapped model.
+
+    Example:
+        >>> canonical_name("net._orig_mod.layer1.0")
+        'net.layer1.0'
+    """
+    return ".".join(part for part in name.split(".") if part not in _WRAPPERS)
+
+
+def named_layers(root: nn.Module) -> dict[str, nn.Module]:
+    """Return every module below ``root`` under its canonical name, in order of registration.
+
+    Args:
+        root: The model.
+
+    Returns:
+        Names and modules. A wrapper and what it wraps share a name; the outermost is kept, because
+        it is the one that is called. A module registered twice is there under both names.
+    """
+    names: dict[str, nn.Module] = {}
+    for name, module in root.named_modules(remove_duplicate=False):
+        short = canonical_name(name)
+        if short:
+            names.setdefault(short, module)
+    return names
+
+
+def select_layers(root: nn.Module, layers: Layers = AUTO) -> dict[str, str]:
+    """Choose layers by name, pattern or `auto`.
+
+    Args:
+        root: The model.
+        layers: ``"auto"``, a name, a list of them, or a mapping of names to aliases under which the
+            layers are shown. A name may be exact, a glob (``"features.*"``; ``*`` crosses dots), a
+            regular expression for the whole name (``"re:.*conv[12]"``), or begin with ``"!"`` to
+            take out what it matches. ``"input"`` and ``"last_hidden"`` are pseudo-layers. What
+            matches nothing is tried below the only child that has parameters, so that ``"layer1"``
+            finds ``"model.layer1"``.
+
+    Returns:
+        Name of each chosen module (or pseudo-layer) and the name it is shown under.
+
+    Raises:
+        ValueError: If a name matches nothing, two layers share an alias, or nothing is left.
+
+    Example:
+        >>> net = nn.Sequential(nn.Linear(8, 4), nn.ReLU(), nn.Linear(4, 2))
+        >>> select_layers(net, ["input", "re:[02]"])
+        {'input': 'input', '0': '0', '2': '2'}
+        >>> select_layers(net, {"0": "hidden"})
+        {'0': 'hidden'}
+    """
+    if isinstance(layers, Mapping):
+        aliases = dict(layers)
+    else:
+        aliases = dict.fromkeys([layers] if isinstance(layers, str) else layers, "")
+    if all(pattern.startswith("!") for pattern in aliases):
+        aliases = {AUTO: "", **aliases}
+    names = named_layers(root)
+    chosen: dict[str, str] = {}
+    for pattern, alias in aliases.items():
+        matched = _match(root, names, pattern.removeprefix("!"))
+        if pattern.startswith("!"):
+            for name in matched:
+                chosen.pop(name, None)
+            continue
+        if alias and len(matched) > 1:
+            raise ValueError(
+                f"Expected {pattern!r} to match one layer, because the alias {alias!r} names"
+                f" one, got {len(matched)}: {', '.join(matched)}"
+            )
+        chosen |= {name: alias or chosen.get(name, name) for name in matched}
+    shown = list(chosen.values())
+    twice = sorted({name for name in shown if shown.count(name) > 1})
+    if twice:
+        raise ValueError(f"Expected every layer under a name of its own, got {twice} twice")
+    if not chosen:
+        raise ValueError(f"Expected at least one layer, got none from {layers!r}")
+    return chosen
+
+
+def auto_layers(root: nn.Module) -> list[str]:
+    """Pick the layers that the source work measured, for any network.
+
+    The input, the pooling layers, the ends of stages of repeated blocks, the fully connected layers
+    and with them the output. Repeated blocks are children of one kind; what is inside them is not
+    looked at. Adaptive pooling counts where it pools to one value (torchvision's VGG puts one that
+    changes nothing before the classifier). More than sixteen are thinned out evenly.
+
+    Args:
+        root: The model.
+
+    Returns:
+        Names in order of registration.
+    """
+    picked = list(_pick(root, ""))
+    modules = named_layers(root)
+    if not picked or not isinstance(modules[picked[-1]], nn.Linear):
+        wrapped = _only_child(root)
+        if wrapped and wrapped not in picked:
+            picked.append(wrapped)  # its output is the network's
+    room = AUTO_MOST - 1
+    if len(picked) > room:
+        step = (len(picked) - 1) / (room - 1)
+        picked = [picked[round(i * step)] for i in range(room)]
+    return [INPUT, *picked]
+
+
+def _match(root: nn.Module, names: Mapping[str, nn.Module], pattern: str) -> list[str]:
+    if pattern in (INPUT, LAST_HIDDEN) and pattern not in names:
+        return [pattern]
+    if pattern == AUTO and pattern not in names:
+        return auto_layers(root)
+    wrapped = _only_child(root)
+    prefixes = ("", f"{wrapped}.") if wrapped else ("",)
+    for prefix in prefixes:
+        matched = [
+            name
+            for name in names
+            if name.startswith(prefix) and _matches(name.removeprefix(prefix), pattern)
+        ]
+        if matched:
+            return matched
+    close = difflib.get_close_matches(pattern, names, n=3, cutoff=0.5)
+    hint = f" Close: {', '.join(map(repr, close))}." if close else ""
+    raise ValueError(
+        f"No layer of {type(root).__name__} matches {pattern!r}.{hint}"
+        f" Names: {', '.join([INPUT, LAST_HIDDEN, *names])}"
+    )
+
+
+def _matches(name: str, pattern: str) -> bool:
+    if pattern.startswith("re:"):
+        return re.fullmatch(pattern.removeprefix("re:"), name) is not None
+    return name == pattern or fnmatch.fnmatchcase(name, pattern)
+
+
+def _only_child(root: nn.Module) -> str | None:
+    """Return the name of the only child with parameters and children, if there is one."""
+    children = [
+        canonical_name(name)
+        for name, child in root.named_children()
+        if any(True for _ in child.parameters())
+    ]
+    return children[0] if len(children) == 1 and children[0] else None
+
+
+def _pick(module: nn.Module, prefix: str) -> Iterator[str]:
+    kinds = [_kind(child) for child in module.children()]
+    for (name, child), kind in zip(module.named_children(), kinds, strict=True):
+        full = canonical_name(f"{prefix}.{name}".strip("."))
+        is_block = kind is not None and kinds.count(kind) > 1
+        if is_block or _is_picked(child):
+            yield full
+        else:
+            yield from _pick(child, full)
+
+
+def _kind(module: nn.Module) -> tuple[type, ...] | None:
+    """Return what repeated blocks have in common; None for what is no block.
+
+    A Sequential is told by what it holds: the stages of a ResNet are alike, the features and the
+    classifier of a VGG are not.
+    """
+    if not any(True for _ in module.children()) or not any(True for _ in module.parameters()):
+        return None
+    held = {type(child) for child in module.children()} if type(module) is nn.Sequential else set()
+    return (type(module), *sorted(held, key=lambda kind: kind.__qualname__))
+
+
+def _is_picked(module: nn.Module) -> bool:
+    if isinstance(module, _ADAPTIVE):
+        size = module.output_size
+        return all(side == 1 for side in (size if isinstance(size, tuple) else (size,)))
+    return isinstance(module, (*_POOLING, nn.Linear))
+
+
+@dataclass
+class Trace:
+    """Order and depth of layers, learnt by watching one forward pass.
+
+    Attach it to a model for one pass with ``with``. The depth of a layer is the number of Conv and
+    Linear layers on the way to it: those executed so far, where layers that are given the same
+    tensor (the shortcut of a residual block, the projections of attention) lie side by side and
+    count once. Each module counts at its first call.
+
+    Attributes:
+        modules: The layers to follow, by name.
+        order: Their names in the order in which their first call ended.
+        depths: Conv and Linear layers passed at the end of each one's first call.
+        total: Conv and Linear layers on the way to the output.
+        last_linear: The Linear that was executed last, or None.
+        before_last_linear: Depth of what it was given.
+    """
+
+    modules: Mapping[str, nn.Module]
+    order: list[str] = field(default_factory=list)
+    depths: dict[str, int] = field(default_factory=dict)
+    total: int = 0
+    last_linear: nn.Linear | None = None
+    before_last_linear: int = 0
+    _handles: list[RemovableHandle] = field(default_factory=list, repr=False)
+    _passed: "weakref.WeakSet[nn.Module]" = field(default_factory=weakref.WeakSet, repr=False)
+    # Depth of the tensors that a layer was given, while they live: id -> (reference, depth).
+    _given: dict[int, tuple["weakref.ref[Tensor]", int]] = field(default_factory=dict, repr=False)
+
+    def attach(self, root: nn.Module) -> "Trace":
+        """Put the hooks on.
+
+        Args:
+            root: The model whose Conv and Linear layers are counted.
+
+        Returns:
+            This trace, to be used in a ``with`` that takes the hooks off.
+        """
+        for module in root.modules():
+            if isinstance(module, (_ConvNd, nn.Linear)):
+                self._handles.append(module.register_forward_hook(self._count))
+        for name, module in self.modules.items():
+            self._handles.append(module.register_forward_hook(self._note(name)))
+        return self
+
+    def __enter__(self) -> "Trace":
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        for handle in self._handles:
+            handle.remove()
+        self._handles.clear()
+        self._given.clear()
+
+    def relative_depth(self, name: str) -> float:
+        """Return the depth of a layer over that of the output.
+
+        Args:
+            name: A layer that was executed, or a pseudo-layer.
+
+        Returns:
+            0 at the input, 1 at the output; 0 everywhere if there is no Conv or Linear.
+        """
+        if name == INPUT or not self.total:
+            return 0.0
+        depth = self.before_last_linear if name == LAST_HIDDEN else self.depths[name]
+        return depth / self.total
+
+    def _count(self, module: nn.Module, args: tuple[Any, ...], _output: Any) -> None:
+        if module in self._passed:
+            return
+        self._passed.add(module)
+        before = self.total
+        given = args[0] if args else None
+        if isinstance(given, Tensor):
+            reference, depth = self._given.get(id(given), (None, before))
+            if reference is not None and reference() is given:
+                before = depth
+            else:
+                self._given[id(given)] = (weakref.ref(given), before)
+        if isinstance(module, nn.Linear):
+            self.last_linear, self.before_last_linear = module, before
+        self.total = max(self.total, before + 1)
+
+    def _note(self, name: str) -> Any:
+        def note(*_: Any) -> None:
+            if name not in self.depths:
+                self.order.append(name)
+                self.depths[name] = self.total
+
+        return note

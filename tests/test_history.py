@@ -1,0 +1,65 @@
+import math
+
+import pytest
+import torch
+
+from lightning_id import History
+
+
+@pytest.fixture
+def history():
+    history = History()
+    for epoch in range(2):
+        for order, layer in ((1, "fc, wide"), (0, "input")):
+            history.append(
+                stage="fit", epoch=epoch, step=10 * epoch, layer=layer, order=order, depth=0.5,
+                estimator="twonn", value=0.1 + 0.2, std_error=math.nan, n_samples=7,
+            )  # fmt: skip
+    return history
+
+
+def assert_same(records, others):
+    assert [{k: str(v) for k, v in r.items()} for r in records] == [
+        {k: str(v) for k, v in r.items()} for r in others
+    ]
+
+
+def test_what_is_saved_is_loaded_to_the_last_digit(history, tmp_path):
+    history.to_csv(tmp_path / "h.csv")
+    loaded = History.load(tmp_path / "h.csv")
+    assert_same(loaded.records, history.records)
+    assert loaded.records[0]["value"] == 0.1 + 0.2
+    assert loaded.records[0]["reason"] is None
+
+
+def test_a_file_is_continued(history, tmp_path):
+    History(history.records[:2]).to_csv(tmp_path / "h.csv")
+    history.to_csv(tmp_path / "h.csv", start=2)
+    assert_same(History.load(tmp_path / "h.csv").records, history.records)
+
+
+def test_another_file_is_refused(tmp_path):
+    (tmp_path / "other.csv").write_text("a,b\n1,2\n")
+    with pytest.raises(ValueError, match=r"other\.csv.*got \['a', 'b'\]"):
+        History.load(tmp_path / "other.csv")
+
+
+def test_an_unknown_column_is_refused():
+    with pytest.raises(ValueError, match="'valeu'"):
+        History().append(valeu=1)
+
+
+def test_records_of_a_validation_are_in_the_order_of_execution(history):
+    assert history.validations() == [("fit", 0, 0), ("fit", 1, 10)]
+    assert [r["layer"] for r in history.at(("fit", 1, 10), "twonn")] == ["input", "fc, wide"]
+
+
+def test_a_data_frame_has_a_row_per_record(history):
+    frame = history.to_pandas()
+    assert list(frame["layer"]) == ["fc, wide", "input"] * 2
+    assert list(frame["value"]) == [0.1 + 0.2] * 4
+
+
+def test_records_pass_a_checkpoint_that_reads_weights_only(history, tmp_path):
+    torch.save(history.records, tmp_path / "c.pt")
+    assert_same(torch.load(tmp_path / "c.pt", weights_only=True), history.records)

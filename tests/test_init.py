@@ -1,0 +1,32 @@
+import subprocess
+import sys
+
+PROBE = """
+import logging, os, random, sys, warnings
+import numpy, torch
+before = (torch.get_rng_state().tolist(), random.getstate(), str(numpy.random.get_state()),
+          dict(os.environ), logging.root.handlers[:], torch.get_default_dtype(),
+          warnings.filters[:])
+import lightning_id
+lightning = "pytorch_lightning" in sys.modules
+after = (torch.get_rng_state().tolist(), random.getstate(), str(numpy.random.get_state()),
+         dict(os.environ), logging.root.handlers[:], torch.get_default_dtype(), warnings.filters[:])
+print(before == after, lightning, sorted(set(lightning_id.__all__) - set(dir(lightning_id))))
+print([getattr(lightning_id, name).__name__ for name in lightning_id.__all__])
+"""
+
+
+def test_importing_the_package_changes_nothing_and_all_public_names_exist():
+    done = subprocess.run([sys.executable, "-c", PROBE], capture_output=True, text=True, check=True)
+    state, names = done.stdout.splitlines()
+    assert state == "True False []"
+    assert names == str(
+        [
+            "EveryNValidations",
+            "History",
+            "IntrinsicDimensionCallback",
+            "PCADimension",
+            "TwoNNDimension",
+            "record_activations",
+        ]
+    )

@@ -1,0 +1,136 @@
+import pytest
+import torch
+import torchvision
+from torch import nn
+
+from lightning_id.layers import Trace, canonical_name, named_layers, select_layers
+
+# Source work, protocol of its figure 3, without its authors' extra 1 for every Linear and avgpool.
+DEPTHS = {
+    "alexnet": [1, 2, 5, 6, 7, 8],
+    "vgg11": [1, 2, 4, 6, 8, 9, 10, 11],
+    "vgg13": [2, 4, 6, 8, 10, 11, 12, 13],
+    "vgg16": [2, 4, 7, 10, 13, 14, 15, 16],
+    "vgg19": [2, 4, 8, 12, 16, 17, 18, 19],
+    "vgg16_bn": [2, 4, 7, 10, 13, 14, 15, 16],
+    "resnet18": [1, 5, 9, 13, 17, 17, 18],
+    "resnet34": [1, 7, 15, 27, 33, 33, 34],
+    "resnet50": [1, 10, 22, 40, 49, 49, 50],
+}
+
+
+class Wrapped(nn.Module):
+    def __init__(self) -> None:
+        super().__init__()
+        self.net = nn.Sequential(nn.Linear(4, 4), nn.ReLU(), nn.Linear(4, 2))
+        self.loss = nn.MSELoss()
+
+
+@pytest.mark.parametrize(
+    ("layers", "expected"),
+    [
+        ("net.0", ["net.0"]),
+        (["net.2", "net.0"], ["net.2", "net.0"]),
+        ("net.*", ["net.0", "net.1", "net.2"]),
+        (["net.?", "!net.1"], ["net.0", "net.2"]),
+        ("re:.*[12]", ["net.1", "net.2"]),
+        (["input", "last_hidden"], ["input", "last_hidden"]),
+        ("0", ["net.0"]),  # below the only child with parameters
+        (["auto", "!input"], ["net.0", "net.2"]),
+        (["!input"], ["net.0", "net.2"]),  # from auto, where nothing else is named
+    ],
+)
+def test_layers_are_chosen_by_name_glob_regex_and_exclusion(layers, expected):
+    assert list(select_layers(Wrapped(), layers)) == expected
+
+
+def test_an_alias_names_the_curve():
+    assert select_layers(Wrapped(), {"net.0": "first", "input": "x"}) == {
+        "net.0": "first",
+        "input": "x",
+    }
+
+
+def test_a_wrong_name_is_answered_with_the_closest_names_and_all_names():
+    with pytest.raises(ValueError, match=r"'net\.00'.*Close: 'net\.0'.*Names: input, last_hidden"):
+        select_layers(Wrapped(), ["net.00"])
+
+
+def test_one_alias_for_several_layers_is_refused():
+    with pytest.raises(ValueError, match="alias 'all'"):
+        select_layers(Wrapped(), {"net.*": "all"})
+    with pytest.raises(ValueError, match="twice"):
+        select_layers(Wrapped(), {"net.0": "same", "net.1": "same"})
+
+
+def test_excluding_everything_is_refused():
+    with pytest.raises(ValueError, match="at least one layer"):
+        select_layers(Wrapped(), ["net.0", "!net.*"])
+
+
+def test_names_do_not_change_under_compile():
+    model = Wrapped()
+    plain = list(named_layers(model))
+    model.net = torch.compile(model.net)
+    assert list(named_layers(model)) == plain
+    assert named_layers(model)["net"] is model.net
+    assert canonical_name("_orig_mod.module.net._fsdp_wrapped_module.0") == "net.0"
+
+
+@pytest.mark.parametrize("name", DEPTHS)
+def test_auto_finds_the_layers_and_depths_of_the_source_work(name):
+    model = torchvision.models.get_model(name, weights=None).eval()
+    chosen = select_layers(model)
+    modules = named_layers(model)
+    side = 64 if name.startswith(("resnet", "alexnet")) else 32
+    trace = Trace({layer: modules[layer] for layer in chosen if layer in modules})
+    with trace.attach(model), torch.no_grad():
+        model(torch.zeros(1, 3, side, side))
+    assert list(chosen) == ["input", *trace.order]
+    assert list(trace.depths.values()) == DEPTHS[name]
+    assert trace.relative_depth("input") == 0
+    assert trace.relative_depth(trace.order[-1]) == 1
+    assert trace.last_linear is list(modules.values())[-1]
+
+
+def test_auto_takes_the_blocks_of_a_transformer_and_at_most_sixteen_layers():
+    layer = nn.TransformerEncoderLayer(8, 2, 16, batch_first=True)
+    model = nn.Sequential(nn.TransformerEncoder(layer, 30), nn.Linear(8, 2))
+    chosen = list(select_layers(model))
+    assert len(chosen) == 16
+    assert chosen[:2] == ["input", "0.layers.0"]
+    assert chosen[-1] == "1"
+
+
+def test_layers_that_are_given_the_same_tensor_count_once():
+    class Residual(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.a, self.b, self.shortcut = nn.Linear(4, 4), nn.Linear(4, 4), nn.Linear(4, 4)
+
+        def forward(self, x):
+            return self.b(self.a(x)) + self.shortcut(x)
+
+    model = nn.Sequential(Residual(), nn.Linear(4, 2))
+    trace = Trace({"0": model[0], "1": model[1]})
+    with trace.attach(model):
+        model(torch.zeros(1, 4))
+    assert trace.depths == {"0": 2, "1": 3}
+
+
+def test_the_order_is_that_of_execution_and_not_of_registration():
+    class Backwards(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.second, self.first = nn.Linear(4, 4), nn.Linear(4, 4)
+
+        def forward(self, x):
+            return self.second(self.first(x))
+
+    model = Backwards()
+    trace = Trace(named_layers(model))
+    with trace.attach(model):
+        model(torch.zeros(1, 4))
+    assert trace.order == ["first", "second"]
+    assert trace.last_linear is model.second
+    assert not model.first._forward_hooks

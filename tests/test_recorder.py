@@ -1,0 +1,154 @@
+import inspect
+
+import pytest
+import torch
+from torch import nn
+
+from lightning_id import record_activations
+from lightning_id.recorder import Recorder, first_tensor
+from tests.toys import count_hooks
+
+
+def record(module, batches, reduce="flatten"):
+    """Return what a recorder keeps of a module over whole batches, and the recorder."""
+    n = sum(len(batch) for batch in batches)
+    recorder, start = Recorder({"layer": module}, n, reduce), 0
+    for batch in batches:
+        rows = torch.arange(len(batch))
+        recorder.begin(len(batch), rows, rows + start)
+        module(batch)
+        recorder.end()
+        start += len(batch)
+    return recorder.rows("layer"), recorder
+
+
+def test_an_operation_in_place_after_the_layer_does_not_change_what_was_recorded():
+    net = nn.Sequential(nn.Linear(4, 6), nn.ReLU(inplace=True))
+    x = torch.randn(10, 4)
+    recorder = Recorder({"0": net[0]}, 10)
+    recorder.begin(10, torch.arange(10), torch.arange(10))
+    net(x)
+    recorder.end()
+    assert torch.equal(recorder.rows("0"), net[0](x))
+    assert (recorder.rows("0") < 0).any()
+
+
+def test_only_the_chosen_rows_are_kept_each_in_its_slot():
+    layer = nn.Identity()
+    recorder = Recorder({"layer": layer}, 3)
+    recorder.begin(4, torch.tensor([1, 3]), torch.tensor([2, 0]))
+    layer(torch.arange(8.0).view(4, 2))
+    recorder.end()
+    recorder.begin(4, torch.tensor([0]), torch.tensor([1]))
+    layer(torch.arange(8.0).view(4, 2) + 100)
+    recorder.end()
+    assert recorder.rows("layer").tolist() == [[6, 7], [100, 101], [2, 3]]
+
+
+def test_a_batch_without_chosen_rows_puts_no_hook_on():
+    net = nn.Linear(2, 2)
+    recorder = Recorder({"layer": net}, 3)
+    recorder.begin(4, torch.arange(0), torch.arange(0))
+    assert count_hooks(net) == 0
+
+
+def test_the_recorder_does_not_keep_the_batch_alive():
+    layer = nn.Identity()
+    batch = torch.randn(100, 50)
+    recorder = Recorder({"layer": layer}, 1)
+    recorder.begin(100, torch.tensor([7]), torch.tensor([0]))
+    layer(batch)
+    recorder.end()
+    assert recorder.rows("layer").untyped_storage().nbytes() == 50 * 4
+
+
+@pytest.mark.parametrize(
+    ("reduce", "expected"),
+    [
+        ("flatten", lambda x: x.flatten(1)),
+        ("mean", lambda x: x.mean(1)),
+        ("max", lambda x: x.amax(1)),
+        ("cls", lambda x: x[:, 0]),
+        ("last", lambda x: x[:, -1]),
+    ],
+)
+def test_tokens_become_one_row_as_asked(reduce, expected):
+    x = torch.randn(5, 7, 3)
+    rows, _ = record(nn.Identity(), [x], reduce)
+    torch.testing.assert_close(rows, expected(x))
+
+
+def test_a_map_is_reduced_over_its_places_to_its_channels():
+    x = torch.randn(5, 7, 4, 4)
+    assert torch.allclose(record(nn.Identity(), [x], "mean")[0], x.mean((2, 3)))
+    assert torch.equal(record(nn.Identity(), [x], "max")[0], x.amax((2, 3)))
+
+
+def test_outputs_of_one_axis_become_one_column():
+    assert record(nn.Flatten(0), [torch.randn(5, 1)])[0].shape == (5, 1)
+
+
+def test_tuples_and_mappings_give_their_first_floating_tensor():
+    x, index = torch.randn(3, 2), torch.zeros(3, dtype=torch.long)
+    assert first_tensor((index, x)) is x
+    assert first_tensor({"logits": index, "last_hidden_state": x}) is x
+    with pytest.raises(ValueError, match="floating"):
+        first_tensor(index)
+    with pytest.raises(ValueError, match="nested"):
+        first_tensor(torch.nested.nested_tensor([torch.randn(2, 2), torch.randn(1, 2)]))
+    with pytest.raises(ValueError, match="expected a tensor"):
+        first_tensor("text")
+
+
+def test_what_cannot_be_recorded_is_a_reason_and_not_an_exception():
+    class Transposed(nn.Module):
+        def forward(self, x):
+            return x.T
+
+    rows, recorder = record(Transposed(), [torch.randn(4, 3)])
+    assert rows is None
+    assert recorder.failures == {"layer": "expected 4 samples along the first axis, got (3, 4)"}
+
+
+def test_rows_of_changing_length_are_a_reason():
+    rows, recorder = record(nn.Identity(), [torch.randn(4, 3), torch.randn(4, 5)])
+    assert rows is None
+    assert "expected 3 features" in recorder.failures["layer"]
+
+
+def test_the_first_call_of_a_batch_is_recorded_and_calls_are_counted():
+    layer = nn.Identity()
+    recorder = Recorder({"layer": layer}, 2)
+    recorder.begin(2, torch.arange(2), torch.arange(2))
+    layer(torch.zeros(2, 1)), layer(torch.ones(2, 1))
+    recorder.end()
+    assert recorder.rows("layer").sum() == 0
+    assert recorder.calls == {"layer": 2}
+
+
+def test_an_unknown_reduction_is_refused():
+    init = inspect.unwrap(Recorder.__init__)  # past the type checks that only the tests have
+    with pytest.raises(ValueError, match="`reduce`"):
+        init(Recorder.__new__(Recorder), {}, 1, "median")
+
+
+def test_record_activations_leaves_no_hook_even_after_an_exception():
+    net = nn.Sequential(nn.Linear(4, 3), nn.ReLU())
+    with record_activations(net, ["input", "0"], n_samples=25) as rows:
+        for _ in range(3):
+            net(torch.randn(10, 4))
+    assert {name: x.shape for name, x in rows.items()} == {"input": (25, 4), "0": (25, 3)}
+    assert count_hooks(net) == 0
+    with pytest.raises(RuntimeError), record_activations(net):
+        raise RuntimeError
+    assert count_hooks(net) == 0
+
+
+def test_record_activations_says_which_layer_could_not_be_recorded():
+    class Tokens(nn.Module):
+        def forward(self, x):
+            return x.T
+
+    net = nn.Sequential(Tokens())
+    with pytest.raises(ValueError, match="0: expected 4 samples"), record_activations(net, "0"):
+        net(torch.randn(4, 3))

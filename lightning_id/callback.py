@@ -1,5 +1,7 @@
 """The Lightning callback: schedules measurements and hands their results to history and loggers."""
 
+import math
+import time
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
@@ -7,7 +9,7 @@ from typing import Any, Literal
 
 import torch
 from lightning_utilities.core.rank_zero import rank_zero_info, rank_zero_warn
-from pytorch_lightning import Callback, LightningModule, Trainer
+from pytorch_lightning import Callback
 from torch import nn
 
 from lightning_id.functional import get_estimator
@@ -15,12 +17,16 @@ from lightning_id.history import BEFORE_TRAINING, History
 from lightning_id.layers import select_layers
 from lightning_id.measurement import LayerResult, Measurement, Plan
 from lightning_id.recorder import Reduce
-from lightning_id.samples import FixedSamples, ReservoirSamples, pass_size
+from lightning_id.samples import samples_of
 from lightning_id.schedule import EveryNValidations, Schedule
 from lightning_id.summary import log_keys, plan_table
 
+# Of `pytorch_lightning` or of `lightning.pytorch`: two class trees that share no base.
+AnyTrainer = Any
+AnyModule = Any
 
-class IntrinsicDimensionCallback(Callback):
+
+class IntrinsicDimensionHooks:
     """Measure the intrinsic dimension of every layer at validation, next to the accuracy.
 
     Logs ``id_<estimator>/<layer>`` and its standard error ``id_<estimator>_se/<layer>``, and of
@@ -35,7 +41,9 @@ class IntrinsicDimensionCallback(Callback):
     Args:
         layers: ``"auto"`` (the layers that the source work measured, at most 16), a name, a list of
             names, or names and the aliases under which they are shown. Names may be exact, globs,
-            ``"re:..."``, ``"!..."`` to exclude, ``"input"`` or ``"last_hidden"``.
+            ``"re:..."``, ``"!..."`` to exclude, or ``"input"``. What the last Linear is given is
+            always measured, as ``"last_hidden"`` unless it is the output of a layer that is
+            measured anyway.
         estimators: ``"twonn"``, ``"pca"`` (components for 90 % of the variance), ``"gride"``,
             ``"mle"``, ``"participation_ratio"``, ``"effective_rank"``, or one that was registered.
         n_samples: Samples to measure, the same ones at every validation. The numbers depend on it:
@@ -45,6 +53,9 @@ class IntrinsicDimensionCallback(Callback):
         reduce: How tokens or maps become one row per sample: ``"flatten"``, ``"mean"``, ``"max"``,
             ``"cls"`` or ``"last"``. The numbers depend on it.
         dataloader_idx: Which validation loader is measured, if there are several.
+        max_overhead: The largest share of the time since the start of the fit that measuring may
+            take, for example 0.02; a validation that would exceed it is not measured, and the first
+            time is said. None for no limit.
         on_error: What a failure of the callback does: ``"warn"`` (the training goes on),
             ``"raise"`` or ``"ignore"``. A layer name that does not exist always raises, at the
             start.
@@ -64,6 +75,9 @@ class IntrinsicDimensionCallback(Callback):
         []
     """
 
+    # A mixin of all hooks, because `pytorch_lightning` and `lightning.pytorch` are two class trees:
+    # see the classes at the end of this file and in `lightning_id.lightning`.
+
     def __init__(
         self,
         layers: str | list[str] | dict[str, str] = "auto",
@@ -73,6 +87,7 @@ class IntrinsicDimensionCallback(Callback):
         schedule: Schedule | None = None,
         reduce: Reduce = "flatten",
         dataloader_idx: int = 0,
+        max_overhead: float | None = None,
         on_error: Literal["warn", "raise", "ignore"] = "warn",
         prefix: str = "",
     ) -> None:
@@ -80,6 +95,8 @@ class IntrinsicDimensionCallback(Callback):
             raise ValueError(f"`n_samples`: expected at least 1, got {n_samples}")
         if on_error not in ("warn", "raise", "ignore"):
             raise ValueError(f"`on_error`: expected 'warn', 'raise' or 'ignore', got {on_error!r}")
+        if max_overhead is not None and not 0 < max_overhead < 1:
+            raise ValueError(f"`max_overhead`: expected a share in (0, 1), got {max_overhead}")
         self.layers = layers
         self.estimators = {name: get_estimator(name) for name in estimators}
         self.n_samples = n_samples
@@ -87,6 +104,7 @@ class IntrinsicDimensionCallback(Callback):
         self.schedule = schedule or EveryNValidations()
         self.reduce: Reduce = reduce
         self.dataloader_idx = dataloader_idx
+        self.max_overhead = max_overhead
         self.on_error = on_error
         self.prefix = prefix
         self.history = History()
@@ -96,86 +114,108 @@ class IntrinsicDimensionCallback(Callback):
         self._plan: Plan | None = None
         self._planned_for: tuple[int, tuple[str, ...]] | None = None
         self._measurement: Measurement | None = None
+        self._started = math.nan  # when the fit began
+        self._spent = 0.0  # seconds measured since then
         self._surroundings = ExitStack()
         self._warned: set[tuple[str, str]] = set()
 
     # --- what Lightning calls
     # ----------------------------------------------------------------------
 
-    def on_fit_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+    def on_fit_start(self, trainer: AnyTrainer, pl_module: AnyModule) -> None:
         """Resolve the layers, so that a wrong name fails before anything is trained."""
         self._written = 0
+        self._started, self._spent = time.monotonic(), 0.0
         if not trainer.barebones:
             select_layers(pl_module, self.layers)
+            self._warn_of_stale_monitors(trainer)
 
-    def on_validation_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+    def on_validation_start(self, trainer: AnyTrainer, pl_module: AnyModule) -> None:
         """Prepare a measurement, if this validation is measured."""
-        self._release()
-        if self._is_due(trainer):
-            names = select_layers(
-                pl_module, self.layers
-            )  # a wrong name raises, whatever `on_error`
-            with self._guard("prepare a measurement"):
-                self._prepare(trainer, pl_module, names)
+        self._start(trainer, pl_module)
 
     def on_validation_batch_start(
         self,
-        trainer: Trainer,
-        pl_module: LightningModule,
+        trainer: AnyTrainer,
+        pl_module: AnyModule,
         batch: Any,
         batch_idx: int,
         dataloader_idx: int = 0,
     ) -> None:
         """Put the hooks on for a batch that holds a chosen sample."""
-        if self._measurement is not None and dataloader_idx == self.dataloader_idx:
-            with self._guard("record a batch"):
-                self._measurement.begin_batch(batch)
+        self._begin_batch(batch, dataloader_idx)
 
     def on_validation_batch_end(
         self,
-        trainer: Trainer,
-        pl_module: LightningModule,
+        trainer: AnyTrainer,
+        pl_module: AnyModule,
         outputs: Any,
         batch: Any,
         batch_idx: int,
         dataloader_idx: int = 0,
     ) -> None:
         """Take the hooks off."""
-        if self._measurement is not None and dataloader_idx == self.dataloader_idx:
-            with self._guard("record a batch"):
-                self._measurement.end_batch()
+        self._end_batch(dataloader_idx)
 
-    def on_validation_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+    def on_validation_epoch_end(self, trainer: AnyTrainer, pl_module: AnyModule) -> None:
         """Estimate the layers and log the numbers in one call, next to the accuracy."""
-        if self._measurement is not None:
-            with self._guard("estimate the layers"):
-                self.last_metrics = self._estimate(trainer, self._measurement)
-                if not trainer.sanity_checking:  # Lightning would drop it: see `_write`
-                    pl_module.log_dict(self.last_metrics, batch_size=1, add_dataloader_idx=False)
+        self._finish(trainer, pl_module)
 
-    def on_validation_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+    def on_validation_end(self, trainer: AnyTrainer, pl_module: AnyModule) -> None:
         """Write the history, and what was measured before training to the loggers."""
-        if self._measurement is not None:
-            with self._guard("write the history"):
-                self._write(trainer)
+        self._end(trainer)
         if not trainer.sanity_checking:
             self._validations += 1
-        self._release()
+
+    def on_test_start(self, trainer: AnyTrainer, pl_module: AnyModule) -> None:
+        """Prepare a measurement on the test set."""
+        self._start(trainer, pl_module)
+
+    def on_test_batch_start(
+        self,
+        trainer: AnyTrainer,
+        pl_module: AnyModule,
+        batch: Any,
+        batch_idx: int,
+        dataloader_idx: int = 0,
+    ) -> None:
+        """Put the hooks on for a batch that holds a chosen sample."""
+        self._begin_batch(batch, dataloader_idx)
+
+    def on_test_batch_end(
+        self,
+        trainer: AnyTrainer,
+        pl_module: AnyModule,
+        outputs: Any,
+        batch: Any,
+        batch_idx: int,
+        dataloader_idx: int = 0,
+    ) -> None:
+        """Take the hooks off."""
+        self._end_batch(dataloader_idx)
+
+    def on_test_epoch_end(self, trainer: AnyTrainer, pl_module: AnyModule) -> None:
+        """Estimate the layers and log the numbers in one call, next to the accuracy."""
+        self._finish(trainer, pl_module)
+
+    def on_test_end(self, trainer: AnyTrainer, pl_module: AnyModule) -> None:
+        """Write the history."""
+        self._end(trainer)
 
     def on_exception(
-        self, trainer: Trainer, pl_module: LightningModule, exception: BaseException
+        self, trainer: AnyTrainer, pl_module: AnyModule, exception: BaseException
     ) -> None:
         """Take the hooks off: Lightning does not call `teardown` then."""
         self._release()
 
-    def teardown(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
+    def teardown(self, trainer: AnyTrainer, pl_module: AnyModule, stage: str) -> None:
         """Take the hooks off."""
         self._release()
 
     @property
     def state_key(self) -> str:
         """Tell two instances apart in a checkpoint."""
-        return self._generate_state_key(prefix=self.prefix, layers=self.layers)
+        return f"{type(self).__qualname__}{ {'prefix': self.prefix, 'layers': self.layers}!r}"
 
     def state_dict(self) -> dict[str, Any]:
         """Return the history in plain types, which ``torch.load(weights_only=True)`` reads."""
@@ -189,31 +229,81 @@ class IntrinsicDimensionCallback(Callback):
     # --- what they do
     # ------------------------------------------------------------------------------
 
-    def _is_due(self, trainer: Trainer) -> bool:
+    def _start(self, trainer: AnyTrainer, pl_module: AnyModule) -> None:
+        self._release()
+        if self._is_due(trainer):
+            names = select_layers(
+                pl_module, self.layers
+            )  # a wrong name raises, whatever `on_error`
+            with self._guard("prepare a measurement"):
+                self._prepare(trainer, pl_module, names)
+
+    def _begin_batch(self, batch: Any, dataloader_idx: int) -> None:
+        if self._measurement is not None and dataloader_idx == self.dataloader_idx:
+            with self._guard("record a batch"):
+                self._measurement.begin_batch(batch)
+
+    def _end_batch(self, dataloader_idx: int) -> None:
+        if self._measurement is not None and dataloader_idx == self.dataloader_idx:
+            with self._guard("record a batch"):
+                self._measurement.end_batch()
+
+    def _finish(self, trainer: AnyTrainer, pl_module: AnyModule) -> None:
+        if self._measurement is None:
+            return
+        with self._guard("estimate the layers"):
+            self.last_metrics = self._estimate(trainer, self._measurement)
+            if not trainer.sanity_checking:  # Lightning would drop it: see `_write`
+                pl_module.log_dict(self.last_metrics, batch_size=1, add_dataloader_idx=False)
+
+    def _end(self, trainer: AnyTrainer) -> None:
+        if self._measurement is not None:
+            with self._guard("write the history"):
+                self._write(trainer)
+            self._spent += self._measurement.seconds if self._measurement else 0.0
+        self._release()
+
+    def _is_due(self, trainer: AnyTrainer) -> bool:
         if trainer.barebones:
             return False
         if trainer.sanity_checking:
             # Two batches say nothing; a whole validation of fresh weights is the untrained network.
             whole = trainer.num_sanity_val_batches == trainer.num_val_batches
-            return whole and trainer.global_step == 0
-        return self.schedule(self._validations, trainer.global_step)
+            return bool(whole and trainer.global_step == 0)
+        if _stage(trainer) != "fit":
+            return True
+        return self.schedule(self._validations, trainer.global_step) and self._is_affordable(
+            trainer
+        )
 
-    def _prepare(self, trainer: Trainer, pl_module: LightningModule, names: dict[str, str]) -> None:
+    def _is_affordable(self, trainer: AnyTrainer) -> bool:
+        if self.max_overhead is None:
+            return True
+        # The clocks of several processes differ, and they must agree.
+        spent, passed = trainer.strategy.broadcast(
+            (self._spent, time.monotonic() - self._started), src=0
+        )
+        affordable = bool(spent <= self.max_overhead * passed)
+        if not affordable:
+            self._warn_once(
+                "all",
+                f"not every validation is measured: {spent:.1f} s of {passed:.1f} s went into"
+                f" measuring, more than max_overhead={self.max_overhead:g}",
+            )
+        return affordable
+
+    def _prepare(self, trainer: AnyTrainer, pl_module: AnyModule, names: dict[str, str]) -> None:
         signature = (id(pl_module), tuple(names))
         if self._planned_for != signature:
             self._plan, self._planned_for = None, signature
-        size = _samples_met(trainer, self.dataloader_idx)
-        samples = (
-            ReservoirSamples(self.n_samples, self.seed)
-            if size is None
-            else FixedSamples(size, self.n_samples, self.seed)
-        )
+        loader, n_batches = _loader(trainer, self.dataloader_idx)
+        samples = samples_of(loader, n_batches, self.n_samples, self.seed)
         self._measurement = Measurement(pl_module, names, samples, self.reduce, self._plan)
         if any(_is_compiled(module) for module in pl_module.modules()):
             # A compiled graph never sees a hook that came after it: run this validation without it.
             self._surroundings.enter_context(torch.compiler.set_stance("force_eager"))
 
-    def _estimate(self, trainer: Trainer, measurement: Measurement) -> dict[str, float]:
+    def _estimate(self, trainer: AnyTrainer, measurement: Measurement) -> dict[str, float]:
         results = []
         for result in measurement.results(self.estimators):
             results.append(result)
@@ -223,10 +313,11 @@ class IntrinsicDimensionCallback(Callback):
             rank_zero_info(plan_table(results))
         return log_keys(results, self.prefix)
 
-    def _record(self, trainer: Trainer, result: LayerResult) -> None:
+    def _record(self, trainer: AnyTrainer, result: LayerResult) -> None:
         stage = BEFORE_TRAINING if trainer.sanity_checking else _stage(trainer)
         for name, estimate in result.estimates.items():
-            fields = estimate.to_dict()
+            notes = [*result.notes, *([estimate.note] if estimate.note else [])]
+            fields = estimate.to_dict() | {"note": "; ".join(notes) or None}
             self.history.append(
                 stage=stage,
                 epoch=trainer.current_epoch,
@@ -245,21 +336,38 @@ class IntrinsicDimensionCallback(Callback):
                 self._warn_once(result.layer, f"no {name} dimension: {estimate.reason}")
             elif estimate.note is not None:
                 self._warn_once(result.layer, f"{name} dimension: {estimate.note}")
+        for note in result.notes:
+            self._warn_once(result.layer, note)
         if self.on_error == "raise" and result.errors:
             name, error = next(iter(result.errors.items()))
             raise RuntimeError(f"{name} of layer {result.layer!r} failed: {error!r}") from error
 
-    def _write(self, trainer: Trainer) -> None:
+    def _write(self, trainer: AnyTrainer) -> None:
         folder = trainer.log_dir  # on every rank: it is broadcast
         if not trainer.is_global_zero or not trainer.loggers or _is_fast_dev_run(trainer):
             return
         if trainer.sanity_checking:
             for logger in trainer.loggers:
-                logger.log_metrics(self.last_metrics, step=0)
+                with self._guard(f"log to {type(logger).__name__}"):
+                    logger.log_metrics(self.last_metrics, step=0)
         if folder is not None:
             Path(folder).mkdir(parents=True, exist_ok=True)
             self.history.to_csv(Path(folder) / "history.csv", start=self._written)
             self._written = len(self.history.records)
+
+    def _warn_of_stale_monitors(self, trainer: AnyTrainer) -> None:
+        """Say so when a monitor would read one measurement again and again."""
+        if self.schedule == EveryNValidations(1):
+            return
+        for callback in trainer.callbacks:
+            monitor = getattr(callback, "monitor", None)
+            if monitor and monitor.startswith(f"{self.prefix}id"):
+                rank_zero_warn(
+                    f"{type(callback).__name__} monitors {monitor!r}, which is not measured at"
+                    f" every validation ({self.schedule}): in between it sees the last value again,"
+                    " and its patience counts that. Measure every validation, or raise the"
+                    " patience."
+                )
 
     def _warn_once(self, layer: str, text: str) -> None:
         if (layer, text) not in self._warned and self.on_error != "ignore":
@@ -288,21 +396,31 @@ class IntrinsicDimensionCallback(Callback):
                 )
 
 
-def _samples_met(trainer: Trainer, dataloader_idx: int) -> int | None:
-    """Return how many samples this validation meets in a loader, or None if it cannot be told."""
-    loaders = trainer.val_dataloaders
-    batches = trainer.num_sanity_val_batches if trainer.sanity_checking else trainer.num_val_batches
-    if not isinstance(loaders, (list, tuple)):
-        loaders = [loaders]
-    if dataloader_idx >= len(loaders):
+class IntrinsicDimensionCallback(IntrinsicDimensionHooks, Callback):
+    """The callback for ``pytorch_lightning``: see `IntrinsicDimensionHooks` for all it takes."""
+
+
+def _loader(trainer: AnyTrainer, dataloader_idx: int) -> tuple[Any, int | float]:
+    """Return the loader that is measured, and how many of its batches this pass takes."""
+    loaders: Any = trainer.test_dataloaders if trainer.testing else trainer.val_dataloaders
+    if trainer.testing:
+        batches = trainer.num_test_batches
+    elif trainer.sanity_checking:
+        batches = trainer.num_sanity_val_batches
+    else:
+        batches = trainer.num_val_batches
+    each = list(loaders) if isinstance(loaders, (list, tuple)) else [loaders]
+    if dataloader_idx >= len(batches):
         raise ValueError(
-            f"`dataloader_idx`: expected 0 to {len(loaders) - 1}, the validation loaders there are,"
+            f"`dataloader_idx`: expected 0 to {len(batches) - 1}, the loaders there are,"
             f" got {dataloader_idx}"
         )
-    return pass_size(loaders[dataloader_idx], batches[dataloader_idx])
+    # Several loaders in one batch (CombinedLoader) have no size of their own.
+    loader = each[dataloader_idx] if len(each) == len(batches) else loaders
+    return loader, batches[dataloader_idx]
 
 
-def _logger_step(trainer: Trainer) -> int:
+def _logger_step(trainer: AnyTrainer) -> int:
     """Return the step at which Lightning logs validation metrics: batches that stepped.
 
     ``global_step`` counts optimiser steps, of which there are several per batch with several
@@ -312,11 +430,11 @@ def _logger_step(trainer: Trainer) -> int:
     return int(getattr(loop, "_batches_that_stepped", trainer.global_step))
 
 
-def _stage(trainer: Trainer) -> str:
+def _stage(trainer: AnyTrainer) -> str:
     return "" if trainer.state.fn is None else trainer.state.fn.value
 
 
-def _is_fast_dev_run(trainer: Trainer) -> bool:
+def _is_fast_dev_run(trainer: AnyTrainer) -> bool:
     return bool(getattr(trainer, "fast_dev_run", False))
 
 

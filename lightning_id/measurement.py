@@ -46,6 +46,7 @@ class LayerResult:
         estimates: By the name of the estimator.
         seconds: Time that each took; what is shared is in the first.
         errors: What was raised, by the name of the estimator.
+        notes: What a reader must know of how the rows came about.
     """
 
     layer: str
@@ -56,6 +57,7 @@ class LayerResult:
     estimates: dict[str, Estimate] = field(default_factory=dict)
     seconds: dict[str, float] = field(default_factory=dict)
     errors: dict[str, Exception] = field(default_factory=dict)
+    notes: list[str] = field(default_factory=list)
 
 
 class Measurement:
@@ -85,6 +87,7 @@ class Measurement:
         plan: Plan | None = None,
     ) -> None:
         self.plan = plan
+        self._estimating = 0.0
         self._model = model
         self._names = dict(names)
         self._samples = samples
@@ -122,6 +125,11 @@ class Measurement:
         if self.plan is None and self._trace is not None:
             self.plan = self._learn(self._trace)
 
+    @property
+    def seconds(self) -> float:
+        """Time spent so far: on copying rows in the hooks, and on estimating."""
+        return self._recorder.seconds + self._estimating
+
     def cancel(self) -> None:
         """Take the hooks off and forget what was recorded."""
         self._tracing.close()
@@ -150,6 +158,7 @@ class Measurement:
                 order=order,
                 depth=plan.depths.get(name),
                 ambient_dimension=None if rows is None else rows.shape[1],
+                notes=self._notes(name),
             )
             if rows is None:
                 reason = self._recorder.failures.get(name, _NEVER_CALLED)
@@ -157,7 +166,13 @@ class Measurement:
             else:
                 _estimate(result, rows, estimators)
             self._recorder.discard(name)
+            self._estimating += sum(result.seconds.values())
             yield result
+
+    def _notes(self, name: str) -> list[str]:
+        calls = self._recorder.calls.get(name, 0)
+        called = f"called {calls} times for each batch: the first call is measured"
+        return [note for note in (self._samples.note, called if calls > 1 else None) if note]
 
     def _twin_of_last_hidden(self, plan: Plan) -> str | None:
         """Return the layer whose output is what the last Linear was given, if it is measured."""

@@ -12,6 +12,7 @@ One convention of shapes: what a layer gives for r chosen samples becomes (r, d)
 ===================  ==============  =============================================================
 """
 
+import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any, Literal
@@ -54,6 +55,8 @@ class Recorder:
         self.reduce = reduce
         self.failures: dict[str, str] = {}
         self.calls: dict[str, int] = {}
+        self.seconds = 0.0
+        self._calls: dict[str, int] = {}
         self._blocks: dict[str, Tensor] = {}
         self._filled: dict[str, int] = {}
         self._handles: list[RemovableHandle] = []
@@ -76,7 +79,7 @@ class Recorder:
             last_of: Modules of which the one called last tells ``"last_hidden"``: its input.
         """
         self.cancel()
-        self.calls = {}
+        self._calls = {}
         if len(rows):
             self._batch = batch_size, rows, slots
             for name, module in self.modules.items():
@@ -106,8 +109,9 @@ class Recorder:
         """
         if self._batch is None:
             return
-        self.calls[name] = self.calls.get(name, 0) + 1
-        if self.calls[name] == 1:
+        self._calls[name] = self._calls.get(name, 0) + 1
+        self.calls[name] = max(self.calls.get(name, 0), self._calls[name])
+        if self._calls[name] == 1:
             self._attempt(name, self._store, output)
 
     def rows(self, name: str) -> Float[Tensor, "n d"] | None:
@@ -151,12 +155,14 @@ class Recorder:
     def _attempt(self, name: str, action: Callable[..., None], *args: Any) -> None:
         if name in self.failures:
             return
+        start = time.perf_counter()
         try:
             with torch.no_grad():
                 action(name, *args)
         except Exception as error:  # whatever it is, the user's forward pass goes on
             self.failures[name] = f"{error}" if isinstance(error, ValueError) else repr(error)
             self._blocks.pop(name, None)
+        self.seconds += time.perf_counter() - start
 
     def _store(self, name: str, output: Any) -> None:
         if self._batch is not None:

@@ -7,7 +7,31 @@ from typing import Any
 import torch
 from jaxtyping import Int
 from torch import Tensor
-from torch.utils.data import BatchSampler, DataLoader, IterableDataset
+from torch.utils.data import BatchSampler, DataLoader, IterableDataset, RandomSampler
+
+SHUFFLED = "the loader shuffles: other samples at every validation"
+STREAM = "a stream of unknown length: samples chosen by a reservoir"
+
+
+def samples_of(
+    loader: object, n_batches: int | float, n_samples: int, seed: int | None
+) -> "FixedSamples | ReservoirSamples":
+    """Choose the samples of one pass over a loader.
+
+    Args:
+        loader: What the samples come from.
+        n_batches: Batches that are taken from it; infinity for all.
+        n_samples: How many to choose.
+        seed: See `choose_samples`.
+
+    Returns:
+        The choice; its ``note`` says what a reader of the numbers must know of it.
+    """
+    size = pass_size(loader, n_batches)
+    if size is None:
+        return ReservoirSamples(n_samples, seed)
+    shuffles = isinstance(getattr(loader, "sampler", None), RandomSampler)
+    return FixedSamples(size, n_samples, seed, note=SHUFFLED if shuffles else None)
 
 
 def choose_samples(size: int, n_samples: int, seed: int | None) -> Int[Tensor, " k"]:
@@ -40,9 +64,13 @@ class FixedSamples:
         size: Samples in one pass.
         n_samples: How many to choose.
         seed: See `choose_samples`.
+        note: What a reader of the numbers must know of the choice.
     """
 
-    def __init__(self, size: int, n_samples: int, seed: int | None) -> None:
+    def __init__(
+        self, size: int, n_samples: int, seed: int | None, note: str | None = None
+    ) -> None:
+        self.note = note
         self.positions = choose_samples(size, n_samples, seed)
         self.n_samples = len(self.positions)
         self._seen = 0
@@ -73,6 +101,8 @@ class ReservoirSamples:
         n_samples: How many to keep at the most.
         seed: Seed of the private generator; None keeps the first ones.
     """
+
+    note = STREAM
 
     def __init__(self, n_samples: int, seed: int | None) -> None:
         self.n_samples = n_samples

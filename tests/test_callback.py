@@ -253,7 +253,7 @@ def test_layers_of_a_compiled_module_are_measured_at_every_validation(tmp_path):
     callback = IntrinsicDimensionCallback(["net.5"], schedule=EveryNValidations(2))
     fit(tmp_path, callback, max_epochs=5, num_sanity_val_steps=2)
     assert compiled == [r["value"] for r in callback.history.records]
-    assert len(compiled) == 6
+    assert len(compiled) == 12  # net.5 and last_hidden, two estimators, three validations
 
 
 @pytest.mark.parametrize(

@@ -2,6 +2,8 @@
 
 from lightning_id.functional.estimate import Estimate
 from lightning_id.functional.geometry import Geometry
+from lightning_id.functional.gride import gride_dimension
+from lightning_id.functional.mle import mle_dimension
 from lightning_id.functional.pca import (
     Spectrum,
     effective_rank,
@@ -9,15 +11,25 @@ from lightning_id.functional.pca import (
     pca_dimension,
     pca_spectrum,
 )
+from lightning_id.functional.registry import ESTIMATORS, get_estimator, register_estimator
+from lightning_id.functional.scale import Decimation, ScaleProfile, scale_profile
 from lightning_id.functional.twonn import twonn_dimension
 
 __all__ = [
+    "ESTIMATORS",
+    "Decimation",
     "Estimate",
     "Geometry",
+    "ScaleProfile",
     "Spectrum",
     "effective_rank",
+    "get_estimator",
+    "gride_dimension",
+    "mle_dimension",
     "participation_ratio",
     "pca_dimension",
     "pca_spectrum",
+    "register_estimator",
+    "scale_profile",
     "twonn_dimension",
 ]

@@ -4,7 +4,7 @@ import math
 from dataclasses import asdict, dataclass
 
 import torch
-from jaxtyping import Float, Int
+from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
 NORMAL_975 = 1.959963984540054  # 97.5 % point of the normal law: half the width of a 95 % interval
@@ -26,8 +26,7 @@ class Estimate:
         n_ties: Distinct rows left out because their nearest distances tie, so that they carry no
             ratio.
         goodness: Kolmogorov-Smirnov distance between the data and the fitted law, in [0, 1];
-            smaller
-            is better. NaN for estimators without a law.
+            smaller is better. NaN for estimators without a law.
         dtype: The dtype the rows came in, for example ``"float32"``.
         backend: What searched the neighbours or made the spectrum.
         reason: Why ``value`` is NaN; None where there is a value.
@@ -91,14 +90,48 @@ def shared_neighbor_std_error(
 
     Returns:
         The standard error, in units of dimension; NaN where the sum is not positive (some ten
-        rows),
-        because no error can be told then.
+        rows), because no error can be told then.
     """
     n, k = neighbors.shape
     centred = influence - influence.mean()
-    ends = torch.stack((torch.arange(n).repeat_interleave(k), neighbors.flatten()))
+    ends = torch.stack(
+        (torch.arange(n, device=neighbors.device).repeat_interleave(k), neighbors.flatten())
+    )
     ends = ends[:, ends[1] >= 0].sort(dim=0).values
     pairs = torch.unique(ends[0] * n + ends[1])  # a mutual pair is one pair
     shared = (centred[pairs // n] * centred[pairs % n]).sum()
     variance = float(centred.square().sum() + 2 * shared) / n**2
     return math.sqrt(variance) if variance > 0 else math.nan
+
+
+def renumber(neighbors: Int[Tensor, "m k"], used: Bool[Tensor, " m"]) -> Int[Tensor, "n k"]:
+    """Return the neighbours of the rows used, numbered among the rows used.
+
+    Args:
+        neighbors: Row numbers of the k nearest neighbours of each row.
+        used: The rows that entered a fit.
+
+    Returns:
+        Neighbours as `shared_neighbor_std_error` takes them; -1 for one that was not used.
+    """
+    number = torch.where(used, used.cumsum(0) - 1, -1)
+    return number[neighbors[used]]
+
+
+def ks_distance(law: Float[Tensor, " n"]) -> float:
+    r"""Return the Kolmogorov-Smirnov distance of n observations from a law.
+
+    With a fitted dimension, values above about :math:`1.2 / \sqrt n` (5 % level on neighbour
+    ratios) say that the law does not hold: the points are not of one dimension on the scale of
+    their neighbours.
+
+    Args:
+        law: Distribution function of the law at each of the observations, in any order.
+
+    Returns:
+        The distance, in [0, 1].
+    """
+    n = len(law)
+    law = law.sort().values
+    above = torch.arange(1, n + 1, dtype=torch.float64, device=law.device) / n - law
+    return float(torch.maximum(above, 1 / n - above).max())

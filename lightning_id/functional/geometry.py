@@ -13,12 +13,12 @@ with more candidates, then in float64, then by brute force.
 
 import math
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from itertools import pairwise
 
 import torch
-from jaxtyping import Float, Int
+from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
 from lightning_id.functional.duplicates import repeats_an_earlier_row
@@ -28,14 +28,24 @@ from lightning_id.functional.precision import exact_arithmetic
 BLOCK = 4096  # columns at a time: 32 MB at 2000 rows, and long enough for BLAS to run at full speed
 TILES = 6  # bands of the triangle of a product: 7/12 of its work instead of all
 CANDIDATES = 9  # neighbours proposed for a row; three are computed exactly, all when in doubt
-EXACT_ORDERS = 16  # up to this order distances come from differences, above from float64 products
+EXACT_ORDERS = 16  # up to this order every distance comes from differences, above only in doubt
 MIN_DISTINCT = 3  # a point and its two nearest neighbours
+
+# Share of tied rows above which coarse features, not geometry, may be measured. Smooth features in
+# half precision have none; bfloat16 at mean 1, deviation 1, ID 2 has 0.6 % and is 25 % off.
+TIES_WORTH_A_NOTE = 0.002
 
 # float32 products of differences this small or smaller may have lost terms to underflow.
 _UNDERFLOW = 1e-30
 # A float64 distance whose squared error is below this share of it is taken: log mu is then right to
 # 1e-6 in the worst case seen (ID 100). It matters where many distances tie and none stands out.
 _TOLERANCE = 1e-8
+# The same for a distance above order 16, which is itself read off the float64 products. log mu is
+# then large against the error.
+_FAR_TOLERANCE = 1e-6
+# Beyond, the squares and fourth powers of float64 rows leave float64. float32 rows cannot get
+# there.
+_LARGEST_SPREAD = 1e60
 
 
 @dataclass(frozen=True)
@@ -65,7 +75,8 @@ class Geometry:
         dtype: Name of the dtype the rows came in.
         backend: What makes the neighbours and the spectrum; ``"gram"``.
 
-    Memory beside ``x``: one n x n matrix and two blocks of n x 4096.
+    Memory beside ``x``: one n x n matrix and two blocks of n x 4096; for neighbours above order 16
+    a second n x n matrix, in float64, for as long as they are searched.
 
     Raises:
         ValueError: If ``x`` is not a dense two-dimensional floating tensor with at least one
@@ -99,6 +110,13 @@ class Geometry:
         bad = self._n_nonfinite
         if bad:
             return f"{bad} of {self.n_samples} rows hold NaN or infinite values"
+        if self._compute_dtype == torch.float64:
+            spread = self._spread
+            if spread > _LARGEST_SPREAD or 0 < spread < 1 / _LARGEST_SPREAD:
+                return (
+                    f"the rows spread over {spread:.0e}, and squares of that leave float64;"
+                    " rescale them"
+                )
         return None
 
     @cached_property
@@ -129,7 +147,8 @@ class Geometry:
         """Return the k nearest neighbours of every distinct row, by Euclidean distance.
 
         Distances up to order 16 are sums of squared differences of the rows as they came, exact to
-        float64 rounding of float32 differences; higher orders come from a float64 Gram matrix.
+        float64 rounding of float32 differences; higher orders come from a float64 Gram matrix where
+        that is right to 1e-6, and from differences elsewhere.
 
         Args:
             k: How many neighbours, from 1 to the number of distinct rows - 1.
@@ -154,8 +173,7 @@ class Geometry:
         """Return the eigenvalues of the covariance of the rows, largest first.
 
         From the n x n Gram matrix where d > n, from the d x d covariance otherwise; every row
-        counts,
-        repeated ones too.
+        counts, repeated ones too.
 
         Args:
             standardize: Scale every column to unit variance first (the correlation matrix); columns
@@ -163,8 +181,7 @@ class Geometry:
 
         Returns:
             min(n, d) eigenvalues in float64 on the CPU, with n - 1 as the divisor. The smallest may
-            be
-            slightly negative by rounding.
+            be slightly negative by rounding.
 
         Raises:
             ValueError: If there are fewer than three rows, or NaN or infinite ones.
@@ -196,7 +213,8 @@ class Geometry:
             moment = self._second_moment(standardize) / (self.n_samples - 1)
             trace = moment.diagonal().sum(dtype=torch.float64)
             square = torch.linalg.vector_norm(moment, dtype=torch.float64).square()
-        return float(trace), float(square)
+            trace, square = torch.stack((trace, square)).tolist()
+        return trace, square
 
     def estimate(self, *, distinct: bool) -> Estimate:
         """Return what is known of the rows before anything is estimated.
@@ -206,8 +224,7 @@ class Geometry:
 
         Returns:
             An estimate without a value, to be completed by an estimator; ``reason`` says why it
-            must
-            stay empty, or is None.
+            must stay empty, or is None.
         """
         return Estimate(
             n_samples=self.n_samples,
@@ -216,6 +233,42 @@ class Geometry:
             backend=self.backend,
             reason=self.neighbor_reason if distinct else self.reason,
         )
+
+    def estimate_of_order(self, k: int) -> Estimate:
+        """Return what is known of the rows before anything is estimated from k neighbours.
+
+        Args:
+            k: Neighbours needed of every distinct row.
+
+        Returns:
+            An estimate without a value; ``reason`` says that there are too few distinct rows, if
+            so.
+        """
+        estimate = self.estimate(distinct=True)
+        if estimate.reason is None and len(self.distinct) <= k:
+            return replace(
+                estimate,
+                reason=f"expected more than {k} distinct rows, for {k} neighbours each,"
+                f" got {len(self.distinct)}",
+            )
+        return estimate
+
+    def subset(self, index: Int[Tensor, " s"]) -> "Geometry":
+        """Return the geometry of some of the rows, with the part of the Gram matrix that is theirs.
+
+        Args:
+            index: Numbers of the rows, on the device of ``x``.
+
+        Returns:
+            The geometry; only its products with the columns are saved, all else is its own.
+        """
+        part = Geometry(self.x[index])
+        with exact_arithmetic(self.x.device):
+            # Centred at the mean of all rows, which neighbours do not depend on and the spectrum
+            # corrects for.
+            part.__dict__["_means"] = self._means
+            part.__dict__["_gram"] = self._gram[index[:, None], index]
+        return part
 
     # --- sums over the columns -------------------------------------------------------------------
 
@@ -261,6 +314,15 @@ class Geometry:
             return int(bad.sum())
 
     @cached_property
+    def _spread(self) -> float:
+        """Largest difference of a value from that of the first row: one synchronisation."""
+        with exact_arithmetic(self.x.device):
+            blocks = self._column_blocks()
+            return float(
+                torch.stack([(self.x[:, b] - self.x[0, b]).abs().amax() for b in blocks]).amax()
+            )
+
+    @cached_property
     def _is_constant(self) -> bool:
         """Whether all rows are equal: their covariance would come out as roundings, not zeros."""
         first = bool((self.x[0] == self.x[-1]).all())  # one row tells nearly always
@@ -276,10 +338,8 @@ class Geometry:
         """Return the error of a squared distance read off the Gram matrix, for rows no further.
 
         A dot product of b terms is wrong by about 8 sqrt(b) roundings with overwhelming
-        probability,
-        the sum over the blocks by one each; a row within ``distance2`` is no longer than the row
-        itself
-        plus that distance.
+        probability, the sum over the blocks by one each; a row within ``distance2`` is no longer
+        than the row itself plus that distance.
         """
         width = min(BLOCK, self.ambient_dimension)
         n_blocks = math.ceil(self.ambient_dimension / BLOCK)
@@ -313,17 +373,35 @@ class Geometry:
     def _search(self, k: int) -> Neighbors:
         """Find the k nearest among the distinct rows; positions count the distinct rows only."""
         distinct = self.distinct
-        m = len(distinct)
-        orders = min(k, EXACT_ORDERS)
-        distance2, index = self._propose_and_check(orders)
-        if k > orders:
-            gram = self._gram_matrix(torch.float64)
-            estimates, far = _rank(gram, distinct, distinct, k)
-            distance2 = torch.cat((distance2, estimates[:, orders:]), dim=1)
-            index = torch.cat((index, far[:, orders:]), dim=1)
+        find = self._propose_and_check if k <= EXACT_ORDERS else self._many
+        distance2, index = find(k)
         position = torch.full((self.n_samples,), -1, device=self.x.device)
-        position[distinct] = torch.arange(m, device=self.x.device)
-        return Neighbors(distance2.clamp_min(0).sqrt().cpu(), position[index].cpu())
+        position[distinct] = torch.arange(len(distinct), device=self.x.device)
+        return Neighbors(distance2.sqrt().cpu(), position[index].cpu())
+
+    def _many(self, k: int) -> tuple[Float[Tensor, "m k"], Int[Tensor, "m k"]]:
+        """Return k neighbours where differences for all are too slow (3 times, at 64 x 21632)."""
+        distinct = self.distinct
+        most = len(distinct) - 1
+        wide = min(k + 6, most)
+        gram = self._gram_matrix(torch.float64)
+        estimates, candidates = _rank(gram, distinct, distinct, min(wide + 1, most))
+        norm2 = gram.diagonal()[distinct]
+        distance2, index = estimates[:, :k].clone(), candidates[:, :k].clone()
+        unknown = torch.full_like(norm2, -math.inf)  # products are taken only where they are right
+        sound = self._sound(distance2[:, EXACT_ORDERS:], unknown, norm2, gram.dtype, _FAR_TOLERANCE)
+        distance2[:, :EXACT_ORDERS], index[:, :EXACT_ORDERS] = _nearest(
+            self.x, distinct, index[:, :EXACT_ORDERS], EXACT_ORDERS, self._compute_dtype
+        )
+        doubt = self._doubtful(sound & (distance2[:, 0] > _UNDERFLOW))
+        if len(doubt):
+            rest = estimates[:, wide] if wide < most else torch.full_like(norm2, math.inf)
+            doubt = self._look_wider(
+                distance2, index, doubt, candidates[:, :wide], rest, norm2, gram.dtype
+            )
+        if len(doubt):
+            distance2[doubt], index[doubt] = self._brute_force(distinct[doubt], k)
+        return distance2, index
 
     def _propose_and_check(self, k: int) -> tuple[Float[Tensor, "m k"], Int[Tensor, "m k"]]:
         """Return exact squared distances and row numbers of the k nearest distinct rows."""
@@ -339,39 +417,54 @@ class Geometry:
             self.x, distinct, candidates[:, :narrow], k, self._compute_dtype
         )
         rest = estimates[:, narrow] if narrow < most else torch.full_like(norm2, math.inf)
-        doubt = self._doubtful(distance2, rest, norm2, dtype, floor=_UNDERFLOW)
+        sound = self._sound(distance2, rest, norm2, dtype)
+        doubt = self._doubtful(sound & (distance2[:, 0] > _UNDERFLOW))
         if len(doubt):
-            rows = distinct[doubt]
-            rest = (
-                estimates[doubt, wide] if wide < most else torch.full_like(norm2[doubt], math.inf)
+            rest = estimates[:, wide] if wide < most else torch.full_like(norm2, math.inf)
+            doubt = self._look_wider(
+                distance2, index, doubt, candidates[:, :wide], rest, norm2, dtype
             )
-            near2, near = _nearest(self.x, rows, candidates[doubt, :wide], k, torch.float64)
-            distance2[doubt], index[doubt] = near2, near
-            doubt = doubt[self._doubtful(near2, rest, norm2[doubt], dtype)]
         if len(doubt):
             doubt = self._look_closer(distance2, index, doubt, wide)
         if len(doubt):
             distance2[doubt], index[doubt] = self._brute_force(distinct[doubt], k)
         return distance2, index
 
-    def _doubtful(
+    def _sound(
         self,
         distance2: Float[Tensor, "m k"],
         rest: Float[Tensor, " m"],
         norm2: Float[Tensor, " m"],
         dtype: torch.dtype,
-        floor: float = 0.0,
         tolerance: float = 0.0,
-    ) -> Int[Tensor, " f"]:
-        """Return the rows for which a row outside the candidates could be nearer: one sync.
-
-        Put so that NaN and infinity, in the norm or the estimate, are in doubt.
-        """
+    ) -> Bool[Tensor, " m"]:
+        """Tell the rows for which no row outside the candidates can be nearer."""
+        # Put so that NaN and infinity, in the norm or the estimate, are not sound.
         furthest = distance2[:, -1]
         bound = self._bound(norm2, furthest, dtype)
-        beyond_reach = (rest > furthest + bound) | (bound <= tolerance * furthest)
-        sound = beyond_reach & (distance2[:, 0] > floor) & furthest.isfinite()
+        beyond_reach = (rest > furthest + bound) | (bound <= tolerance * distance2[:, 0])
+        return beyond_reach & furthest.isfinite()
+
+    def _doubtful(self, sound: Bool[Tensor, " m"]) -> Int[Tensor, " f"]:
+        """Return the numbers of the rows that are not sound: one synchronisation."""
         return (~sound).nonzero()[:, 0]
+
+    def _look_wider(
+        self,
+        distance2: Float[Tensor, "m k"],
+        index: Int[Tensor, "m k"],
+        doubt: Int[Tensor, " f"],
+        candidates: Int[Tensor, "m c"],
+        rest: Float[Tensor, " m"],
+        norm2: Float[Tensor, " m"],
+        dtype: torch.dtype,
+    ) -> Int[Tensor, " g"]:
+        """Redo the rows in doubt, in place, from all candidates; return those still in doubt."""
+        near2, near = _nearest(
+            self.x, self.distinct[doubt], candidates[doubt], distance2.shape[1], torch.float64
+        )
+        distance2[doubt], index[doubt] = near2, near
+        return doubt[self._doubtful(self._sound(near2, rest[doubt], norm2[doubt], dtype))]
 
     def _look_closer(
         self,
@@ -396,10 +489,8 @@ class Geometry:
             self.x, rows, candidates[:, :wide], k, torch.float64
         )
         rest = estimates[:, wide] if wide < most else torch.full_like(norm2[rows], math.inf)
-        still = self._doubtful(
-            distance2[doubt], rest, norm2[rows], torch.float64, tolerance=_TOLERANCE
-        )
-        return doubt[still]
+        sound = self._sound(distance2[doubt], rest, norm2[rows], torch.float64, _TOLERANCE)
+        return doubt[self._doubtful(sound)]
 
     def _brute_force(
         self, rows: Int[Tensor, " f"], k: int
@@ -408,8 +499,9 @@ class Geometry:
         distance2 = self.x.new_zeros((len(rows), len(self.distinct)), dtype=torch.float64)
         for block in self._column_blocks():
             others = self.x[self.distinct, block].double()
-            for i, row in enumerate(rows):
-                difference = others - self.x[row, block].double()
+            # Gathered in one go: x[row] with a row number on a GPU would wait for the GPU.
+            for i, mine in enumerate(self.x[rows, block].double()):
+                difference = others - mine
                 distance2[i] += torch.linalg.vecdot(difference, difference)
         distance2[self.distinct == rows[:, None]] = math.inf
         nearest, at = distance2.topk(k, dim=1, largest=False)
@@ -423,13 +515,14 @@ class Geometry:
             size = min(self.n_samples, self.ambient_dimension)
             return self.x.new_zeros((size, size), dtype=self._compute_dtype)
         moment = self._second_moment_in(self._compute_dtype, standardize)
-        # float32 squares overflow above 1e19 and vanish below 1e-19; float64 then still holds them.
-        trace = moment.diagonal().sum()
-        if self._compute_dtype == torch.float32 and not bool(
-            trace.isfinite() & (trace > _UNDERFLOW)
-        ):
+        if self._compute_dtype == torch.float32 and self._left_float32(moment):
             moment = self._second_moment_in(torch.float64, standardize)
         return moment
+
+    def _left_float32(self, moment: Float[Tensor, "r r"]) -> bool:
+        """Whether squares overflowed (from 1e19) or vanished (from 1e-19): one synchronisation."""
+        trace = moment.diagonal().sum()
+        return not bool(trace.isfinite() & (trace > _UNDERFLOW))
 
     def _second_moment_in(self, dtype: torch.dtype, standardize: bool) -> Float[Tensor, "r r"]:
         if self.ambient_dimension > self.n_samples:
@@ -470,6 +563,24 @@ def as_geometry(x: Tensor | Geometry) -> Geometry:
         The geometry.
     """
     return x if isinstance(x, Geometry) else Geometry(x)
+
+
+def coarseness_note(geometry: Geometry, tied_share: float) -> str | None:
+    """Return what to say of half-precision rows whose nearest distances tie.
+
+    Args:
+        geometry: The rows.
+        tied_share: Share of the distinct rows that were left out for a tie.
+
+    Returns:
+        The note, or None if there is nothing to say.
+    """
+    if geometry.x.element_size() <= 2 and tied_share > TIES_WORTH_A_NOTE:
+        return (
+            f"{tied_share:.1%} of the nearest distances tie: {geometry.dtype} features are too"
+            " coarse here, and the dimension is that of their rounding"
+        )
+    return None
 
 
 def _checked(x: Tensor) -> Tensor:
@@ -586,9 +697,13 @@ def _largest(
     tail = width * groups
     maxima = scores[:, :tail].view(len(scores), groups, width).amax(1)
     chosen = maxima.topk(k, dim=1).indices
-    columns = (chosen[:, :, None] + width * torch.arange(groups)).flatten(1)
+    columns = (chosen[:, :, None] + width * torch.arange(groups, device=scores.device)).flatten(1)
     columns = torch.cat(
-        (columns, torch.arange(tail, scores.shape[1]).expand(len(scores), -1)), dim=1
+        (
+            columns,
+            torch.arange(tail, scores.shape[1], device=scores.device).expand(len(scores), -1),
+        ),
+        dim=1,
     )
     values, at = scores.gather(1, columns).topk(k, dim=1)
     return values, columns.gather(1, at)

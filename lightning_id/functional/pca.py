@@ -60,8 +60,7 @@ def pca_spectrum(x: Tensor | Geometry, standardize: bool = False) -> Spectrum:
 
     Raises:
         ValueError: If ``x`` is no dense floating (n, d) tensor, has fewer than three rows, or holds
-            NaN
-            or infinite values.
+            NaN or infinite values.
 
     Example:
         >>> import torch
@@ -84,8 +83,7 @@ def pca_dimension(
 
     Counted from 1; 0 for a constant cloud. (The source work printed the 0-based index of the last
     component, which is one less.) Every row counts, repeated ones too. The count cannot exceed n -
-    1 and
-    grows with n: compare it only between clouds of equal n. It has no error bar.
+    1 and grows with n: compare it only between clouds of equal n. It has no error bar.
 
     Source: Ansuini, Laio, Macke, Zoccolan, NeurIPS 2019 (there with ``standardize=True``).
 
@@ -118,8 +116,7 @@ def participation_ratio(x: Tensor | Geometry, standardize: bool = False) -> Esti
     r"""Return the participation ratio :math:`(\sum \lambda)^2 / \sum \lambda^2` of the covariance.
 
     The number of equal eigenvalues that would spread the variance as much. Needs no eigenvalues: it
-    is
-    the squared trace of the Gram matrix over its squared norm.
+    is the squared trace of the Gram matrix over its squared norm.
 
     Args:
         x: (n, d) rows, n >= 3, of any floating dtype on any device, or a `Geometry` made from them.
@@ -127,8 +124,7 @@ def participation_ratio(x: Tensor | Geometry, standardize: bool = False) -> Esti
 
     Returns:
         The ratio, between 1 and min(n - 1, d); 0 for a constant cloud. NaN with a reason for fewer
-        than
-        three rows, NaN or infinite values.
+        than three rows, NaN or infinite values.
 
     Raises:
         ValueError: If ``x`` is no dense floating (n, d) tensor.
@@ -159,8 +155,7 @@ def effective_rank(x: Tensor | Geometry, standardize: bool = False) -> Estimate:
 
     Returns:
         The rank, between 1 and min(n - 1, d); 0 for a constant cloud. NaN with a reason for fewer
-        than
-        three rows, NaN or infinite values.
+        than three rows, NaN or infinite values.
 
     Raises:
         ValueError: If ``x`` is no dense floating (n, d) tensor.

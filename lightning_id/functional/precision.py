@@ -12,10 +12,8 @@ def exact_arithmetic(device: torch.device) -> Iterator[None]:
     """Switch gradients, autocast and reduced-precision matrix products off, and back as they were.
 
     ``torch.set_float32_matmul_precision("medium")`` lets float32 products run in bfloat16, on the
-    CPU
-    too, and ``"high"`` in TF32: both keep 8 to 11 bits, and neighbours are lost. Lightning advises
-    its
-    users to set one of them.
+    CPU too, and ``"high"`` in TF32: both keep 8 to 11 bits, and neighbours are lost. Lightning
+    advises its users to set one of them.
 
     Args:
         device: The device the products run on.

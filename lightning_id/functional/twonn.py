@@ -8,11 +8,18 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from lightning_id.functional.estimate import Estimate, normal_interval, shared_neighbor_std_error
-from lightning_id.functional.geometry import MIN_DISTINCT, Geometry, as_geometry
-
-TIES_WORTH_A_NOTE = (
-    0.01  # share of tied rows above which coarse features, not geometry, may be measured
+from lightning_id.functional.estimate import (
+    Estimate,
+    ks_distance,
+    normal_interval,
+    renumber,
+    shared_neighbor_std_error,
+)
+from lightning_id.functional.geometry import (
+    MIN_DISTINCT,
+    Geometry,
+    as_geometry,
+    coarseness_note,
 )
 
 
@@ -24,30 +31,23 @@ def twonn_dimension(
     r"""Return the TwoNN intrinsic dimension of the rows of ``x``.
 
     Where the density is constant on the scale of the second neighbour, :math:`\mu = r_2 / r_1`
-    follows
-    :math:`F(\mu) = 1 - \mu^{-d}`, whatever the density is. With :math:`l = \log \mu` sorted, N
-    usable
-    points and r = floor(N (1 - ``discard_fraction``)):
+    follows :math:`F(\mu) = 1 - \mu^{-d}`, whatever the density is. With :math:`l = \log \mu`
+    sorted, N usable points and r = floor(N (1 - ``discard_fraction``)):
 
     - ``"linear"``, the fit of the source work: least squares through the origin of
       :math:`-\log(1 - F_i)` on :math:`l_{(i)}` over the r smallest, :math:`F_i = i / N`;
     - ``"mle"``: the maximum likelihood of the sample censored at :math:`l_{(r)}`,
       :math:`d = (r - 1) / (\sum_{i \le r} l_{(i)} + (N - r) l_{(r)})`; with ``discard_fraction=0``
-      this
-      is the unbiased :math:`(N - 1) / \sum l`.
+      this is the unbiased :math:`(N - 1) / \sum l`.
 
     Equal rows count as one point. Rows whose two nearest distances tie are left out and counted, as
-    in
-    the source work. The error bar allows for shared neighbours; it is within 5 % of the truth on
-    spheres,
-    balls and Gaussians, and too large (1.3 times) on mixtures of very different dimensions. The
-    interval
-    is about the mean of the estimator: **above about 20 the estimate is a lower bound** of the true
-    dimension, because no sample of practical size is dense there.
+    in the source work. The error bar allows for shared neighbours; it is within 7 % of the truth on
+    spheres, balls and Gaussians, and too large (1.25 to 1.36 times) on mixtures of very different
+    dimensions. The interval is about the mean of the estimator: **above about 20 the estimate is a
+    lower bound** of the true dimension, because no sample of practical size is dense there.
 
     Source: Facco, d'Errico, Rodriguez, Laio, Scientific Reports 7, 12140 (2017); Ansuini, Laio,
-    Macke,
-    Zoccolan, NeurIPS 2019.
+    Macke, Zoccolan, NeurIPS 2019.
 
     Args:
         x: (n, d) rows, n >= 3, of any floating dtype on any device, or a `Geometry` made from them.
@@ -57,10 +57,8 @@ def twonn_dimension(
 
     Returns:
         The dimension (not rounded), standard error, 95 % interval, counts, and the
-        Kolmogorov-Smirnov
-        distance of the N ratios from the fitted law. NaN with a reason where there is no estimate:
-        fewer
-        than three distinct rows, ties only, NaN or infinite values.
+        Kolmogorov-Smirnov distance of the N ratios from the fitted law. NaN with a reason where
+        there is no estimate: fewer than three distinct rows, ties only, NaN or infinite values.
 
     Raises:
         ValueError: If ``x`` is no dense floating (n, d) tensor, or an argument is out of its range.
@@ -81,7 +79,8 @@ def twonn_dimension(
     if estimate.reason is not None:
         return estimate
     nearest = geometry.neighbors(2)
-    usable = nearest.distances[:, 1] > nearest.distances[:, 0]
+    near, far = nearest.distances.T
+    usable = (far > near) & (near > 0)  # 0: distinct float64 rows whose squares vanish
     n_used, n_ties = int(usable.sum()), int((~usable).sum())
     estimate = replace(estimate, n_used=n_used, n_ties=n_ties)
     n_fitted = math.floor(n_used * (1 - discard_fraction) + 1e-9)  # 1e-9: floor(0.9 * 10) is 9
@@ -94,11 +93,10 @@ def twonn_dimension(
             f" and 2 in the fit, got {n_used} and {max(n_fitted, 0)}"
             f" ({n_ties} of {len(usable)} distinct rows tie)",
         )
-    log_mu = torch.log(nearest.distances[usable, 1] / nearest.distances[usable, 0])
+    log_mu = torch.log(far[usable] / near[usable])
     fit = _linear_fit if method == "linear" else _censored_mle
     value, influence = fit(log_mu, n_fitted)
-    number = torch.full((len(usable),), -1).masked_scatter(usable, torch.arange(n_used))
-    std_error = shared_neighbor_std_error(influence, number[nearest.indices[usable]])
+    std_error = shared_neighbor_std_error(influence, renumber(nearest.indices, usable))
     low, high = normal_interval(value, std_error)
     return replace(
         estimate,
@@ -106,8 +104,8 @@ def twonn_dimension(
         std_error=std_error,
         low=low,
         high=high,
-        goodness=ks_distance(log_mu, value),
-        note=_note(geometry, n_ties / len(usable)),
+        goodness=ks_distance(-torch.expm1(-value * log_mu)),
+        note=coarseness_note(geometry, n_ties / len(usable)),
     )
 
 
@@ -115,7 +113,7 @@ def _linear_fit(log_mu: Float[Tensor, " n"], r: int) -> tuple[float, Float[Tenso
     """Return slope and influence of the least-squares line through the origin on the r smallest."""
     n = len(log_mu)
     ordered = log_mu.sort().values[:r]
-    y = -torch.log1p(-torch.arange(1, r + 1, dtype=torch.float64) / n)
+    y = -torch.log1p(-torch.arange(1, r + 1, dtype=torch.float64, device=log_mu.device) / n)
     square = ordered.square().sum()
     d = float((ordered * y).sum() / square)
     winsorized = log_mu.clamp_max(ordered[-1]).square()
@@ -129,32 +127,3 @@ def _censored_mle(log_mu: Float[Tensor, " n"], r: int) -> tuple[float, Float[Ten
     winsorized = log_mu.clamp_max(largest)
     d = float((r - 1) / winsorized.sum())
     return d, -(d**2) * n / r * (winsorized - (log_mu <= largest) / d)
-
-
-def ks_distance(log_mu: Float[Tensor, " n"], d: float) -> float:
-    r"""Return the largest distance of the empirical law of ``log_mu`` from :math:`1 - e^{-d l}`.
-
-    With a fitted d, values above about :math:`1.2 / \sqrt N` (5 % level on neighbour ratios) say
-    that the law does not hold: the points are not of one dimension on the scale of their
-    neighbours.
-
-    Args:
-        log_mu: Logarithms of the ratios.
-        d: The fitted dimension.
-
-    Returns:
-        The distance, in [0, 1].
-    """
-    n = len(log_mu)
-    law = -torch.expm1(-d * log_mu.sort().values)
-    above = torch.arange(1, n + 1, dtype=torch.float64) / n - law
-    return float(torch.maximum(above, 1 / n - above).max())
-
-
-def _note(geometry: Geometry, tied_share: float) -> str | None:
-    if geometry.x.element_size() <= 2 and tied_share > TIES_WORTH_A_NOTE:
-        return (
-            f"{tied_share:.1%} of the nearest distances tie: {geometry.dtype} features are too"
-            " coarse here, and the dimension is that of their rounding"
-        )
-    return None

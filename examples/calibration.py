@@ -1,0 +1,94 @@
+"""Is the error bar honest? Many fresh samples of clouds of known dimension tell.
+
+For each cloud and estimator: the mean estimate, its true standard deviation over the samples, the
+mean reported standard error over that deviation (1 is honest, 0.5 is half of what it should be),
+and the share of 95 % intervals that hold the mean estimate.
+
+    python examples/calibration.py --samples 1000 --out calibration.md
+"""
+
+import argparse
+from collections.abc import Callable
+from pathlib import Path
+
+import torch
+from torch import Tensor
+
+from lightning_id import manifolds
+from lightning_id.functional import (
+    Estimate,
+    Geometry,
+    gride_dimension,
+    mle_dimension,
+    twonn_dimension,
+)
+
+CLOUDS: dict[str, Callable[[int, int], Tensor]] = {
+    "S^2": lambda n, seed: manifolds.sphere(n, 2, seed=seed),
+    "5-ball": lambda n, seed: manifolds.ball(n, 5, seed=seed),
+    "S^10": lambda n, seed: manifolds.sphere(n, 10, seed=seed),
+    "20-d Gaussian": lambda n, seed: manifolds.gaussian(n, 20, seed=seed),
+    "half 2-d, half 20-d": lambda n, seed: manifolds.mixture(n, (2, 20), seed=seed),
+}
+ESTIMATORS: dict[str, Callable[[Geometry], Estimate]] = {
+    "TwoNN linear fit": twonn_dimension,
+    "TwoNN MLE": lambda geometry: twonn_dimension(geometry, "mle", 0.0),
+    "TwoNN censored MLE": lambda geometry: twonn_dimension(geometry, "mle", 0.1),
+    "Gride (2, 4)": lambda geometry: gride_dimension(geometry, 2, 4),
+    "MLE of k = 10": lambda geometry: mle_dimension(geometry, 10),
+}
+
+
+def calibrate(cloud: str, n_samples: int, n_rows: int = 1000) -> dict[str, dict[str, float]]:
+    """Return mean, deviation, ratio and coverage of every estimator on one cloud."""
+    found: dict[str, list[Estimate]] = {name: [] for name in ESTIMATORS}
+    for seed in range(n_samples):
+        geometry = Geometry(CLOUDS[cloud](n_rows, seed))
+        for name, estimator in ESTIMATORS.items():
+            found[name].append(estimator(geometry))
+    return {name: _summary(estimates) for name, estimates in found.items()}
+
+
+def _summary(estimates: list[Estimate]) -> dict[str, float]:
+    values = torch.tensor([estimate.value for estimate in estimates], dtype=torch.float64)
+    errors = torch.tensor([estimate.std_error for estimate in estimates], dtype=torch.float64)
+    mean, deviation = float(values.mean()), float(values.std())
+    held = [estimate.low <= mean <= estimate.high for estimate in estimates]
+    return {
+        "mean": mean,
+        "deviation": deviation,
+        "ratio": float(errors.mean()) / deviation,
+        "coverage": sum(held) / len(held),
+    }
+
+
+def table(results: dict[str, dict[str, dict[str, float]]]) -> str:
+    """Return the results as a Markdown table."""
+    lines = [
+        "| cloud | estimator | mean estimate | true deviation | std_error / deviation | coverage |",
+        "|---|---|---|---|---|---|",
+    ]
+    for cloud, rows in results.items():
+        for name, row in rows.items():
+            lines.append(
+                f"| {cloud} | {name} | {row['mean']:.3f} | {row['deviation']:.3f} |"
+                f" {row['ratio']:.2f} | {row['coverage']:.1%} |"
+            )
+    return "\n".join(lines) + "\n"
+
+
+def main(arguments: list[str] | None = None) -> None:
+    """Run the calibration and print and write the table."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--samples", type=int, default=1000, help="fresh samples of each cloud")
+    parser.add_argument("--rows", type=int, default=1000, help="rows of each sample")
+    parser.add_argument("--out", type=Path, help="where to write the table")
+    options = parser.parse_args(arguments)
+    text = table({cloud: calibrate(cloud, options.samples, options.rows) for cloud in CLOUDS})
+    print(text)
+    if options.out is not None:
+        options.out.write_text(text)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,117 @@
+"""The maximum likelihood dimension of Levina and Bickel, from k nearest neighbours."""
+
+from dataclasses import replace
+from typing import Literal
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from lightning_id.functional.estimate import (
+    Estimate,
+    ks_distance,
+    normal_interval,
+    renumber,
+    shared_neighbor_std_error,
+)
+from lightning_id.functional.geometry import (
+    MIN_DISTINCT,
+    Geometry,
+    as_geometry,
+    coarseness_note,
+)
+
+_AVERAGES = ("mackay-ghahramani", "levina-bickel", "unbiased")
+
+
+def mle_dimension(
+    x: Tensor | Geometry,
+    k: int = 20,
+    average: Literal["mackay-ghahramani", "levina-bickel", "unbiased"] = "mackay-ghahramani",
+) -> Estimate:
+    r"""Return the maximum likelihood dimension of the rows of ``x`` from k nearest neighbours.
+
+    Where the density is constant on the scale of neighbour k,
+    :math:`L_i = \sum_{j < k} \log (r_{ik} / r_{ij})` follows a Gamma law of shape k - 1 and rate d.
+    Three ways to make one number of the N rows are in use, and they differ by 10 % at k = 10:
+
+    - ``"mackay-ghahramani"``: :math:`(k - 1) / \overline L`, the maximum likelihood of all rows
+      together (its bias is 1 / N only); at k = 2 that of TwoNN;
+    - ``"levina-bickel"``: the mean of :math:`(k - 1) / L_i`, as first published: too large by
+      (k - 1) / (k - 2);
+    - ``"unbiased"``: the mean of :math:`(k - 2) / L_i`.
+
+    The scale is that of neighbour k: on curved or bounded clouds of high dimension larger k gives
+    smaller numbers. Equal rows count as one point. Rows whose k distances all tie are left out and
+    counted. The error bar is that of the influence of every row, with the shared neighbours allowed
+    for (see `shared_neighbor_std_error`). On spheres, balls and Gaussians of 1000 rows it is within
+    10 % of the truth up to k = 5, 0 to 13 % too large at k = 10, and between 8 % too small and 24 %
+    too large at k = 20. On a mixture of very different dimensions it is five times too large.
+
+    Source: Levina, Bickel, NeurIPS 2004; MacKay, Ghahramani, "Comments on 'Maximum likelihood
+    estimation of intrinsic dimension'", 2005.
+
+    Args:
+        x: (n, d) rows, n > k, of any floating dtype on any device, or a `Geometry` made from them.
+        k: Neighbours of every row, from 2; from 3 where the mean is over the rows' own estimates,
+            which has no expectation at 2.
+        average: ``"mackay-ghahramani"``, ``"levina-bickel"`` or ``"unbiased"``.
+
+    Returns:
+        The dimension (not rounded), standard error, 95 % interval, counts, and the
+        Kolmogorov-Smirnov distance of the N sums from the fitted law. NaN with a reason where there
+        is no estimate: not more than k distinct rows, ties only, NaN or infinite values.
+
+    Raises:
+        ValueError: If ``x`` is no dense floating (n, d) tensor, or an argument is out of its range.
+
+    Example:
+        >>> import torch
+        >>> x = torch.randn(1000, 5, generator=torch.Generator().manual_seed(0))
+        >>> estimate = mle_dimension(x, k=10)
+        >>> print(f"{estimate.value:.2f} +- {estimate.std_error:.2f}")
+        4.97 +- 0.07
+    """
+    if average not in _AVERAGES:
+        raise ValueError(f"`average`: expected one of {_AVERAGES}, got {average!r}")
+    fewest = 2 if average == "mackay-ghahramani" else 3
+    if k < fewest:
+        raise ValueError(f"`k`: expected at least {fewest} for {average!r}, got {k}")
+    geometry = as_geometry(x)
+    estimate = geometry.estimate_of_order(k)
+    if estimate.reason is not None:
+        return estimate
+    nearest = geometry.neighbors(k)
+    furthest = nearest.distances[:, -1:]
+    usable = (furthest[:, 0] > nearest.distances[:, 0]) & (nearest.distances[:, 0] > 0)
+    n_used, n_ties = int(usable.sum()), int((~usable).sum())
+    estimate = replace(estimate, n_used=n_used, n_ties=n_ties)
+    if n_used < MIN_DISTINCT:
+        return replace(
+            estimate,
+            reason=f"expected at least {MIN_DISTINCT} rows whose {k} nearest distances are not all"
+            f" the same, got {n_used} ({n_ties} of {len(usable)} distinct rows tie)",
+        )
+    sums = torch.log(furthest[usable] / nearest.distances[usable, :-1]).sum(1)
+    value, influence = _averaged(sums, k, average)
+    std_error = shared_neighbor_std_error(influence, renumber(nearest.indices, usable))
+    low, high = normal_interval(value, std_error)
+    shape = torch.full_like(sums, k - 1)
+    return replace(
+        estimate,
+        value=value,
+        std_error=std_error,
+        low=low,
+        high=high,
+        goodness=ks_distance(torch.special.gammainc(shape, value * sums)),
+        note=coarseness_note(geometry, n_ties / len(usable)),
+    )
+
+
+def _averaged(sums: Float[Tensor, " n"], k: int, average: str) -> tuple[float, Float[Tensor, " n"]]:
+    """Return the estimate and the influence of every row on it."""
+    if average == "mackay-ghahramani":
+        mean = float(sums.mean())
+        return (k - 1) / mean, -(k - 1) / mean**2 * (sums - mean)
+    own = (k - 1 if average == "levina-bickel" else k - 2) / sums
+    return float(own.mean()), own - own.mean()

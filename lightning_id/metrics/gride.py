@@ -1,0 +1,54 @@
+"""Gride over batches and ranks."""
+
+from functools import partial
+from typing import Any
+
+from lightning_id.functional import gride_dimension
+from lightning_id.metrics.reservoir import DimensionMetric
+
+
+class GrideDimension(DimensionMetric):
+    """The intrinsic dimension from the ratio of the distances to neighbours n1 and n2.
+
+    Larger orders measure on a larger scale, where small noise no longer counts; see
+    `lightning_id.functional.gride_dimension`. The scale grows as rows get fewer, so compare only
+    values of equal ``max_samples``. Equal rows count once.
+
+    As input to ``forward`` and ``update`` the metric accepts:
+
+    - ``data`` (`torch.Tensor`): floating tensor of shape ``(n, d)``, one row of d features for each
+      sample; n may be 0.
+
+    As output of ``forward`` and ``compute`` the metric returns:
+
+    - ``dimension`` (`torch.Tensor`): float32 scalar, not rounded. NaN, with a warning that says
+      why, for n2 distinct rows or fewer, ties only, NaN or infinite values. ``forward`` estimates
+      each batch by itself.
+
+    Args:
+        n1: Order of the nearer neighbour, from 1.
+        n2: Order of the further one, above n1 and below ``max_samples``.
+        max_samples: Rows to keep, at least 3: a uniform sample of all rows seen, over all ranks.
+        seed: Chooses the sample, in [0, 2^64).
+        kwargs: Keyword arguments of ``torchmetrics.Metric``.
+
+    Raises:
+        ValueError: If an argument is out of its range.
+
+    Example:
+        >>> import torch
+        >>> from lightning_id.metrics import GrideDimension
+        >>> generator = torch.Generator().manual_seed(0)
+        >>> thick = torch.rand(2000, 8, generator=generator) * torch.tensor([1.0] * 2 + [0.01] * 6)
+        >>> near, far = GrideDimension(), GrideDimension(n1=32, n2=64)
+        >>> for batch in thick.split(500):
+        ...     near.update(batch)
+        ...     far.update(batch)
+        >>> f"{near.compute():.1f} near, {far.compute():.1f} far"
+        '3.6 near, 1.9 far'
+    """
+
+    def __init__(
+        self, n1: int = 1, n2: int = 2, max_samples: int = 2000, seed: int = 0, **kwargs: Any
+    ) -> None:
+        super().__init__(partial(gride_dimension, n1=n1, n2=n2), max_samples, seed, **kwargs)

@@ -1,0 +1,101 @@
+"""The estimators again, written from their formulas: float64, direct differences, no cleverness."""
+
+import math
+
+import numpy as np
+
+
+def distinct_rows(x):
+    """Return the rows of x as float64, equal ones once, in order of first appearance."""
+    x = x.double().numpy() + 0.0
+    _, first = np.unique(x, axis=0, return_index=True)
+    return x[np.sort(first)]
+
+
+def sorted_distances(rows):
+    """Return the distances of every row to all the others, ascending, and whose they are."""
+    distances = np.empty((len(rows), len(rows)))
+    for i, row in enumerate(rows):
+        difference = rows - row
+        distances[i] = np.sqrt((difference * difference).sum(1))
+        distances[i, i] = np.inf
+    order = np.argsort(distances, axis=1, kind="stable")[:, :-1]
+    return np.take_along_axis(distances, order, axis=1), order
+
+
+def log_ratios(x, n1=1, n2=2):
+    distances, _ = sorted_distances(distinct_rows(x))
+    near, far = distances[:, n1 - 1], distances[:, n2 - 1]
+    return np.sort(np.log(far[far > near] / near[far > near]))
+
+
+def twonn_linear(x, discard_fraction=0.1):
+    log_mu = log_ratios(x)
+    n = len(log_mu)
+    r = min(math.floor(n * (1 - discard_fraction) + 1e-9), n - 1)
+    y = [-math.log(1 - i / n) for i in range(1, r + 1)]
+    return sum(log_mu[:r] * y) / sum(log_mu[:r] ** 2)
+
+
+def twonn_mle(x, discard_fraction=0.1):
+    log_mu = log_ratios(x)
+    n = len(log_mu)
+    r = math.floor(n * (1 - discard_fraction) + 1e-9)
+    return (r - 1) / (log_mu[:r].sum() + (n - r) * log_mu[r - 1])
+
+
+def eigenvalues(x, standardize=False):
+    rows = x.double().numpy()
+    centred = rows - rows.mean(0)
+    if standardize:
+        varies = rows.max(0) > rows.min(0)
+        centred = np.where(varies, centred / np.where(varies, rows.std(0, ddof=1), 1), 0)
+    return np.linalg.svd(centred, compute_uv=False) ** 2 / (len(rows) - 1)
+
+
+def pca_count(x, share=0.9, standardize=False):
+    values = eigenvalues(x, standardize)
+    return int(np.argmax(values.cumsum() >= share * values.sum())) + 1
+
+
+def assert_agrees(estimate, value, rel=1e-4):
+    assert estimate.reason is None
+    assert math.isfinite(estimate.value)
+    assert abs(estimate.value - value) <= rel * abs(value), (estimate.value, value)
+
+
+def assert_no_number(estimate, reason):
+    assert math.isnan(estimate.value)
+    assert math.isnan(estimate.std_error)
+    assert math.isnan(estimate.low)
+    assert math.isnan(estimate.high)
+    assert estimate.reason is not None
+    assert reason in estimate.reason, estimate.reason
+
+
+def gride(x, n1, n2):
+    """Maximise the likelihood of the density as it is printed, over a grid that closes in."""
+    log_mu = log_ratios(x, n1, n2)
+    if n2 == n1 + 1:
+        return (len(log_mu) - 1) / (n1 * log_mu.sum())
+    low, high = 1e-2, 1e3
+    for _ in range(60):
+        grid = np.geomspace(low, high, 9)
+        best = int(np.argmax([gride_log_likelihood(log_mu, d, n1, n2) for d in grid]))
+        low, high = grid[max(best - 1, 0)], grid[min(best + 1, 8)]
+    return (low + high) / 2
+
+
+def gride_log_likelihood(log_mu, d, n1, n2):
+    log_power = np.log(np.expm1(np.minimum(d * log_mu, 500)))
+    log_power = np.where(d * log_mu > 500, d * log_mu, log_power)
+    return (math.log(d) + (n2 - n1 - 1) * log_power - ((n2 - 1) * d + 1) * log_mu).sum()
+
+
+def levina_bickel(x, k, average):
+    distances, _ = sorted_distances(distinct_rows(x))
+    sums = np.array([sum(math.log(row[k - 1] / row[j]) for j in range(k - 1)) for row in distances])
+    sums = sums[sums > 0]
+    if average == "mackay-ghahramani":
+        return 1 / np.mean(sums / (k - 1))
+    return np.mean((k - 1 if average == "levina-bickel" else k - 2) / sums)

@@ -1,0 +1,122 @@
+"""On fake CUDA tensors: no mixed devices, and no waiting outside the few named places.
+
+A fake tensor has no values, so whatever needs one (``item``, ``nonzero``, a mask as an index)
+raises. The named places, where the real code waits for the device, are replaced by what they could
+return; everything between them has to run.
+"""
+
+import pytest
+import torch
+from torch._subclasses.fake_tensor import (
+    DataDependentOutputException,
+    DynamicOutputShapeException,
+    FakeTensorMode,
+)
+from torch.utils._python_dispatch import TorchDispatchMode
+
+from lightning_id.functional import Geometry
+
+pytestmark = pytest.mark.filterwarnings("ignore:.*CUDA is not available:UserWarning")
+
+N = 200
+WAITING = ("_n_nonfinite", "distinct", "_is_constant")  # and the methods _doubtful, _left_float32
+SHAPES = [(N, 30), (N, 5000)]
+DTYPES = [torch.float32, torch.float64, torch.bfloat16]
+
+
+class Copies(TorchDispatchMode):
+    """Count the copies from one device to another."""
+
+    def __init__(self):
+        super().__init__()
+        self.count = 0
+
+    def __torch_dispatch__(self, func, types, args=(), kwargs=None):
+        result = func(*args, **(kwargs or {}))
+        devices = {
+            tensor.device.type for tensor in (*args, result) if isinstance(tensor, torch.Tensor)
+        }
+        if "copy" in str(func) and len(devices) > 1:
+            self.count += 1
+        return result
+
+
+def geometry_on_cuda(shape, dtype, monkeypatch, n_doubtful=0, n_distinct=None):
+    x = torch.empty(shape, dtype=dtype, device="cuda")
+    geometry = Geometry(x)
+    distinct = torch.arange(n_distinct or shape[0], device="cuda")
+    geometry.__dict__.update(_n_nonfinite=0, distinct=distinct, _is_constant=False, _spread=1.0)
+    monkeypatch.setattr(
+        Geometry, "_doubtful", lambda self, sound: torch.arange(n_doubtful, device=sound.device)
+    )
+    monkeypatch.setattr(Geometry, "_left_float32", lambda self, moment: False)
+    return geometry
+
+
+def on_cuda(tensor):
+    return tensor.device.type == "cuda"
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize("shape", SHAPES)
+def test_means_gram_matrix_and_ranking_stay_on_the_device(shape, dtype, monkeypatch):
+    with FakeTensorMode(), Copies() as copies:
+        geometry = geometry_on_cuda(shape, dtype, monkeypatch)
+        estimates, candidates = geometry._proposals
+        assert all(map(on_cuda, (geometry._means, geometry._gram, estimates, candidates)))
+        assert geometry._gram.shape == (N, N)
+    assert copies.count == 0
+
+
+@pytest.mark.parametrize("n_distinct", [N, N - 20])
+@pytest.mark.parametrize("n_doubtful", [0, 7])
+@pytest.mark.parametrize("k", [2, 40])
+@pytest.mark.parametrize("dtype", DTYPES[1:])
+@pytest.mark.parametrize("shape", SHAPES)
+def test_neighbors_are_copied_once_at_the_end(shape, dtype, k, n_doubtful, n_distinct, monkeypatch):
+    with FakeTensorMode(), Copies() as copies:
+        geometry = geometry_on_cuda(shape, dtype, monkeypatch, n_doubtful, n_distinct)
+        found = geometry.neighbors(k)
+        assert found.distances.shape == found.indices.shape == (n_distinct, k)
+        assert found.distances.device.type == found.indices.device.type == "cpu"
+    assert copies.count == 2  # distances and indices
+
+
+@pytest.mark.parametrize("standardize", [False, True])
+@pytest.mark.parametrize("left_float32", [False, True])
+@pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize("shape", SHAPES)
+def test_the_second_moment_stays_on_the_device_and_the_spectrum_is_copied_once(
+    shape, dtype, left_float32, standardize, monkeypatch
+):
+    with FakeTensorMode(), Copies() as copies:
+        geometry = geometry_on_cuda(shape, dtype, monkeypatch)
+        monkeypatch.setattr(Geometry, "_left_float32", lambda self, moment: left_float32)
+        assert on_cuda(geometry._second_moment(standardize))
+        assert copies.count == 0
+        assert geometry.spectrum(standardize).device.type == "cpu"
+    assert copies.count == 1
+
+
+@pytest.mark.parametrize("place", [*WAITING, "_spread", "_doubtful", "_left_float32", "moments"])
+def test_the_named_places_wait(place):
+    with FakeTensorMode():
+        x = torch.empty((N, 30), dtype=torch.float64, device="cuda")
+        geometry = Geometry(x)
+        if place == "moments":
+            geometry.__dict__.update(_n_nonfinite=0, _is_constant=False, _spread=1.0)
+        go = {
+            "_doubtful": lambda: geometry._doubtful(x[:, 0] > 0),
+            "_left_float32": lambda: geometry._left_float32(x[:30]),
+            "moments": geometry.moments,
+        }.get(place, lambda: getattr(geometry, place))
+        with pytest.raises((DataDependentOutputException, DynamicOutputShapeException)):
+            go()
+
+
+def test_a_mix_of_devices_is_noticed(monkeypatch):
+    with FakeTensorMode():
+        geometry = geometry_on_cuda((N, 30), torch.float32, monkeypatch)
+        geometry.__dict__["_means"] = torch.empty(30)
+        with pytest.raises(Exception, match="device"):
+            geometry._gram  # noqa: B018

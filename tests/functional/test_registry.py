@@ -1,0 +1,63 @@
+"""Estimators by name: the built-in ones, and one that a user adds."""
+
+import pytest
+import torch
+
+from lightning_id import functional, manifolds
+from lightning_id.functional import Estimate, Geometry, get_estimator, register_estimator
+from lightning_id.functional.registry import ESTIMATORS
+
+
+@pytest.fixture(autouse=True)
+def restored():
+    """Forget what a test registers."""
+    before = dict(ESTIMATORS)
+    yield
+    ESTIMATORS.clear()
+    ESTIMATORS.update(before)
+
+
+def largest_distance(geometry):
+    """Return a number that is made from the rows alone."""
+    if geometry.reason is not None:
+        return Estimate(reason=geometry.reason)
+    return Estimate(value=float(torch.pdist(geometry.x).max()), n_samples=geometry.n_samples)
+
+
+def test_built_in_names():
+    assert set(ESTIMATORS) == {
+        "twonn", "pca", "gride", "mle", "participation_ratio", "effective_rank"
+    }  # fmt: skip
+
+
+@pytest.mark.parametrize("name", sorted(ESTIMATORS))
+def test_a_name_gives_the_function_with_its_default_arguments(name):
+    function = {"twonn": "twonn_dimension", "gride": "gride_dimension", "mle": "mle_dimension",
+                "pca": "pca_dimension"}.get(name, name)  # fmt: skip
+    x = manifolds.ball(100, 3)
+    assert repr(get_estimator(name)(Geometry(x))) == repr(getattr(functional, function)(x))
+
+
+def test_an_estimator_can_be_added_and_replaced():
+    register_estimator("diameter", largest_distance)
+    x = manifolds.sphere(200, 2)
+    assert 1.9 < float(get_estimator("diameter")(Geometry(x))) <= 2
+    register_estimator("diameter", lambda geometry: Estimate(value=1.0))
+    assert float(get_estimator("diameter")(Geometry(x))) == 1
+
+
+def test_an_unknown_name_is_told_the_names():
+    register_estimator("diameter", largest_distance)
+    with pytest.raises(ValueError, match=r"no estimator named 'two_nn'.*diameter.*gride.*twonn"):
+        get_estimator("two_nn")
+
+
+def test_a_built_in_name_cannot_be_taken():
+    with pytest.raises(ValueError, match="'twonn' is built in"):
+        register_estimator("twonn", largest_distance)
+
+
+@pytest.mark.parametrize("name", ["", "a b", "id/x", "2nn"])
+def test_a_name_that_makes_no_key_is_refused(name):
+    with pytest.raises(ValueError, match="expected letters, digits and underscores"):
+        register_estimator(name, largest_distance)

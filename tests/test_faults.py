@@ -1,0 +1,146 @@
+"""Whatever goes wrong in a measurement, the training ends with the same weights."""
+
+import errno
+import time
+
+import pytest
+import pytorch_lightning as pl
+import torch
+from pytorch_lightning.loggers import CSVLogger
+from pytorch_lightning.loggers.logger import DummyLogger
+
+from lightning_id import IntrinsicDimensionCallback
+from lightning_id.functional import geometry
+from tests.toys import Toy, count_hooks, loader, trainer
+
+pytestmark = pytest.mark.filterwarnings(
+    "ignore:.*does not have many workers", "ignore:.*logging interval", "ignore:.*LeafSpec"
+)
+
+
+def train(folder, *callbacks, logger=False):
+    pl.seed_everything(4, verbose=False)
+    model = Toy()
+    runner = trainer(
+        folder, callbacks=list(callbacks), logger=logger, num_sanity_val_steps=-1,
+        enable_checkpointing=False,
+    )  # fmt: skip
+    runner.fit(model, loader(shuffle=True), loader(60, seed=1))
+    return model
+
+
+@pytest.fixture(scope="module")
+def weights(tmp_path_factory):
+    return train(tmp_path_factory.mktemp("plain")).state_dict()
+
+
+def assert_unharmed(model, weights):
+    assert count_hooks(model) == 0
+    assert all(torch.equal(model.state_dict()[name], weights[name]) for name in weights)
+
+
+class BadLogger(DummyLogger):
+    def log_metrics(self, metrics, step=None):
+        if any(key.startswith("id") for key in metrics) and step == 0:
+            raise ConnectionError("no route")
+
+
+def out_of_memory(*_args, **_kwargs):
+    raise torch.OutOfMemoryError("CUDA out of memory (a fake allocator)")
+
+
+def disk_full(*_args, **_kwargs):
+    raise OSError(errno.ENOSPC, "No space left on device")
+
+
+def broken(*_args, **_kwargs):
+    raise ZeroDivisionError("a bug of ours")
+
+
+@pytest.mark.parametrize(
+    ("target", "name", "fault", "message"),
+    [
+        (geometry.Geometry, "_gram_matrix", out_of_memory, "no twonn dimension: OutOfMemoryError"),
+        ("lightning_id.measurement.Measurement", "begin_batch", broken, "could not record a batch"),
+        ("lightning_id.measurement.Measurement", "end_batch", broken, "could not record a batch"),
+        ("lightning_id.measurement.Measurement", "results", broken, "could not estimate"),
+        ("lightning_id.recorder.Recorder", "_chosen", broken, "no twonn dimension: ZeroDivision"),
+        ("lightning_id.callback", "samples_of", broken, "could not prepare"),
+        ("lightning_id.history.History", "to_csv", disk_full, "could not write the history"),
+    ],
+)
+def test_a_fault_is_a_warning_and_the_weights_are_the_same(
+    target, name, fault, message, weights, tmp_path, monkeypatch
+):
+    where = f"{target}.{name}" if isinstance(target, str) else None
+    monkeypatch.setattr(*((where,) if where else (target, name)), fault)
+    with pytest.warns(UserWarning, match=message):
+        model = train(tmp_path, IntrinsicDimensionCallback(), logger=CSVLogger(tmp_path))
+    assert_unharmed(model, weights)
+
+
+def test_a_logger_that_raises_does_not_stop_the_others(weights, tmp_path):
+    callback = IntrinsicDimensionCallback()
+    with pytest.warns(UserWarning, match="could not log to BadLogger"):
+        model = train(tmp_path, callback, logger=[BadLogger(), CSVLogger(tmp_path)])
+    assert_unharmed(model, weights)
+    assert len(callback.history.validations()) == 3
+
+
+@pytest.mark.parametrize("fault", [float("nan"), float("inf")])
+def test_a_layer_of_nan_has_a_reason_and_the_others_their_numbers(fault, weights, tmp_path):
+    class Poisoned(IntrinsicDimensionCallback):
+        def on_validation_batch_start(self, trainer, pl_module, batch, batch_idx, *rest):
+            self._begin_batch([batch[0] * fault, batch[1]], 0)
+
+    callback = Poisoned()
+    with pytest.warns(UserWarning, match="layer 'input': .*hold NaN or infinite values"):
+        model = train(tmp_path, callback)
+    assert_unharmed(model, weights)
+    last = callback.history.at(callback.history.validations()[-1], "twonn")
+    assert [record["reason"] is None for record in last] == [False, True, True, True, True]
+
+
+def test_on_error_raise_names_the_layer(tmp_path, monkeypatch):
+    monkeypatch.setattr(geometry.Geometry, "_gram_matrix", out_of_memory)
+    with pytest.raises(RuntimeError, match="twonn of layer 'input' failed: OutOfMemoryError"):
+        train(tmp_path, IntrinsicDimensionCallback(on_error="raise"))
+
+
+def test_on_error_ignore_is_silent_and_the_history_still_says_why(
+    weights, tmp_path, monkeypatch, recwarn
+):
+    monkeypatch.setattr(geometry.Geometry, "_gram_matrix", out_of_memory)
+    callback = IntrinsicDimensionCallback(on_error="ignore")
+    assert_unharmed(train(tmp_path, callback), weights)
+    assert "OutOfMemoryError" in callback.history.records[0]["reason"]
+    assert not [w for w in recwarn if "IntrinsicDimension" in str(w.message)]
+
+
+def test_an_interrupt_leaves_no_hook(tmp_path):
+    class Interrupted(Toy):
+        def validation_step(self, batch, batch_idx):
+            raise KeyboardInterrupt
+
+    model = Interrupted()
+    runner = trainer(tmp_path, callbacks=[IntrinsicDimensionCallback()])
+    with pytest.raises((SystemExit, KeyboardInterrupt)):
+        runner.fit(model, loader(), loader(60))
+    assert count_hooks(model) == 0
+
+
+def test_measuring_keeps_its_budget_and_says_when_it_skips(tmp_path, monkeypatch):
+    def slow(*args, _estimate=geometry.Geometry.neighbors, **kwargs):
+        time.sleep(0.2)
+        return _estimate(*args, **kwargs)
+
+    monkeypatch.setattr(geometry.Geometry, "neighbors", slow)
+    callback = IntrinsicDimensionCallback(max_overhead=0.01)
+    with pytest.warns(UserWarning, match="not every validation is measured"):
+        train(tmp_path, callback)
+    assert len(callback.history.validations()) == 1
+
+
+def test_a_budget_out_of_range_is_refused():
+    with pytest.raises(ValueError, match="`max_overhead`"):
+        IntrinsicDimensionCallback(max_overhead=1.5)

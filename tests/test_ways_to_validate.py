@@ -1,0 +1,273 @@
+"""The callback under every way in which Lightning runs a validation."""
+
+import itertools
+
+import pytest
+import pytorch_lightning as pl
+import torch
+from pytorch_lightning.callbacks import EarlyStopping
+from pytorch_lightning.loggers import CSVLogger
+from pytorch_lightning.tuner import Tuner
+from pytorch_lightning.utilities import CombinedLoader
+from torch import nn
+from torch.utils.data import DataLoader, IterableDataset
+
+from lightning_id import EveryNValidations, IntrinsicDimensionCallback
+from lightning_id.functional import twonn_dimension
+from lightning_id.samples import choose_samples
+from tests.toys import Toy, count_hooks, loader, toy_data, trainer
+
+pytestmark = pytest.mark.filterwarnings(
+    "ignore:.*does not have many workers", "ignore:.*logging interval", "ignore:.*LeafSpec"
+)
+LAYERS = ["input", "net.5"]
+
+
+def input_of(history):
+    """Return the TwoNN dimension of the input at every measured validation."""
+    return [
+        r["value"] for r in history.records if (r["layer"], r["estimator"]) == ("input", "twonn")
+    ]
+
+
+def expected_input(n, seed, n_samples=2000):
+    rows = toy_data(n, seed).tensors[0].flatten(1)
+    return twonn_dimension(rows[choose_samples(n, n_samples, 0)]).value
+
+
+def fit(folder, callback, val, model=None, **kwargs):
+    model = model or Toy()
+    runner = trainer(folder, callbacks=[callback], **kwargs)
+    runner.fit(model, loader(), val)
+    return runner, model
+
+
+@pytest.mark.parametrize("function", ["validate", "test"])
+def test_validate_and_test_are_measured_and_said_so(tmp_path, function):
+    callback = IntrinsicDimensionCallback(LAYERS)
+    runner = trainer(tmp_path, callbacks=[callback])
+    (logged,) = getattr(runner, function)(Toy(), loader(50, seed=2), verbose=False)
+    assert callback.history.validations() == [(function, 0, 0)]
+    assert input_of(callback.history) == [pytest.approx(expected_input(50, 2))]
+    assert logged["id_twonn/input"] == pytest.approx(expected_input(50, 2))
+
+
+@pytest.mark.parametrize(
+    ("how", "steps"),
+    [
+        ({"val_check_interval": 0.5}, [2, 5, 9, 12]),
+        ({"val_check_interval": 5, "check_val_every_n_epoch": None}, [4, 9]),
+        ({"check_val_every_n_epoch": 2}, [13]),
+    ],
+)
+def test_every_validation_of_a_run_is_measured(tmp_path, how, steps):
+    callback = IntrinsicDimensionCallback(LAYERS)
+    fit(tmp_path, callback, loader(60), **how)
+    assert [step for _, _, step in callback.history.validations()] == steps
+
+
+def test_a_part_of_the_validation_set_is_measured_when_only_a_part_is_validated(tmp_path):
+    callback = IntrinsicDimensionCallback(LAYERS)
+    fit(tmp_path, callback, loader(60, seed=1), limit_val_batches=2, max_epochs=1)
+    rows = toy_data(60, 1).tensors[0][:32].flatten(1)
+    assert input_of(callback.history) == [pytest.approx(twonn_dimension(rows).value)]
+
+
+def test_of_several_loaders_the_chosen_one_is_measured(tmp_path):
+    class Several(Toy):
+        def validation_step(self, batch, batch_idx, dataloader_idx=0):
+            super().validation_step(batch, batch_idx)
+
+    for chosen, (n, seed) in enumerate([(60, 1), (44, 2)]):
+        callback = IntrinsicDimensionCallback(LAYERS, dataloader_idx=chosen)
+        val = [loader(60, seed=1), loader(44, seed=2)]
+        fit(tmp_path, callback, val, model=Several(), max_epochs=1)
+        assert input_of(callback.history) == [pytest.approx(expected_input(n, seed))]
+
+
+def test_a_loader_that_does_not_exist_is_a_warning_and_the_training_goes_on(tmp_path):
+    callback = IntrinsicDimensionCallback(LAYERS, dataloader_idx=3)
+    with pytest.warns(UserWarning, match="`dataloader_idx`: expected 0 to 0"):
+        runner, _ = fit(tmp_path, callback, loader(60), max_epochs=1)
+    assert runner.current_epoch == 1
+
+
+def test_loaders_combined_into_one_batch_are_measured_by_a_reservoir(tmp_path):
+    class TwoViews(Toy):
+        def validation_step(self, batch, batch_idx):
+            if batch["a"] is not None:
+                super().validation_step(batch["a"], batch_idx)
+
+    val = CombinedLoader({"a": loader(60, seed=1), "b": loader(44, seed=2)}, "max_size")
+    callback = IntrinsicDimensionCallback(LAYERS)
+    with pytest.warns(UserWarning, match="reservoir"):
+        fit(tmp_path, callback, val, model=TwoViews(), max_epochs=1)
+    assert input_of(callback.history) == [pytest.approx(expected_input(60, 1))]
+
+
+class Stream(IterableDataset):
+    def __iter__(self):
+        return iter([tuple(pair) for pair in zip(*toy_data(70, 3).tensors, strict=True)])
+
+
+def test_a_stream_is_measured_by_the_same_reservoir_every_time_and_the_record_says_so(tmp_path):
+    callback = IntrinsicDimensionCallback(LAYERS, n_samples=25)
+    with pytest.warns(UserWarning, match="stream of unknown length"):
+        fit(tmp_path, callback, DataLoader(Stream(), batch_size=16))
+    first, second = input_of(callback.history)
+    assert first == second
+    assert {r["n_samples"] for r in callback.history.records} == {25}
+    assert all("reservoir" in r["note"] for r in callback.history.records)
+
+
+def test_a_shuffled_loader_is_measured_and_the_record_says_so(tmp_path):
+    callback = IntrinsicDimensionCallback(LAYERS, n_samples=25)
+    with pytest.warns(UserWarning, match="the loader shuffles"):
+        fit(tmp_path, callback, loader(60, shuffle=True))
+    assert all("shuffles" in r["note"] for r in callback.history.records)
+
+
+def test_fast_dev_run_writes_nothing_and_does_not_fail(tmp_path):
+    callback = IntrinsicDimensionCallback(LAYERS)
+    fit(tmp_path, callback, loader(60), fast_dev_run=True, logger=CSVLogger(tmp_path))
+    assert input_of(callback.history)
+    assert not list(tmp_path.rglob("history.csv"))
+
+
+@pytest.mark.filterwarnings("ignore:.*barebones")
+def test_barebones_switches_it_off(tmp_path):
+    callback = IntrinsicDimensionCallback(LAYERS)
+    model = Toy()
+    runner = pl.Trainer(
+        barebones=True, callbacks=[callback], max_epochs=1, accelerator="cpu",
+        default_root_dir=tmp_path,
+    )  # fmt: skip
+    runner.fit(model, loader(), loader(60))
+    assert not callback.history.records
+    assert count_hooks(model) == 0
+
+
+def test_without_a_logger_the_numbers_are_still_there_to_monitor(tmp_path):
+    callback = IntrinsicDimensionCallback(LAYERS)
+    runner, _ = fit(tmp_path, callback, loader(60), logger=False)
+    assert "id_twonn/input" in runner.callback_metrics
+    assert not list(tmp_path.rglob("history.csv"))
+
+
+def test_inference_mode_on_or_off_makes_no_difference(tmp_path):
+    seen = []
+    for mode in (True, False):
+        pl.seed_everything(0, verbose=False)
+        callback = IntrinsicDimensionCallback()
+        fit(tmp_path, callback, loader(60), inference_mode=mode)
+        seen.append([r["value"] for r in callback.history.records if r["estimator"] == "twonn"])
+    assert seen[0] == seen[1]
+    assert len(seen[0]) == 10
+
+
+def test_layers_that_configure_model_makes_are_found(tmp_path):
+    class Late(Toy):
+        def __init__(self):
+            super().__init__()
+            self.net = None
+
+        def configure_model(self):
+            if self.net is None:
+                self.net = Toy().net
+
+    callback = IntrinsicDimensionCallback(LAYERS)
+    fit(tmp_path, callback, loader(60), model=Late())
+    assert {r["layer"] for r in callback.history.records} == {"input", "net.5", "last_hidden"}
+
+
+def test_two_instances_log_under_their_prefixes_and_share_a_checkpoint(tmp_path):
+    few = IntrinsicDimensionCallback(LAYERS, n_samples=20, prefix="few_")
+    all_ = IntrinsicDimensionCallback(LAYERS)
+    runner = trainer(tmp_path, callbacks=[few, all_])
+    runner.fit(Toy(), loader(), loader(60, seed=1))
+    assert runner.callback_metrics["few_id_twonn/input"] == pytest.approx(expected_input(60, 1, 20))
+    assert runner.callback_metrics["id_twonn/input"] == pytest.approx(expected_input(60, 1))
+    runner.save_checkpoint(tmp_path / "both.ckpt")
+    saved = torch.load(tmp_path / "both.ckpt", weights_only=True)["callbacks"]
+    assert saved[few.state_key]["records"][0]["n_samples"] == 20
+    assert saved[all_.state_key]["records"][0]["n_samples"] == 60
+
+
+def test_finding_a_learning_rate_measures_nothing(tmp_path):
+    class Tuned(Toy):
+        lr = 0.1
+
+        def configure_optimizers(self):
+            return torch.optim.SGD(self.parameters(), lr=self.lr)
+
+    callback = IntrinsicDimensionCallback(LAYERS)
+    model = Tuned()
+    runner = trainer(tmp_path, callbacks=[callback], enable_checkpointing=True)
+    Tuner(runner).lr_find(model, loader(), loader(60), num_training=5)
+    assert not callback.history.records
+    assert count_hooks(model) == 0
+
+
+def test_a_monitor_on_a_sparse_schedule_is_warned_about_at_the_start(tmp_path):
+    stopping = EarlyStopping("id/last_hidden", patience=5)
+    callback = IntrinsicDimensionCallback(LAYERS, schedule=EveryNValidations(2))
+    runner = trainer(tmp_path, callbacks=[callback, stopping])
+    with pytest.warns(UserWarning, match=r"EarlyStopping monitors 'id/last_hidden'"):
+        runner.fit(Toy(), loader(), loader(60))
+
+
+def test_a_module_called_twice_a_batch_is_measured_at_its_first_call_and_said_so(tmp_path):
+    class Twice(Toy):
+        def validation_step(self, batch, batch_idx):
+            super().validation_step(batch, batch_idx)
+            self.net(batch[0] * 0)
+
+    plain, twice = (IntrinsicDimensionCallback(["net.5"]) for _ in range(2))
+    pl.seed_everything(0, verbose=False)
+    fit(tmp_path, plain, loader(60), model=Toy())
+    pl.seed_everything(0, verbose=False)
+    with pytest.warns(UserWarning, match="called 2 times"):
+        fit(tmp_path, twice, loader(60), model=Twice())
+    assert [r["value"] for r in twice.history.records] == [
+        r["value"] for r in plain.history.records
+    ]
+
+
+def test_a_layer_that_is_never_called_is_listed_with_the_likely_cause(tmp_path):
+    class Spare(Toy):
+        def __init__(self):
+            super().__init__()
+            self.spare = nn.Linear(2, 2)
+
+    callback = IntrinsicDimensionCallback(["net.5", "spare"])
+    with pytest.warns(UserWarning, match="layer 'spare': .*never called"):
+        fit(tmp_path, callback, loader(60), model=Spare(), max_epochs=1)
+    assert [r["depth"] for r in callback.history.records if r["layer"] == "spare"] == [None, None]
+
+
+def test_both_class_trees_of_lightning_take_the_callback_of_their_own(tmp_path):
+    lightning = pytest.importorskip("lightning.pytorch")
+    from lightning_id.lightning import IntrinsicDimensionCallback as Other
+
+    class OtherToy(lightning.LightningModule):
+        def __init__(self):
+            super().__init__()
+            self.net = Toy().net
+
+        training_step, configure_optimizers = Toy.training_step, Toy.configure_optimizers
+        validation_step = Toy.validation_step
+
+    seen = []
+    for tree, kind, model in ((pl, IntrinsicDimensionCallback, Toy), (lightning, Other, OtherToy)):
+        tree.seed_everything(3, verbose=False)
+        callback = kind()
+        runner = tree.Trainer(
+            accelerator="cpu", max_epochs=2, enable_progress_bar=False, logger=False,
+            enable_model_summary=False, enable_checkpointing=False, callbacks=[callback],
+            default_root_dir=tmp_path, num_sanity_val_steps=-1,
+        )  # fmt: skip
+        runner.fit(model(), loader(), loader(60))
+        seen.append([(r["layer"], r["value"]) for r in callback.history.records])
+    assert len(seen[0]) == 30
+    for (a, x), (b, y) in itertools.zip_longest(*seen):
+        assert (a, x) == (b, y)

@@ -26,8 +26,9 @@ from lightning_id.functional.estimate import Estimate
 from lightning_id.functional.precision import exact_arithmetic
 
 BLOCK = 4096  # columns at a time: 32 MB at 2000 rows, and long enough for BLAS to run at full speed
-TILES = 6  # bands of the triangle of a product: 7/12 of its work instead of all
-CANDIDATES = 9  # neighbours proposed for a row; three are computed exactly, all when in doubt
+TILES = 8  # bands of the triangle of a product: 9/16 of its work instead of all
+CANDIDATES = 5  # neighbours proposed for a row when those that are nearest leave a doubt
+LARGEST_GRAM = 50_000  # rows; their n x n matrix takes 10 GB
 EXACT_ORDERS = 16  # up to this order every distance comes from differences, above only in doubt
 MIN_DISTINCT = 3  # a point and its two nearest neighbours
 
@@ -75,12 +76,13 @@ class Geometry:
         dtype: Name of the dtype the rows came in.
         backend: What makes the neighbours and the spectrum; ``"gram"``.
 
-    Memory beside ``x``: one n x n matrix and two blocks of n x 4096; for neighbours above order 16
-    a second n x n matrix, in float64, for as long as they are searched.
+    Memory beside ``x``: one n x n matrix and one block of n x 4096; for neighbours above order 16 a
+    second n x n matrix, in float64, for as long as they are searched. For more than 50 000 rows
+    `lightning_id.functional.faiss_search.FaissGeometry` does without the matrix.
 
     Raises:
         ValueError: If ``x`` is not a dense two-dimensional floating tensor with at least one
-            column.
+            column, or has more than 50 000 rows.
 
     Example:
         >>> import torch
@@ -93,9 +95,16 @@ class Geometry:
     """
 
     backend = "gram"
+    largest: int | None = LARGEST_GRAM
 
     def __init__(self, x: Tensor) -> None:
         self.x = _checked(x)
+        if self.largest is not None and len(x) > self.largest:
+            raise ValueError(
+                f"`x`: expected at most {self.largest} rows, got {len(x)}, whose n x n matrix would"
+                f" take {4e-9 * len(x) ** 2:.0f} GB; measure a sample of them, or give"
+                " lightning_id.functional.faiss_search.FaissGeometry(x) in place of x"
+            )
         self.n_samples, self.ambient_dimension = self.x.shape
         self.dtype = str(x.dtype).removeprefix("torch.")
         self._compute_dtype = torch.float64 if x.dtype == torch.float64 else torch.float32
@@ -279,24 +288,54 @@ class Geometry:
     @cached_property
     def _means(self) -> Float[Tensor, " d"]:
         """Mean of every column, in the dtype of computation."""
+        if self.ambient_dimension > self.n_samples:
+            return self._gram_and_means[1]  # all that follows needs the Gram matrix: one pass less
         dtype = self._compute_dtype
         return torch.cat([self.x[:, block].to(dtype).mean(0) for block in self._column_blocks()])
 
-    def _centred(self, block: slice, dtype: torch.dtype) -> Float[Tensor, "n b"]:
+    @cached_property
+    def _gram(self) -> Float[Tensor, "n n"]:
+        if self.ambient_dimension > self.n_samples:
+            return self._gram_and_means[0]
+        return self._gram_matrix(self._compute_dtype)
+
+    @cached_property
+    def _gram_and_means(self) -> tuple[Float[Tensor, "n n"], Float[Tensor, " d"]]:
+        """Both from one pass over the columns."""
+        means = self.x.new_empty(self.ambient_dimension, dtype=self._compute_dtype)
+        return self._gram_matrix(self._compute_dtype, means), means
+
+    def _gram_matrix(
+        self, dtype: torch.dtype, means: Float[Tensor, " d"] | None = None
+    ) -> Float[Tensor, "n n"]:
+        """Return the products of the centred rows; write the means to ``means``, if given."""
+        gram = self.x.new_empty((self.n_samples, self.n_samples), dtype=dtype)
+        # One block of memory for all: fresh ones of this size cost page faults, and malloc does not
+        # find them again (1.5 GB lost over 200 704 columns in float16).
+        width = min(BLOCK, self.ambient_dimension)
+        work = self.x.new_empty((self.n_samples, width), dtype=dtype)
+        for block in self._column_blocks():
+            centred = work[:, : block.stop - block.start]
+            if means is None:
+                self._centre(block, centred)
+            else:
+                same = self.x.dtype == dtype
+                rows = self.x[:, block] if same else centred.copy_(self.x[:, block])
+                means[block] = rows.mean(0)
+                torch.sub(rows, means[block], out=centred)
+            _add_triangle(gram, centred, first=block.start == 0)
+        return _mirror_triangle(gram)
+
+    def _centre(self, block: slice, out: Float[Tensor, "n b"]) -> Float[Tensor, "n b"]:
+        """Write the centred columns of a block to ``out`` and hand it back."""
         # Without centring, float32 products lose the neighbours as soon as the features have an
         # offset: 1928 of 2000 nearest distances come out as 0 at mean 10 and standard deviation
         # 0.01.
-        return self.x[:, block].to(dtype) - self._means[block].to(dtype)
+        return torch.sub(self.x[:, block], self._means[block].to(out.dtype), out=out)
 
-    def _gram_matrix(self, dtype: torch.dtype) -> Float[Tensor, "n n"]:
-        gram = self.x.new_empty((self.n_samples, self.n_samples), dtype=dtype)
-        for block in self._column_blocks():
-            _add_triangle(gram, self._centred(block, dtype), first=block.start == 0)
-        return _mirror_triangle(gram)
-
-    @cached_property
-    def _gram(self) -> Float[Tensor, "n n"]:
-        return self._gram_matrix(self._compute_dtype)
+    def _centred(self, block: slice, dtype: torch.dtype) -> Float[Tensor, "n b"]:
+        shape = self.n_samples, block.stop - block.start
+        return self._centre(block, self.x.new_empty(shape, dtype=dtype))
 
     @cached_property
     def _n_nonfinite(self) -> int:
@@ -346,24 +385,42 @@ class Geometry:
         eta = torch.finfo(dtype).eps / 2 * (8 * math.sqrt(width) + n_blocks + 4)
         return eta * (2 * norm2.sqrt() + distance2.sqrt()).square()
 
+    # What a backend replaces: squared norms of the centred rows, and which rows are nearest by its
+    # reckoning, in `_proposal_dtype`.
+
+    @property
+    def _proposal_dtype(self) -> torch.dtype:
+        return self._compute_dtype
+
+    @property
+    def _norm2(self) -> Float[Tensor, " n"]:
+        return self._gram.diagonal()
+
+    def _ranked(
+        self, rows: Int[Tensor, " m"] | None, columns: Int[Tensor, " c"] | None, k: int
+    ) -> tuple[Float[Tensor, "m k"], Int[Tensor, "m k"]]:
+        """Propose the k nearest of ``columns`` for each of ``rows``; None is all rows."""
+        return _rank(self._gram, rows, columns, k)
+
     @cached_property
     def _proposals(self) -> tuple[Float[Tensor, "n c"], Int[Tensor, "n c"]]:
-        """Nearest rows by the Gram matrix, equal rows among them: enough unless there are such."""
-        every = torch.arange(self.n_samples, device=self.x.device)
-        return _rank(self._gram, every, every, min(CANDIDATES + 1, self.n_samples - 1))
+        """Nearest three rows, equal rows among them: enough for order 2 unless there are such."""
+        return self._ranked(None, None, min(3, self.n_samples - 1))
 
     def _candidates(self, k: int) -> tuple[Float[Tensor, "m k"], Int[Tensor, "m k"]]:
-        """Nearest *distinct* rows by the Gram matrix."""
+        """Nearest *distinct* rows of every distinct row."""
         estimates, candidates = self._proposals
-        if len(self.distinct) == self.n_samples and k <= estimates.shape[1]:
-            return estimates[:, :k], candidates[:, :k]
-        return _rank(self._gram, self.distinct, self.distinct, k)
+        if len(self.distinct) == self.n_samples:
+            if k <= estimates.shape[1]:
+                return estimates[:, :k], candidates[:, :k]
+            return self._ranked(None, None, k)
+        return self._ranked(self.distinct, self.distinct, k)
 
     def _distinct_rows(self) -> Int[Tensor, " m"]:
         """Find equal rows among those whose nearest distance could be 0. Two synchronisations."""
         estimates, _ = self._proposals
-        norm2 = self._gram.diagonal().double()
-        bound = self._bound(norm2, torch.zeros_like(norm2), self._gram.dtype)
+        norm2 = self._norm2.double()
+        bound = self._bound(norm2, torch.zeros_like(norm2), self._proposal_dtype)
         suspects = (~(estimates[:, 0] > bound)).nonzero()[:, 0]
         repeats = torch.zeros(self.n_samples, dtype=torch.bool, device=self.x.device)
         if len(suspects):
@@ -397,7 +454,13 @@ class Geometry:
         if len(doubt):
             rest = estimates[:, wide] if wide < most else torch.full_like(norm2, math.inf)
             doubt = self._look_wider(
-                distance2, index, doubt, candidates[:, :wide], rest, norm2, gram.dtype
+                distance2,
+                index,
+                doubt,
+                candidates[doubt, :wide],
+                rest[doubt],
+                norm2[doubt],
+                gram.dtype,
             )
         if len(doubt):
             distance2[doubt], index[doubt] = self._brute_force(distinct[doubt], k)
@@ -407,22 +470,20 @@ class Geometry:
         """Return exact squared distances and row numbers of the k nearest distinct rows."""
         distinct = self.distinct
         most = len(distinct) - 1
-        wide = min(max(CANDIDATES, k + 6), most)
-        dtype = self._gram.dtype
-        estimates, candidates = self._candidates(min(wide + 1, most))
-        norm2 = self._gram.diagonal()[distinct].double()
+        dtype = self._proposal_dtype
+        estimates, candidates = self._candidates(min(k + 1, most))
+        norm2 = self._norm2[distinct].double()
 
-        narrow = min(k + 1, most)
-        distance2, index = _nearest(
-            self.x, distinct, candidates[:, :narrow], k, self._compute_dtype
-        )
-        rest = estimates[:, narrow] if narrow < most else torch.full_like(norm2, math.inf)
+        distance2, index = _nearest(self.x, distinct, candidates[:, :k], k, self._compute_dtype)
+        rest = estimates[:, k] if k < most else torch.full_like(norm2, math.inf)
         sound = self._sound(distance2, rest, norm2, dtype)
         doubt = self._doubtful(sound & (distance2[:, 0] > _UNDERFLOW))
+        wide = min(max(CANDIDATES, k + 3), most)
         if len(doubt):
-            rest = estimates[:, wide] if wide < most else torch.full_like(norm2, math.inf)
+            estimates, candidates = self._ranked(distinct[doubt], distinct, min(wide + 1, most))
+            rest = estimates[:, wide] if wide < most else torch.full_like(norm2[doubt], math.inf)
             doubt = self._look_wider(
-                distance2, index, doubt, candidates[:, :wide], rest, norm2, dtype
+                distance2, index, doubt, candidates[:, :wide], rest, norm2[doubt], dtype
             )
         if len(doubt):
             doubt = self._look_closer(distance2, index, doubt, wide)
@@ -454,17 +515,17 @@ class Geometry:
         distance2: Float[Tensor, "m k"],
         index: Int[Tensor, "m k"],
         doubt: Int[Tensor, " f"],
-        candidates: Int[Tensor, "m c"],
-        rest: Float[Tensor, " m"],
-        norm2: Float[Tensor, " m"],
+        candidates: Int[Tensor, "f c"],
+        rest: Float[Tensor, " f"],
+        norm2: Float[Tensor, " f"],
         dtype: torch.dtype,
     ) -> Int[Tensor, " g"]:
-        """Redo the rows in doubt, in place, from all candidates; return those still in doubt."""
+        """Redo the rows in doubt, in place, from more candidates; return those still in doubt."""
         near2, near = _nearest(
-            self.x, self.distinct[doubt], candidates[doubt], distance2.shape[1], torch.float64
+            self.x, self.distinct[doubt], candidates, distance2.shape[1], torch.float64
         )
         distance2[doubt], index[doubt] = near2, near
-        return doubt[self._doubtful(self._sound(near2, rest[doubt], norm2[doubt], dtype))]
+        return doubt[self._doubtful(self._sound(near2, rest, norm2, dtype))]
 
     def _look_closer(
         self,
@@ -474,9 +535,21 @@ class Geometry:
         wide: int,
     ) -> Int[Tensor, " g"]:
         """Redo the rows in doubt, in place, from float64 products; return those still in doubt."""
+        chunk = max(1, 2**26 // self.n_samples)  # 512 MB of products at a time
+        parts = [
+            self._look_closer_at(distance2, index, part, wide) for part in torch.split(doubt, chunk)
+        ]
+        return torch.cat(parts)
+
+    def _look_closer_at(
+        self,
+        distance2: Float[Tensor, "m k"],
+        index: Int[Tensor, "m k"],
+        doubt: Int[Tensor, " f"],
+        wide: int,
+    ) -> Int[Tensor, " g"]:
         distinct = self.distinct
         rows = distinct[doubt]
-        k = distance2.shape[1]
         products = self.x.new_zeros((len(rows), self.n_samples), dtype=torch.float64)
         norm2 = self.x.new_zeros(self.n_samples, dtype=torch.float64)
         for block in self._column_blocks():
@@ -485,11 +558,12 @@ class Geometry:
             norm2 += centred.square().sum(1)
         most = len(distinct) - 1
         estimates, candidates = _rank(products, rows, distinct, min(wide + 1, most), norm2)
-        distance2[doubt], index[doubt] = _nearest(
-            self.x, rows, candidates[:, :wide], k, torch.float64
-        )
         rest = estimates[:, wide] if wide < most else torch.full_like(norm2[rows], math.inf)
-        sound = self._sound(distance2[doubt], rest, norm2[rows], torch.float64, _TOLERANCE)
+        near2, near = _nearest(
+            self.x, rows, candidates[:, :wide], distance2.shape[1], torch.float64
+        )
+        distance2[doubt], index[doubt] = near2, near
+        sound = self._sound(near2, rest, norm2[rows], torch.float64, _TOLERANCE)
         return doubt[self._doubtful(sound)]
 
     def _brute_force(
@@ -638,8 +712,8 @@ def _inverse_deviation(centred: Float[Tensor, "n b"]) -> Float[Tensor, " b"]:
 
 def _rank(
     products: Float[Tensor, "r n"],
-    rows: Int[Tensor, " m"],
-    columns: Int[Tensor, " c"],
+    rows: Int[Tensor, " m"] | None,
+    columns: Int[Tensor, " c"] | None,
     k: int,
     norm2: Float[Tensor, " n"] | None = None,
 ) -> tuple[Float[Tensor, "m k"], Int[Tensor, "m k"]]:
@@ -650,8 +724,9 @@ def _rank(
     Args:
         products: Inner products of rows with all n rows: the Gram matrix, or only its rows
             ``rows``.
-        rows: Numbers of the rows to rank for.
-        columns: Numbers of the rows that may be neighbours; a row is no neighbour of itself.
+        rows: Numbers of the rows to rank for; None for all.
+        columns: Numbers of the rows that may be neighbours, None for all; a row is no neighbour of
+            itself.
         k: How many to keep.
         norm2: Squared norms of all n rows; the diagonal of ``products`` if it is left out.
 
@@ -659,25 +734,33 @@ def _rank(
         Estimated squared distances in float64, ascending, and the numbers of the rows.
     """
     norm2 = products.diagonal() if norm2 is None else norm2
-    half = torch.full_like(norm2, math.inf)  # minus infinity after the subtraction: never chosen
-    half[columns] = norm2[columns] / 2
+    half = norm2 / 2
+    if columns is not None:
+        half = torch.full_like(half, math.inf).index_copy_(0, columns, half[columns])
     whole = len(products) == products.shape[1]
+    n_rows = len(products) if rows is None else len(rows)
     tile = max(1, _tile_elements(products.device) // products.shape[1])
+    work = products.new_empty((min(tile, n_rows), products.shape[1]))
     estimates, indices = [], []
-    for start in range(0, len(rows), tile):
-        mine = rows[start : start + tile]
-        scores = products[mine] if whole else products[start : start + tile].clone()
-        scores -= half
-        scores.scatter_(1, mine[:, None], -math.inf)
+    for low in range(0, n_rows, tile):
+        high = min(low + tile, n_rows)
+        some = products[rows[low:high]] if whole and rows is not None else products[low:high]
+        scores = torch.sub(some, half, out=work[: high - low])
+        if rows is None:
+            scores[:, low:high].fill_diagonal_(-math.inf)
+            mine = norm2[low:high]
+        else:
+            scores.scatter_(1, rows[low:high, None], -math.inf)
+            mine = norm2[rows[low:high]]
         best, index = _largest(scores, k)
-        estimates.append(norm2[mine].double()[:, None] - 2 * best.double())
+        estimates.append(mine.double()[:, None] - 2 * best.double())
         indices.append(index)
     return torch.cat(estimates), torch.cat(indices)
 
 
 def _tile_elements(device: torch.device) -> int:
     """Return how many numbers to work on at a time: a CPU's cache full, or enough for a GPU."""
-    return 2**20 if device.type == "cpu" else 2**26
+    return 2**19 if device.type == "cpu" else 2**26
 
 
 def _largest(
@@ -686,12 +769,11 @@ def _largest(
     """Return the k largest of each row and where they are.
 
     The k largest lie in the k groups of largest maximum, and a maximum is found at the speed of
-    memory:
-    1.5 times faster than ``topk`` alone at 10 000 columns on a CPU.
+    memory: for three of 10 000 columns twice as fast as ``topk`` alone on a CPU.
     """
     groups = 8
     width = scores.shape[1] // groups
-    if scores.shape[1] < 4096 or scores.device.type != "cpu" or k > width // 16:
+    if scores.device.type != "cpu" or k * groups > width // 4:
         best = scores.topk(k, dim=1)
         return best.values, best.indices
     tail = width * groups
@@ -724,14 +806,14 @@ def _nearest(
     m, c = candidates.shape
     distance2 = torch.zeros((m, c), dtype=torch.float64, device=x.device)
     width = min(BLOCK, x.shape[1])
-    chunk = max(1, _tile_elements(x.device) // (4 * width))
+    chunk = max(1, _tile_elements(x.device) // (2 * width))
     for start in range(0, x.shape[1], BLOCK):
         block = x[:, start : start + BLOCK]
         for low in range(0, m, chunk):
             mine = block[rows[low : low + chunk]].to(dtype)
             for j in range(c):
                 difference = block.index_select(0, candidates[low : low + chunk, j]).to(dtype)
-                difference -= mine
-                distance2[low : low + chunk, j] += torch.linalg.vecdot(difference, difference)
+                difference.sub_(mine).square_()
+                distance2[low : low + chunk, j] += difference.sum(1)
     distance2, order = distance2.sort(dim=1)
     return distance2[:, :k], candidates.gather(1, order[:, :k])

@@ -1,0 +1,98 @@
+"""Neighbours by faiss, for more rows than an n x n matrix can be made of.
+
+An optional backend (extra ``faiss``): it replaces the search that *proposes* neighbours, and
+nothing else. Its proposals are scored again from the rows as they came and checked against the same
+error bound, so that the distances are as exact as those of the default.
+"""
+
+from functools import cached_property
+from typing import Any
+
+import numpy as np
+import torch
+from jaxtyping import Float, Int
+from torch import Tensor
+
+from lightning_id.functional.geometry import Geometry
+
+_QUERIES = 16_384  # rows searched at a time: bounds the memory of the search
+
+
+class FaissGeometry(Geometry):
+    """A `Geometry` whose neighbours are proposed by an exact search of faiss.
+
+    Time goes with n², memory with n: a centred copy of the rows in float32, and one in faiss. Give
+    it to any estimator in place of the rows: ``twonn_dimension(FaissGeometry(x))``. The estimate
+    names it as its ``backend``. Where the GPU build of faiss is installed, rows on a GPU are
+    searched there.
+
+    Args:
+        x: (n, d) rows of any floating dtype on any device.
+
+    Raises:
+        ModuleNotFoundError: If faiss is not installed.
+        ValueError: If ``x`` is not a dense two-dimensional floating tensor with at least one
+            column.
+
+    Example:
+        >>> import torch
+        >>> from lightning_id.functional import twonn_dimension
+        >>> x = torch.randn(500, 3, generator=torch.Generator().manual_seed(0))
+        >>> estimate = twonn_dimension(FaissGeometry(x))
+        >>> estimate.backend, estimate.value == twonn_dimension(x).value
+        ('faiss', True)
+    """
+
+    backend = "faiss"
+    largest = None
+
+    def __init__(self, x: Tensor) -> None:
+        import faiss  # noqa: PLC0415 - an extra: only those who ask for it need it
+
+        super().__init__(x)
+        self._faiss: Any = faiss
+
+    @cached_property
+    def _rows32(self) -> Float[Tensor, "n d"]:
+        everything = slice(0, self.ambient_dimension)
+        return self._centred(everything, torch.float32).contiguous()
+
+    @property
+    def _proposal_dtype(self) -> torch.dtype:
+        return torch.float32
+
+    @cached_property
+    def _norm2(self) -> Float[Tensor, " n"]:
+        return self._rows32.square().sum(1)
+
+    def _ranked(
+        self, rows: Int[Tensor, " m"] | None, columns: Int[Tensor, " c"] | None, k: int
+    ) -> tuple[Float[Tensor, "m k"], Int[Tensor, "m k"]]:
+        """Propose the k nearest of ``columns`` for each of ``rows``; None is all rows."""
+        every = torch.arange(self.n_samples, device=self.x.device)
+        rows = every if rows is None else rows
+        columns = every if columns is None else columns
+        index = self._index(columns)
+        # A row finds itself too, first or among its equals: one more, and it is left out.
+        found = [
+            index.search(self._rows32[part].cpu().numpy(), k + 1)
+            for part in torch.split(rows, _QUERIES)
+        ]
+        distance2 = torch.from_numpy(np.concatenate([d for d, _ in found])).to(self.x.device)
+        numbers = columns[torch.from_numpy(np.concatenate([i for _, i in found])).to(self.x.device)]
+        itself = (numbers == rows[:, None]).to(torch.int8)
+        order = itself.argsort(dim=1, stable=True)[:, :k]
+        return distance2.double().gather(1, order), numbers.gather(1, order)
+
+    def _index(self, columns: Int[Tensor, " c"]) -> Any:
+        index = self._faiss.IndexFlatL2(self.ambient_dimension)
+        if self.x.is_cuda and hasattr(self._faiss, "StandardGpuResources"):
+            resources = self._faiss.StandardGpuResources()
+            index = self._faiss.index_cpu_to_gpu(resources, self.x.device.index or 0, index)
+        for part in torch.split(columns, _QUERIES):
+            index.add(self._rows32[part].cpu().numpy())
+        return index
+
+    def _many(self, k: int) -> tuple[Float[Tensor, "m k"], Int[Tensor, "m k"]]:
+        """Return k neighbours from differences, whatever k: there is no n x n matrix to take."""
+        return self._propose_and_check(k)

@@ -1,0 +1,81 @@
+import subprocess
+import sys
+
+import pytest
+import torch
+
+from lightning_id import manifolds
+from lightning_id.functional import Geometry, gride_dimension, twonn_dimension
+from lightning_id.functional import geometry as geometry_module
+
+pytest.importorskip("faiss", reason="the extra `faiss` is not installed")
+from lightning_id.functional.faiss_search import FaissGeometry
+
+
+@pytest.mark.parametrize("offset", [0, 100, 10_000])
+def test_distances_and_neighbours_are_those_of_the_default(offset):
+    x = manifolds.ball(1500, 5, ambient=40) + offset
+    ours, default = FaissGeometry(x).neighbors(20), Geometry(x).neighbors(20)
+    torch.testing.assert_close(ours.distances, default.distances, rtol=1e-6, atol=0)
+    assert (ours.indices == default.indices).float().mean() > 0.999  # near ties may swap
+
+
+def test_collapsed_classes_are_exact_too():
+    generator = torch.Generator().manual_seed(0)
+    centres = torch.randn(10, 30, generator=generator).repeat_interleave(60, 0)
+    x = centres + 1e-4 * manifolds.ball(600, 5, ambient=30)
+    expected = twonn_dimension(x.double()).value
+    assert twonn_dimension(FaissGeometry(x)).value == pytest.approx(expected, rel=1e-4)
+
+
+def test_repeated_rows_are_one_point_and_counted_even_beyond_the_neighbours_searched():
+    distinct = manifolds.ball(400, 3, ambient=10)
+    x = torch.cat((distinct, distinct[:100], distinct[:1].repeat(50, 1)))
+    estimate = twonn_dimension(FaissGeometry(x))
+    assert estimate.n_duplicates == 150
+    assert estimate.value == pytest.approx(twonn_dimension(distinct).value, rel=1e-6)
+
+
+def test_the_estimate_names_the_backend():
+    x = manifolds.ball(200, 3)
+    assert twonn_dimension(FaissGeometry(x)).backend == "faiss"
+    assert twonn_dimension(x).backend == "gram"
+    assert gride_dimension(FaissGeometry(x), 2, 4).value == pytest.approx(
+        gride_dimension(x, 2, 4).value, rel=1e-6
+    )
+
+
+def test_too_many_rows_for_a_matrix_are_refused_and_the_way_on_is_named(monkeypatch):
+    monkeypatch.setattr(Geometry, "largest", 100)
+    with pytest.raises(ValueError, match=r"at most 100 rows, got 200.*FaissGeometry"):
+        Geometry(torch.zeros(200, 3))
+    assert geometry_module.LARGEST_GRAM == 50_000
+
+
+@pytest.mark.timeout(300)
+def test_the_memory_grows_with_the_rows_and_not_with_their_square():
+    code = """
+import resource, torch
+from lightning_id import manifolds
+from lightning_id.functional import twonn_dimension
+from lightning_id.functional.faiss_search import FaissGeometry
+twonn_dimension(FaissGeometry(manifolds.ball(500, 3, ambient=16)))
+x = manifolds.ball(30_000, 3, ambient=16)
+before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+estimate = twonn_dimension(FaissGeometry(x))
+print(estimate.value, (resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before) / 1024)
+"""
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    value, extra = map(float, done.stdout.split())
+    assert value == pytest.approx(3, abs=0.15)
+    assert extra < 300  # MB; the matrix would take 3600
+
+
+@pytest.mark.gpu
+def test_rows_on_a_gpu_give_the_same():
+    if not torch.cuda.is_available():
+        pytest.skip("no CUDA device")
+    x = manifolds.ball(500, 3)
+    assert twonn_dimension(FaissGeometry(x.cuda())).value == pytest.approx(
+        twonn_dimension(x).value, rel=1e-6
+    )

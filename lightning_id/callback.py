@@ -2,6 +2,7 @@
 
 import math
 import time
+import warnings
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
@@ -16,6 +17,7 @@ from lightning_id.functional import get_estimator
 from lightning_id.history import BEFORE_TRAINING, History
 from lightning_id.layers import select_layers
 from lightning_id.measurement import LayerResult, Measurement, Plan
+from lightning_id.processes import Alone, Together
 from lightning_id.recorder import Reduce
 from lightning_id.samples import samples_of
 from lightning_id.schedule import EveryNValidations, Schedule
@@ -114,6 +116,8 @@ class IntrinsicDimensionHooks:
         self._plan: Plan | None = None
         self._planned_for: tuple[int, tuple[str, ...]] | None = None
         self._measurement: Measurement | None = None
+        self._due = False  # whether this validation is measured, alike in all processes
+        self._processes = Alone()
         self._started = math.nan  # when the fit began
         self._spent = 0.0  # seconds measured since then
         self._surroundings = ExitStack()
@@ -231,7 +235,9 @@ class IntrinsicDimensionHooks:
 
     def _start(self, trainer: AnyTrainer, pl_module: AnyModule) -> None:
         self._release()
-        if self._is_due(trainer):
+        self._due = self._is_due(trainer)
+        if self._due:
+            self._processes = Together() if trainer.world_size > 1 else Alone()
             names = select_layers(
                 pl_module, self.layers
             )  # a wrong name raises, whatever `on_error`
@@ -249,12 +255,25 @@ class IntrinsicDimensionHooks:
                 self._measurement.end_batch()
 
     def _finish(self, trainer: AnyTrainer, pl_module: AnyModule) -> None:
-        if self._measurement is None:
+        if not self._due or not self._is_prepared_everywhere() or self._measurement is None:
             return
         with self._guard("estimate the layers"):
             self.last_metrics = self._estimate(trainer, self._measurement)
             if not trainer.sanity_checking:  # Lightning would drop it: see `_write`
+                # Alike in all processes: Lightning's advice to average them would cost four
+                # collectives a key. It comes when the logged is computed, before `_end`.
+                self._surroundings.enter_context(warnings.catch_warnings())
+                warnings.filterwarnings("ignore", message=".*sync_dist=True.*")
                 pl_module.log_dict(self.last_metrics, batch_size=1, add_dataloader_idx=False)
+
+    def _is_prepared_everywhere(self) -> bool:
+        """Hear whether a process gave this measurement up: then none may wait for it."""
+        if all(self._processes.gather(self._measurement is not None)):
+            return True
+        if self._measurement is not None:
+            self._release()
+            self._warn_once("all", "another process gave a measurement up; its log says why")
+        return False
 
     def _end(self, trainer: AnyTrainer) -> None:
         if self._measurement is not None:
@@ -298,7 +317,9 @@ class IntrinsicDimensionHooks:
             self._plan, self._planned_for = None, signature
         loader, n_batches = _loader(trainer, self.dataloader_idx)
         samples = samples_of(loader, n_batches, self.n_samples, self.seed)
-        self._measurement = Measurement(pl_module, names, samples, self.reduce, self._plan)
+        self._measurement = Measurement(
+            pl_module, names, samples, self.reduce, self._plan, self._processes
+        )
         if any(_is_compiled(module) for module in pl_module.modules()):
             # A compiled graph never sees a hook that came after it: run this validation without it.
             self._surroundings.enter_context(torch.compiler.set_stance("force_eager"))

@@ -11,7 +11,9 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from lightning_id.functional import Estimate, Geometry
+from lightning_id.functional.sharded import PeerError
 from lightning_id.layers import INPUT, LAST_HIDDEN, Trace, named_layers
+from lightning_id.processes import Alone
 from lightning_id.recorder import Recorder, Reduce
 from lightning_id.samples import FixedSamples, ReservoirSamples, batch_length, tensors_in
 
@@ -73,6 +75,7 @@ class Measurement:
         reduce: How tokens or maps become one row per sample.
         plan: What an earlier measurement learnt of the layers; None to learn it from the first
             batch.
+        processes: Those that record a part of the samples each.
 
     Attributes:
         plan: Order and depth of the layers, from the first batch on.
@@ -85,12 +88,14 @@ class Measurement:
         samples: FixedSamples | ReservoirSamples,
         reduce: Reduce = "flatten",
         plan: Plan | None = None,
+        processes: Alone | None = None,
     ) -> None:
         self.plan = plan
         self._estimating = 0.0
         self._model = model
         self._names = dict(names)
         self._samples = samples
+        self._processes = processes or Alone()
         modules = named_layers(model)
         self._recorder = Recorder(
             {names[name]: modules[name] for name in names if name in modules},
@@ -144,11 +149,11 @@ class Measurement:
         Yields:
             One result per layer. An estimator that raises gives an estimate with the reason.
         """
-        plan = self.plan or Plan([], {}, None)
+        plan = self._shared_plan()
         twin = self._twin_of_last_hidden(plan)
         shown = [name for name in plan.order if name != LAST_HIDDEN or twin is None]
         for order, name in enumerate(shown):
-            rows = self._recorder.rows(name)
+            rows, reason = self._shared_rows(name)
             is_last_hidden = name in (LAST_HIDDEN, twin)
             is_input = name == self._names.get(INPUT)
             role = INPUT if is_input else LAST_HIDDEN if is_last_hidden else None
@@ -161,13 +166,42 @@ class Measurement:
                 notes=self._notes(name),
             )
             if rows is None:
-                reason = self._recorder.failures.get(name, _NEVER_CALLED)
                 result.estimates.update(dict.fromkeys(estimators, Estimate(reason=reason)))
             else:
-                _estimate(result, rows, estimators)
+                _estimate(result, rows, estimators, self._processes)
             self._recorder.discard(name)
             self._estimating += sum(result.seconds.values())
             yield result
+
+    def _shared_plan(self) -> Plan:
+        """Return one plan for all processes: some may have met no batch."""
+        mine = None if self.plan is None else (self.plan.order, self.plan.depths)
+        learnt = [plan for plan in self._processes.gather(mine) if plan is not None]
+        if not learnt:
+            return Plan([], {}, None)
+        order, depths = learnt[0]
+        return Plan(order, depths, self.plan.last_linear if self.plan else None)
+
+    def _shared_rows(self, name: str) -> tuple[Float[Tensor, "r d"] | None, str | None]:
+        """Return the rows recorded here, or why the layer cannot be estimated: alike everywhere."""
+        rows = self._recorder.rows(name)
+        width = None if rows is None else (rows.shape[1], rows.dtype)
+        everywhere = self._processes.gather((width, self._recorder.failures.get(name)))
+        failures = [failure for _, failure in everywhere if failure is not None]
+        widths = {width for width, _ in everywhere if width is not None}
+        if failures:
+            return None, failures[0]
+        if len(widths) > 1:
+            return None, f"expected rows of one width and dtype in all processes, got {widths}"
+        if not widths:
+            return None, _NEVER_CALLED
+        if rows is None:  # no chosen sample came by here
+            ((features, dtype),) = widths
+            rows = torch.empty((0, features), dtype=dtype, device=self._device())
+        return rows, None
+
+    def _device(self) -> torch.device:
+        return next((p.device for p in self._model.parameters()), torch.device("cpu"))
 
     def _notes(self, name: str) -> list[str]:
         calls = self._recorder.calls.get(name, 0)
@@ -177,15 +211,17 @@ class Measurement:
     def _twin_of_last_hidden(self, plan: Plan) -> str | None:
         """Return the layer whose output is what the last Linear was given, if it is measured."""
         given = self._recorder.rows(LAST_HIDDEN)
-        if given is None:
-            return None
-        for name in reversed(plan.order):
+        twins = set()
+        for name in plan.order:
             rows = self._recorder.rows(name)
-            if name == LAST_HIDDEN or rows is None or rows.shape != given.shape:
+            if name == LAST_HIDDEN or given is None or rows is None or rows.shape != given.shape:
                 continue
             if torch.equal(rows, given):
-                return name
-        return None
+                twins.add(name)
+        found = self._processes.gather(twins if given is not None else None)
+        known = [names for names in found if names is not None]
+        common = set.intersection(*known) if known else set()
+        return next((name for name in reversed(plan.order) if name in common), None)
 
     def _learn(self, trace: Trace) -> Plan:
         called = {name: trace.relative_depth(name) for name in trace.order}
@@ -208,15 +244,36 @@ _NEVER_CALLED = (
 
 
 def _estimate(
-    result: LayerResult, rows: Float[Tensor, "n d"], estimators: Mapping[str, Estimator]
+    result: LayerResult,
+    rows: Float[Tensor, "n d"],
+    estimators: Mapping[str, Estimator],
+    processes: Alone,
 ) -> None:
-    geometry = Geometry(rows)
+    """Estimate one layer. After a failure nothing more is asked of it, so that processes agree."""
+    geometry: Geometry | None = None
     for name, estimator in estimators.items():
         start = time.perf_counter()
         try:
-            estimate = estimator(geometry)
+            geometry = geometry or processes.geometry(rows)
+            estimate = _settled(estimator, geometry)
         except Exception as error:  # a failure is data: the other layers and the training go on
-            estimate = Estimate(reason=repr(error), n_samples=len(rows))
+            failed = Estimate(reason=repr(error), n_samples=len(rows))
+            rest = [other for other in estimators if other not in result.estimates]
+            result.estimates.update(dict.fromkeys(rest, failed))
             result.errors[name] = error
+            return
+        finally:
+            result.seconds[name] = time.perf_counter() - start
         result.estimates[name] = estimate
-        result.seconds[name] = time.perf_counter() - start
+
+
+def _settled(estimator: Estimator, geometry: Geometry) -> Estimate:
+    try:
+        estimate = estimator(geometry)
+    except PeerError:
+        raise
+    except Exception:
+        geometry.settle(ok=False)
+        raise
+    geometry.settle()
+    return estimate

@@ -8,6 +8,7 @@ import torch
 from jaxtyping import Int
 from torch import Tensor
 from torch.utils.data import BatchSampler, DataLoader, IterableDataset, RandomSampler
+from torch.utils.data.distributed import DistributedSampler
 
 SHUFFLED = "the loader shuffles: other samples at every validation"
 STREAM = "a stream of unknown length: samples chosen by a reservoir"
@@ -28,10 +29,33 @@ def samples_of(
         The choice; its ``note`` says what a reader of the numbers must know of it.
     """
     size = pass_size(loader, n_batches)
+    sampler = getattr(loader, "sampler", None)
+    if isinstance(sampler, DistributedSampler):
+        return _share(sampler, size, n_samples, seed)
     if size is None:
         return ReservoirSamples(n_samples, seed)
-    shuffles = isinstance(getattr(loader, "sampler", None), RandomSampler)
-    return FixedSamples(size, n_samples, seed, note=SHUFFLED if shuffles else None)
+    shuffles = isinstance(sampler, RandomSampler)
+    positions = choose_samples(size, n_samples, seed)
+    return FixedSamples(positions, note=SHUFFLED if shuffles else None)
+
+
+def _share(
+    sampler: DistributedSampler[Any], size: int | None, n_samples: int, seed: int | None
+) -> "FixedSamples":
+    """Choose out of the whole data set, alike in all processes, and keep what comes by in this one.
+
+    Process r of w meets samples r, r + w, ... and, so that all meet as many, some of the first ones
+    again at the end: those are never chosen.
+
+    Returns:
+        The choice of this process; it may be empty.
+    """
+    world = sampler.num_replicas
+    met = len(sampler) if size is None else size
+    everywhere = min(len(sampler.dataset), met * world)  # type: ignore[arg-type]
+    positions = choose_samples(everywhere, n_samples, seed)
+    mine = positions[positions % world == sampler.rank] // world
+    return FixedSamples(mine, note=SHUFFLED if sampler.shuffle else None)
 
 
 def choose_samples(size: int, n_samples: int, seed: int | None) -> Int[Tensor, " k"]:
@@ -47,7 +71,7 @@ def choose_samples(size: int, n_samples: int, seed: int | None) -> Int[Tensor, "
 
     Example:
         >>> choose_samples(10, 3, seed=0).tolist()
-        [2, 4, 5]
+        [1, 4, 7]
         >>> choose_samples(10, 3, seed=None).tolist()
         [0, 1, 2]
     """
@@ -61,18 +85,14 @@ class FixedSamples:
     """The chosen samples of a data set of known size, met batch by batch in its order.
 
     Args:
-        size: Samples in one pass.
-        n_samples: How many to choose.
-        seed: See `choose_samples`.
+        positions: Positions in one pass, ascending: see `choose_samples`.
         note: What a reader of the numbers must know of the choice.
     """
 
-    def __init__(
-        self, size: int, n_samples: int, seed: int | None, note: str | None = None
-    ) -> None:
+    def __init__(self, positions: Int[Tensor, " k"], note: str | None = None) -> None:
         self.note = note
-        self.positions = choose_samples(size, n_samples, seed)
-        self.n_samples = len(self.positions)
+        self.positions = positions
+        self.n_samples = len(positions)
         self._seen = 0
 
     def take(self, batch_size: int) -> tuple[Int[Tensor, " r"], Int[Tensor, " r"]]:

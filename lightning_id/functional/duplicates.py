@@ -1,5 +1,7 @@
 """Rows that are equal: for an estimator that looks at neighbours they are one point."""
 
+from collections.abc import Callable
+
 import torch
 from jaxtyping import Bool, Int, Num
 from torch import Tensor
@@ -8,7 +10,9 @@ _BITS = {1: torch.uint8, 2: torch.int16, 4: torch.int32, 8: torch.int64}
 _COLUMNS = 4096  # columns hashed at a time, so that the 64-bit copy stays small
 
 
-def repeats_an_earlier_row(x: Num[Tensor, "n d"]) -> Bool[Tensor, " n"]:
+def repeats_an_earlier_row(
+    x: Num[Tensor, "n d"], complete: Callable[[Tensor], Tensor] = lambda partial: partial
+) -> Bool[Tensor, " n"]:
     """Tell which rows equal, value for value, a row above them.
 
     Rows are hashed, sorted by the hash, and rows of one hash are compared, so that the answer is
@@ -17,11 +21,12 @@ def repeats_an_earlier_row(x: Num[Tensor, "n d"]) -> Bool[Tensor, " n"]:
 
     Args:
         x: Rows to compare; 0.0 and -0.0 are the same value, NaN equals nothing.
+        complete: Completes a sum over columns of which only some are in ``x``.
 
     Returns:
         True for every row but the first of its kind.
     """
-    hashes = _row_hashes(x)
+    hashes = complete(_row_hashes(x))
     order = hashes.argsort(stable=True)  # stable: the first of a kind stays first
     opens = torch.ones_like(order, dtype=torch.bool)
     opens[1:] = hashes[order][1:] != hashes[order][:-1]
@@ -29,11 +34,11 @@ def repeats_an_earlier_row(x: Num[Tensor, "n d"]) -> Bool[Tensor, " n"]:
     opener = order[
         torch.where(opens, torch.arange(len(order), device=x.device), 0).cummax(0).values
     ]
-    same = torch.ones_like(opens)
+    different = torch.zeros_like(hashes)
     for start in range(0, x.shape[1], _COLUMNS):
         block = x[:, start : start + _COLUMNS]
-        same &= (block[order] == block[opener]).all(1)
-    if not bool(same.all()):  # two different rows share a hash (about n^2 / 2^65), or hold NaN
+        different += (block[order] != block[opener]).sum(1)
+    if bool(complete(different).any()):  # rows share a hash (about n^2 / 2^65), or hold NaN
         return _repeats_by_sorting(x)
     repeats = torch.zeros_like(opens)
     repeats[order[~opens]] = True

@@ -12,7 +12,7 @@ with more candidates, then in float64, then by brute force.
 """
 
 import math
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from functools import cached_property
 from itertools import pairwise
@@ -279,41 +279,59 @@ class Geometry:
             part.__dict__["_gram"] = self._gram[index[:, None], index]
         return part
 
+    def settle(self, ok: bool = True) -> None:
+        """Tell the processes that share the work whether it went well here: there are none.
+
+        Args:
+            ok: Whether it did.
+        """
+
     # --- sums over the columns -------------------------------------------------------------------
 
+    # `x` may hold only some of the columns: see `lightning_id.functional.sharded`.
+
+    def _sum(self, partial: Tensor) -> Tensor:
+        """Complete, in place, a sum over the columns that are here."""
+        return partial
+
+    @property
+    def _has_gram_spectrum(self) -> bool:
+        """Whether the spectrum comes from the n x n matrix, and not from the d x d one."""
+        return self.ambient_dimension > self.n_samples
+
     def _column_blocks(self) -> Iterator[slice]:
-        for start in range(0, self.ambient_dimension, BLOCK):
-            yield slice(start, min(start + BLOCK, self.ambient_dimension))
+        width = self.x.shape[1]
+        for start in range(0, width, BLOCK):
+            yield slice(start, min(start + BLOCK, width))
 
     @cached_property
     def _means(self) -> Float[Tensor, " d"]:
         """Mean of every column, in the dtype of computation."""
-        if self.ambient_dimension > self.n_samples:
+        if self._has_gram_spectrum:
             return self._gram_and_means[1]  # all that follows needs the Gram matrix: one pass less
         dtype = self._compute_dtype
         return torch.cat([self.x[:, block].to(dtype).mean(0) for block in self._column_blocks()])
 
     @cached_property
     def _gram(self) -> Float[Tensor, "n n"]:
-        if self.ambient_dimension > self.n_samples:
+        if self._has_gram_spectrum:
             return self._gram_and_means[0]
         return self._gram_matrix(self._compute_dtype)
 
     @cached_property
     def _gram_and_means(self) -> tuple[Float[Tensor, "n n"], Float[Tensor, " d"]]:
         """Both from one pass over the columns."""
-        means = self.x.new_empty(self.ambient_dimension, dtype=self._compute_dtype)
+        means = self.x.new_empty(self.x.shape[1], dtype=self._compute_dtype)
         return self._gram_matrix(self._compute_dtype, means), means
 
     def _gram_matrix(
         self, dtype: torch.dtype, means: Float[Tensor, " d"] | None = None
     ) -> Float[Tensor, "n n"]:
         """Return the products of the centred rows; write the means to ``means``, if given."""
-        gram = self.x.new_empty((self.n_samples, self.n_samples), dtype=dtype)
+        gram = self._new_gram(dtype)
         # One block of memory for all: fresh ones of this size cost page faults, and malloc does not
         # find them again (1.5 GB lost over 200 704 columns in float16).
-        width = min(BLOCK, self.ambient_dimension)
-        work = self.x.new_empty((self.n_samples, width), dtype=dtype)
+        work = self.x.new_empty((self.n_samples, min(BLOCK, self.x.shape[1])), dtype=dtype)
         for block in self._column_blocks():
             centred = work[:, : block.stop - block.start]
             if means is None:
@@ -324,7 +342,14 @@ class Geometry:
                 means[block] = rows.mean(0)
                 torch.sub(rows, means[block], out=centred)
             _add_triangle(gram, centred, first=block.start == 0)
-        return _mirror_triangle(gram)
+        return _mirror_triangle(self._sum(gram))
+
+    def _new_gram(self, dtype: torch.dtype) -> Float[Tensor, "n n"]:
+        shape = self.n_samples, self.n_samples
+        some = self.x.shape[1] > 0
+        return (
+            self.x.new_empty(shape, dtype=dtype) if some else self.x.new_zeros(shape, dtype=dtype)
+        )
 
     def _centre(self, block: slice, out: Float[Tensor, "n b"]) -> Float[Tensor, "n b"]:
         """Write the centred columns of a block to ``out`` and hand it back."""
@@ -341,11 +366,12 @@ class Geometry:
     def _n_nonfinite(self) -> int:
         """Rows that hold NaN or infinity: one synchronisation, more only if there are any."""
         with exact_arithmetic(self.x.device):
-            if bool(self._means.isfinite().all()):
+            if not bool(self._sum((~self._means.isfinite()).sum())):
                 return 0
-            bad = torch.zeros(self.n_samples, dtype=torch.bool, device=self.x.device)
+            counts = torch.zeros(self.n_samples, dtype=torch.int64, device=self.x.device)
             for block in self._column_blocks():
-                bad |= ~self.x[:, block].isfinite().all(1)
+                counts += (~self.x[:, block].isfinite()).sum(1)
+            bad = self._sum(counts) > 0
             if not bool(bad.any()):  # the sums overflow, the values do not
                 self._means = torch.cat(
                     [self.x[:, block].double().mean(0) for block in self._column_blocks()]
@@ -354,20 +380,25 @@ class Geometry:
 
     @cached_property
     def _spread(self) -> float:
-        """Largest difference of a value from that of the first row: one synchronisation."""
+        """Size of the largest difference from the first row: one synchronisation."""
         with exact_arithmetic(self.x.device):
-            blocks = self._column_blocks()
-            return float(
-                torch.stack([(self.x[:, b] - self.x[0, b]).abs().amax() for b in blocks]).amax()
-            )
+            largest = torch.zeros(self.n_samples, dtype=self.x.dtype, device=self.x.device)
+            for block in self._column_blocks():
+                torch.maximum(
+                    largest, (self.x[:, block] - self.x[0, block]).abs().amax(1), out=largest
+                )
+            # Of columns in several places the sum: a bound on the size of squares is all it is for.
+            return float(self._sum(largest).amax())
 
     @cached_property
     def _is_constant(self) -> bool:
         """Whether all rows are equal: their covariance would come out as roundings, not zeros."""
-        first = bool((self.x[0] == self.x[-1]).all())  # one row tells nearly always
-        return first and all(
-            bool((self.x[:, block] == self.x[0, block]).all()) for block in self._column_blocks()
-        )
+        if bool(self._sum((self.x[0] != self.x[-1]).sum())):  # one row tells nearly always
+            return False
+        others = torch.zeros((), dtype=torch.int64, device=self.x.device)
+        for block in self._column_blocks():
+            others += (self.x[:, block] != self.x[0, block]).sum()
+        return not bool(self._sum(others))
 
     # --- neighbours ------------------------------------------------------------------------------
 
@@ -424,7 +455,7 @@ class Geometry:
         suspects = (~(estimates[:, 0] > bound)).nonzero()[:, 0]
         repeats = torch.zeros(self.n_samples, dtype=torch.bool, device=self.x.device)
         if len(suspects):
-            repeats[suspects] = repeats_an_earlier_row(self.x[suspects])
+            repeats[suspects] = repeats_an_earlier_row(self.x[suspects], self._sum)
         return (~repeats).nonzero()[:, 0]
 
     def _search(self, k: int) -> Neighbors:
@@ -448,7 +479,7 @@ class Geometry:
         unknown = torch.full_like(norm2, -math.inf)  # products are taken only where they are right
         sound = self._sound(distance2[:, EXACT_ORDERS:], unknown, norm2, gram.dtype, _FAR_TOLERANCE)
         distance2[:, :EXACT_ORDERS], index[:, :EXACT_ORDERS] = _nearest(
-            self.x, distinct, index[:, :EXACT_ORDERS], EXACT_ORDERS, self._compute_dtype
+            self._sum, self.x, distinct, index[:, :EXACT_ORDERS], EXACT_ORDERS, self._compute_dtype
         )
         doubt = self._doubtful(sound & (distance2[:, 0] > _UNDERFLOW))
         if len(doubt):
@@ -474,7 +505,9 @@ class Geometry:
         estimates, candidates = self._candidates(min(k + 1, most))
         norm2 = self._norm2[distinct].double()
 
-        distance2, index = _nearest(self.x, distinct, candidates[:, :k], k, self._compute_dtype)
+        distance2, index = _nearest(
+            self._sum, self.x, distinct, candidates[:, :k], k, self._compute_dtype
+        )
         rest = estimates[:, k] if k < most else torch.full_like(norm2, math.inf)
         sound = self._sound(distance2, rest, norm2, dtype)
         doubt = self._doubtful(sound & (distance2[:, 0] > _UNDERFLOW))
@@ -508,7 +541,7 @@ class Geometry:
 
     def _doubtful(self, sound: Bool[Tensor, " m"]) -> Int[Tensor, " f"]:
         """Return the numbers of the rows that are not sound: one synchronisation."""
-        return (~sound).nonzero()[:, 0]
+        return self._sum((~sound).int()).nonzero()[:, 0]
 
     def _look_wider(
         self,
@@ -522,7 +555,7 @@ class Geometry:
     ) -> Int[Tensor, " g"]:
         """Redo the rows in doubt, in place, from more candidates; return those still in doubt."""
         near2, near = _nearest(
-            self.x, self.distinct[doubt], candidates, distance2.shape[1], torch.float64
+            self._sum, self.x, self.distinct[doubt], candidates, distance2.shape[1], torch.float64
         )
         distance2[doubt], index[doubt] = near2, near
         return doubt[self._doubtful(self._sound(near2, rest, norm2, dtype))]
@@ -556,11 +589,12 @@ class Geometry:
             centred = self._centred(block, torch.float64)
             products += centred[rows] @ centred.T
             norm2 += centred.square().sum(1)
+        products, norm2 = self._sum(products), self._sum(norm2)
         most = len(distinct) - 1
         estimates, candidates = _rank(products, rows, distinct, min(wide + 1, most), norm2)
         rest = estimates[:, wide] if wide < most else torch.full_like(norm2[rows], math.inf)
         near2, near = _nearest(
-            self.x, rows, candidates[:, :wide], distance2.shape[1], torch.float64
+            self._sum, self.x, rows, candidates[:, :wide], distance2.shape[1], torch.float64
         )
         distance2[doubt], index[doubt] = near2, near
         sound = self._sound(near2, rest, norm2[rows], torch.float64, _TOLERANCE)
@@ -577,6 +611,7 @@ class Geometry:
             for i, mine in enumerate(self.x[rows, block].double()):
                 difference = others - mine
                 distance2[i] += torch.linalg.vecdot(difference, difference)
+        distance2 = self._sum(distance2)
         distance2[self.distinct == rows[:, None]] = math.inf
         nearest, at = distance2.topk(k, dim=1, largest=False)
         return nearest, self.distinct[at]
@@ -599,7 +634,7 @@ class Geometry:
         return not bool(trace.isfinite() & (trace > _UNDERFLOW))
 
     def _second_moment_in(self, dtype: torch.dtype, standardize: bool) -> Float[Tensor, "r r"]:
-        if self.ambient_dimension > self.n_samples:
+        if self._has_gram_spectrum:
             if standardize:
                 moment = self._standardized_gram(dtype)
             else:
@@ -618,13 +653,13 @@ class Geometry:
         return _mirror_triangle(_add_triangle(moment, centred.T, first=True))
 
     def _standardized_gram(self, dtype: torch.dtype) -> Float[Tensor, "n n"]:
-        gram = self.x.new_empty((self.n_samples, self.n_samples), dtype=dtype)
+        gram = self._new_gram(dtype)
         for block in self._column_blocks():
             centred = self._centred(block, dtype)
             centred -= centred.mean(0)
             centred *= _inverse_deviation(centred)
             _add_triangle(gram, centred, first=block.start == 0)
-        return _mirror_triangle(gram)
+        return _mirror_triangle(self._sum(gram))
 
 
 def as_geometry(x: Tensor | Geometry) -> Geometry:
@@ -792,6 +827,7 @@ def _largest(
 
 
 def _nearest(
+    complete: Callable[[Tensor], Tensor],
     x: Float[Tensor, "n d"],
     rows: Int[Tensor, " m"],
     candidates: Int[Tensor, "m c"],
@@ -815,5 +851,5 @@ def _nearest(
                 difference = block.index_select(0, candidates[low : low + chunk, j]).to(dtype)
                 difference.sub_(mine).square_()
                 distance2[low : low + chunk, j] += difference.sum(1)
-    distance2, order = distance2.sort(dim=1)
+    distance2, order = complete(distance2).sort(dim=1)
     return distance2[:, :k], candidates.gather(1, order[:, :k])

@@ -1,0 +1,34 @@
+"""What a measurement needs of the other processes of a training: nothing, or a few collectives."""
+
+from typing import Any
+
+from torch import Tensor, distributed
+
+from lightning_id.functional import Geometry
+from lightning_id.functional.sharded import ShardedGeometry
+
+
+class Alone:
+    """One process."""
+
+    def gather(self, value: Any) -> list[Any]:
+        """Return the values of all processes, in order of rank."""
+        return [value]
+
+    def geometry(self, rows: Tensor) -> Geometry:
+        """Return the geometry of the rows of all processes."""
+        return Geometry(rows)
+
+
+class Together(Alone):
+    """All processes of a distributed training. Every call is made by all of them."""
+
+    def gather(self, value: Any) -> list[Any]:
+        """Return the values of all processes, in order of rank."""
+        values: list[Any] = [None] * distributed.get_world_size()
+        distributed.all_gather_object(values, value)
+        return values
+
+    def geometry(self, rows: Tensor) -> Geometry:
+        """Return the geometry of the rows of all processes."""
+        return ShardedGeometry(rows)

@@ -1,0 +1,103 @@
+"""Two real processes (gloo): the same numbers everywhere, equal to those of one process."""
+
+import json
+import math
+import os
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[1]
+
+
+def run(folder, devices, n_val=61, n_samples=2000, fault="none"):
+    folder.mkdir()
+    env = dict(os.environ) | {"PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"}
+    done = subprocess.run(
+        [sys.executable, ROOT / "tests/ddp_run.py"]
+        + [str(word) for word in (folder, devices, n_val, n_samples, fault)],
+        env=env, capture_output=True, text=True, timeout=120, check=False,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr[-3000:]
+    ranks = [json.loads((folder / f"rank{i}.json").read_text()) for i in range(devices)]
+    return ranks, done.stderr
+
+
+def numbers(result):
+    return {(r["layer"], r["estimator"], r["stage"]): r["value"] for r in result["records"]}
+
+
+@pytest.fixture(scope="module")
+def alone(tmp_path_factory):
+    ((result,), _) = run(tmp_path_factory.mktemp("alone") / "run", 1)
+    return result
+
+
+@pytest.fixture(scope="module")
+def together(tmp_path_factory):
+    return run(tmp_path_factory.mktemp("together") / "run", 2)
+
+
+def test_all_ranks_log_the_same_numbers(together):
+    ranks, _ = together
+    assert ranks[0]["logged"] == ranks[1]["logged"]
+    assert len(ranks[0]["logged"]) > 30
+    assert str(numbers(ranks[0])) == str(numbers(ranks[1]))
+
+
+def test_they_are_those_of_one_process_on_the_same_samples(alone, together):
+    expected, found = numbers(alone), numbers(together[0][0])
+    assert expected.keys() == found.keys()
+    for key, value in expected.items():
+        assert found[key] == pytest.approx(value, rel=1e-5, nan_ok=True), key
+
+
+def test_what_the_sampler_repeats_to_fill_the_last_batch_is_not_measured(together):
+    # 61 samples on two ranks: one of them is met twice.
+    ranks, _ = together
+    assert {r["n_samples"] for r in ranks[0]["records"]} == {61}
+    assert {r["n_duplicates"] for r in ranks[0]["records"] if r["layer"] == "input"} == {0}
+
+
+def test_no_rank_holds_all_of_a_wide_layer_to_estimate_it(together):
+    widest = 61 * 144  # net.0: 4 x 6 x 6 features
+    assert all(rank["widest"] <= widest / 2 for rank in together[0])
+
+
+def test_lightning_does_not_advise_to_average_what_is_the_same_everywhere(together):
+    advice = re.findall(r"self\.log\('(\S+)', ..., sync_dist=True\)", together[1])
+    assert set(advice) == {"val_acc"}  # the user's own, which does differ
+
+
+def test_a_rank_without_a_chosen_sample_takes_part(tmp_path):
+    # Of one sample per rank and batch, three chosen ones may all lie on one rank; with one they do.
+    ranks, _ = run(tmp_path / "run", 2, n_val=40, n_samples=1)
+    assert [r["n_samples"] for r in ranks[0]["records"]][:1] == [1]
+    reasons = {r["reason"] for r in ranks[0]["records"] if r["estimator"] == "twonn"}
+    assert reasons == {"expected at least 3 rows, got 1"}
+    assert str(ranks[0]["records"][0]["reason"]) == str(ranks[1]["records"][0]["reason"])
+
+
+@pytest.mark.parametrize("fault", ["prepare", 1, 2, 3, 4, 7, 40])
+def test_a_failure_of_one_rank_is_seen_by_all_and_nobody_waits(fault, alone, tmp_path):
+    ranks, _ = run(tmp_path / "run", 2, fault=fault)
+    assert ranks[0]["weights"] == ranks[1]["weights"] == alone["weights"]
+    if fault == "prepare":
+        assert [len(rank["records"]) for rank in ranks] == [0, 0]
+        return
+    failed = [
+        [(r["layer"], r["estimator"]) for r in rank["records"] if "injected" in str(r["reason"])]
+        for rank in ranks
+    ]
+    heard = [
+        [(r["layer"], r["estimator"]) for r in rank["records"] if "PeerError" in str(r["reason"])]
+        for rank in ranks
+    ]
+    assert failed[0] == heard[1] == []
+    assert failed[1] == heard[0] != []
+    sound = [r for r in ranks[0]["records"] if r["layer"] == "net.8" and r["reason"] is None]
+    assert sound
+    assert not any(math.isnan(r["value"]) for r in sound)

@@ -23,6 +23,15 @@ from lightning_id.functional import (
     twonn_dimension,
 )
 
+HEAD = """# Is the error bar honest?
+
+Made by `python examples/calibration.py --samples {samples} --rows {rows}`: {samples} fresh samples
+of {rows} rows of each cloud. An honest standard error is the true deviation of the estimate over
+the samples (1.00), and a 95 % interval holds the mean estimate in 95 % of them. The interval is
+about the mean of the estimator, which lies below the true dimension where samples are thin. On a
+mixture of very different dimensions the error bar is too large: conservative.
+
+"""
 CLOUDS: dict[str, Callable[[int, int], Tensor]] = {
     "S^2": lambda n, seed: manifolds.sphere(n, 2, seed=seed),
     "5-ball": lambda n, seed: manifolds.ball(n, 5, seed=seed),
@@ -84,7 +93,8 @@ def main(arguments: list[str] | None = None) -> None:
     parser.add_argument("--rows", type=int, default=1000, help="rows of each sample")
     parser.add_argument("--out", type=Path, help="where to write the table")
     options = parser.parse_args(arguments)
-    text = table({cloud: calibrate(cloud, options.samples, options.rows) for cloud in CLOUDS})
+    results = {cloud: calibrate(cloud, options.samples, options.rows) for cloud in CLOUDS}
+    text = HEAD.format(samples=options.samples, rows=options.rows) + table(results)
     print(text)
     if options.out is not None:
         options.out.write_text(text)

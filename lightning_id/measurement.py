@@ -27,12 +27,12 @@ class Plan:
     Attributes:
         order: Names of the layers in the order of execution, those that were never called last.
         depths: Relative depth by name; no entry for a layer that was never called.
-        last_linear: The Linear that was executed last, or None.
+        last_linear: Name of the Linear that was executed last, or None.
     """
 
     order: list[str]
     depths: dict[str, float]
-    last_linear: nn.Linear | None
+    last_linear: str | None
 
 
 @dataclass(frozen=True)
@@ -102,7 +102,7 @@ class Measurement:
             samples.n_samples,
             reduce,
         )
-        self._linears = [m for m in model.modules() if isinstance(m, nn.Linear)]
+        self._linears = {name: m for name, m in modules.items() if isinstance(m, nn.Linear)}
         self._tracing = ExitStack()
         self._trace: Trace | None = None
 
@@ -113,15 +113,20 @@ class Measurement:
             batch: What the loader gave; its first floating tensor is the pseudo-layer ``"input"``.
         """
         rows, slots = self._samples.take(batch_length(batch))
-        last = self.plan.last_linear if self.plan else None
-        candidates = self._linears if self.plan is None else [last] if last is not None else []
-        self._recorder.begin(batch_length(batch), rows, slots, last_of=candidates)
+        self._recorder.begin(batch_length(batch), rows, slots, last_of=self._last_linears())
         if INPUT in self._names:
             floating = [x for x in tensors_in(batch) if x.is_floating_point()]
             self._recorder.store(self._names[INPUT], floating)
         if self.plan is None:
             trace = Trace(self._recorder.modules)
             self._trace = self._tracing.enter_context(trace.attach(self._model))
+
+    def _last_linears(self) -> list[nn.Linear]:
+        """Return the Linear that is executed last, or all as long as that is not known."""
+        if self.plan is None:
+            return list({id(module): module for module in self._linears.values()}.values())
+        last = self._linears.get(self.plan.last_linear or "")
+        return [] if last is None else [last]
 
     def end_batch(self) -> None:
         """Take the hooks off and keep what was recorded."""
@@ -175,12 +180,8 @@ class Measurement:
 
     def _shared_plan(self) -> Plan:
         """Return one plan for all processes: some may have met no batch."""
-        mine = None if self.plan is None else (self.plan.order, self.plan.depths)
-        learnt = [plan for plan in self._processes.gather(mine) if plan is not None]
-        if not learnt:
-            return Plan([], {}, None)
-        order, depths = learnt[0]
-        return Plan(order, depths, self.plan.last_linear if self.plan else None)
+        learnt = [plan for plan in self._processes.gather(self.plan) if plan is not None]
+        return learnt[0] if learnt else Plan([], {}, None)
 
     def _shared_rows(self, name: str) -> tuple[Float[Tensor, "r d"] | None, str | None]:
         """Return the rows recorded here, or why the layer cannot be estimated: alike everywhere."""
@@ -234,7 +235,8 @@ class Measurement:
             called[self._names[INPUT]] = 0.0
             order.insert(0, self._names[INPUT])
         never = [name for name in self._recorder.modules if name not in called]
-        return Plan(order + never, called, trace.last_linear)
+        last = [name for name, module in self._linears.items() if module is trace.last_linear]
+        return Plan(order + never, called, last[0] if last else None)
 
 
 _NEVER_CALLED = (

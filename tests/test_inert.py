@@ -1,0 +1,144 @@
+"""A guest that does no harm: the training is the same to the last bit, nothing is left behind."""
+
+import gc
+import os
+import weakref
+
+import pytest
+import pytorch_lightning as pl
+import torch
+from pytorch_lightning.callbacks import EMAWeightAveraging
+
+from lightning_id import IntrinsicDimensionCallback
+from tests.toys import Toy, count_hooks, loader, trainer
+
+pytestmark = pytest.mark.filterwarnings(
+    "ignore:.*does not have many workers", "ignore:.*logging interval", "ignore:.*LeafSpec"
+)
+
+
+class TwoOptimizers(Toy):
+    def __init__(self):
+        super().__init__()
+        self.automatic_optimization = False
+
+    def training_step(self, batch, batch_idx):
+        loss = super().training_step(batch, batch_idx)
+        for optimizer in self.optimizers():
+            optimizer.zero_grad()
+        self.manual_backward(loss)
+        for optimizer in self.optimizers():
+            optimizer.step()
+
+    def configure_optimizers(self):
+        early, late = list(self.net[:4].parameters()), list(self.net[4:].parameters())
+        return torch.optim.Adam(early, 1e-3), torch.optim.SGD(late, 0.05)
+
+
+WAYS = {
+    "plain": (Toy, {}),
+    "accumulated gradients": (Toy, {"accumulate_grad_batches": 3}),
+    "two optimizers": (TwoOptimizers, {}),
+    "bfloat16": (Toy, {"precision": "bf16-mixed"}),
+    "averaged weights": (Toy, {"average": True}),
+    "several validations an epoch": (Toy, {"val_check_interval": 2}),
+}
+
+
+def everything(folder, kind, watched, average=False, **kwargs):
+    """Train; return weights, optimiser states, logged metrics, generator and modes."""
+    pl.seed_everything(7, verbose=False)
+    callbacks = [EMAWeightAveraging(decay=0.9)] if average else []
+    if watched:
+        callbacks.append(IntrinsicDimensionCallback(n_samples=40))
+    model = kind()
+    model.net[1].eval()  # a batch norm that the user froze
+    runner = trainer(folder, callbacks=callbacks, num_sanity_val_steps=-1, **kwargs)
+    runner.fit(model, loader(shuffle=True), loader(60, seed=1))
+    tensors = [*model.state_dict().values()]
+    for optimizer in runner.optimizers:
+        for state in optimizer.state_dict()["state"].values():
+            tensors += [x for x in state.values() if isinstance(x, torch.Tensor)]
+    metrics = {k: v for k, v in runner.callback_metrics.items() if not k.startswith("id")}
+    return {
+        "tensors": tensors,
+        "metrics": [metrics[key] for key in sorted(metrics)],
+        "random": [torch.get_rng_state()],
+        "modes": [module.training for module in model.modules()],
+        "names": [name for name, _ in model.named_modules()],
+        "buffers": [name for name, _ in model.named_buffers()],
+        "attributes": sorted(vars(model)),
+        "hooks": count_hooks(model),
+    }
+
+
+@pytest.mark.parametrize("way", WAYS)
+def test_nothing_differs_with_and_without_the_callback(way, tmp_path):
+    kind, kwargs = WAYS[way]
+    plain = everything(tmp_path, kind, watched=False, **kwargs)
+    watched = everything(tmp_path, kind, watched=True, **kwargs)
+    assert plain.keys() == watched.keys()
+    for name in ("tensors", "metrics", "random"):
+        assert len(plain[name]) == len(watched[name]) > 0
+        for a, b in zip(plain[name], watched[name], strict=True):
+            assert torch.equal(a, b), name
+    for name in ("modes", "names", "buffers", "attributes", "hooks"):
+        assert plain[name] == watched[name], name
+
+
+def test_averaged_weights_are_measured_wherever_the_callback_stands(tmp_path):
+    seen = []
+    for first in (True, False):
+        pl.seed_everything(7, verbose=False)
+        ours, average = IntrinsicDimensionCallback(["net.5"]), EMAWeightAveraging(decay=0.5)
+        callbacks = [ours, average] if first else [average, ours]
+        trainer(tmp_path, callbacks=callbacks).fit(Toy(), loader(), loader(60, seed=1))
+        seen.append([r["value"] for r in ours.history.records])
+    assert seen[0] == seen[1]
+    assert len(seen[0]) == 8
+
+
+def test_bfloat16_features_are_measured_and_their_dtype_is_recorded(tmp_path):
+    callback = IntrinsicDimensionCallback(["input", "net.5"])
+    runner = trainer(tmp_path, callbacks=[callback], precision="bf16-mixed", max_epochs=1)
+    runner.fit(Toy(), loader(), loader(60, seed=1))
+    dtypes = {r["layer"]: r["dtype"] for r in callback.history.records}
+    assert dtypes["net.5"] == "bfloat16"
+    assert dtypes["input"] == "float32"
+
+
+def test_the_model_is_free_when_the_user_lets_it_go(tmp_path):
+    callback = IntrinsicDimensionCallback()
+    model = Toy()
+    runner = trainer(tmp_path, callbacks=[callback])
+    runner.fit(model, loader(), loader(60))
+    seen = weakref.ref(model.net[5])
+    del callback.log, callback.log_dict  # Lightning puts the model's methods on every callback
+    del model, runner
+    gc.collect()
+    assert seen() is None
+
+
+def resident() -> int:
+    with open("/proc/self/statm") as file:
+        return int(file.read().split()[1]) * os.sysconf("SC_PAGESIZE")
+
+
+@pytest.mark.timeout(300)
+def test_five_hundred_validations_leak_nothing(tmp_path):
+    sizes = []
+
+    class Sampling(pl.Callback):
+        def on_validation_end(self, trainer, pl_module):
+            gc.collect()
+            sizes.append(resident())
+
+    class Still(Toy):
+        def training_step(self, batch, batch_idx):
+            return None
+
+    callback = IntrinsicDimensionCallback(n_samples=50)
+    runner = trainer(tmp_path, callbacks=[callback, Sampling()], max_epochs=500)
+    runner.fit(Still(), loader(16), loader(60, seed=1))
+    assert len(callback.history.validations()) == 500
+    assert sizes[-1] < 1.02 * sizes[100]

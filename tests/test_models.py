@@ -1,0 +1,165 @@
+"""Kinds of models: attention, tokens, recurrence, dictionaries, shared and unusual modules."""
+
+import warnings
+
+import pytest
+import pytorch_lightning as pl
+import torch
+import torchvision
+from torch import nn
+from torch.utils.data import DataLoader
+
+from lightning_id import IntrinsicDimensionCallback
+from lightning_id.functional import twonn_dimension
+from tests.toys import trainer
+
+pytestmark = pytest.mark.filterwarnings(
+    "ignore:.*does not have many workers", "ignore:.*logging interval", "ignore:.*LeafSpec",
+    "ignore:.*nested tensor", "ignore:.*No `test_dataloader",
+)  # fmt: skip
+N = 40
+
+
+class Wrapped(pl.LightningModule):
+    """Runs a network on every batch and does nothing with what it gives."""
+
+    def __init__(self, net):
+        super().__init__()
+        self.net = net
+
+    def validation_step(self, batch, batch_idx):
+        self.net(batch)
+
+
+def measure(net, data, layers="auto", folder=None, **kwargs):
+    callback = IntrinsicDimensionCallback(layers, **kwargs)
+    runner = trainer(folder, callbacks=[callback])
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", UserWarning)
+        runner.validate(Wrapped(net), DataLoader(data, batch_size=16), verbose=False)
+    return {r["layer"]: r for r in callback.history.records if r["estimator"] == "twonn"}
+
+
+def noise(*shape):
+    return torch.randn(*shape, generator=torch.Generator().manual_seed(0))
+
+
+class Tokens(nn.Module):
+    """An encoder as Hugging Face writes it: blocks give tuples, the model a dictionary."""
+
+    class Block(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.query, self.value = nn.Linear(8, 8), nn.Linear(8, 8)
+
+        def forward(self, x):
+            weights = (self.query(x) @ x.mT).softmax(-1)
+            return x + weights @ self.value(x), weights
+
+    def __init__(self):
+        super().__init__()
+        self.layers = nn.ModuleList(self.Block() for _ in range(3))
+        self.head = nn.Linear(8, 2)
+
+    def forward(self, x):
+        for layer in self.layers:
+            x, _ = layer(x)
+        return {"logits": self.head(x[:, 0]), "last_hidden_state": x}
+
+
+@pytest.mark.parametrize(
+    ("reduce", "width"), [("flatten", 40), ("mean", 8), ("max", 8), ("cls", 8), ("last", 8)]
+)
+def test_blocks_that_give_tuples_are_measured_as_asked(reduce, width, tmp_path):
+    found = measure(Tokens(), noise(N, 5, 8), folder=tmp_path, reduce=reduce)
+    assert list(found) == [
+        "input",
+        *(f"net.layers.{i}" for i in range(3)),
+        "last_hidden",
+        "net.head",
+    ]
+    blocks = [found[f"net.layers.{i}"] for i in range(3)]
+    assert {block["ambient_dimension"] for block in blocks} == {width}
+    assert {block["reduce"] for block in blocks} == {reduce}
+    assert [block["depth"] for block in blocks] == [0.25, 0.5, 0.75]
+
+
+def test_a_dictionary_gives_its_last_hidden_state(tmp_path):
+    net = Tokens().eval()
+    x = noise(N, 5, 8)
+    found = measure(net, x, ["net"], tmp_path)
+    with torch.no_grad():
+        rows = net(x)["last_hidden_state"].flatten(1)
+    assert found["net"]["value"] == pytest.approx(twonn_dimension(rows).value, rel=1e-5)
+
+
+def test_a_vision_transformer_is_measured_and_its_fused_projection_named(tmp_path):
+    net = torchvision.models.VisionTransformer(
+        image_size=16, patch_size=8, num_layers=2, num_heads=2, hidden_dim=8, mlp_dim=16
+    )
+    layers = ["auto", "re:.*self_attention", "re:.*out_proj"]
+    found = measure(net, noise(N, 3, 16, 16), layers, tmp_path)
+    assert found["net.encoder.layers.encoder_layer_1"]["reason"] is None
+    assert found["net.encoder.layers.encoder_layer_0.self_attention"]["reason"] is None
+    fused = found["net.encoder.layers.encoder_layer_0.self_attention.out_proj"]
+    assert "never called" in fused["reason"]
+    assert "fused kernel" in fused["reason"]
+
+
+def test_a_nested_tensor_is_a_reason(tmp_path):
+    class Nested(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.inner = nn.Identity()
+
+        def forward(self, x):
+            ragged = torch.nested.nested_tensor([row[: 1 + i % 3] for i, row in enumerate(x)])
+            self.inner(ragged)
+
+    found = measure(Nested(), noise(N, 5, 8), ["net.inner"], tmp_path)
+    assert "nested" in found["net.inner"]["reason"]
+
+
+@pytest.mark.parametrize("batch_first", [True, False])
+def test_a_recurrent_layer_is_measured_if_its_first_axis_is_the_batch(batch_first, tmp_path):
+    class Recurrent(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.lstm = nn.LSTM(8, 6, batch_first=batch_first)
+
+        def forward(self, x):
+            return self.lstm(x if batch_first else x.transpose(0, 1))
+
+    found = measure(Recurrent(), noise(N, 5, 8), ["net.lstm"], tmp_path, reduce="last")
+    reason = found["net.lstm"]["reason"]
+    if batch_first:
+        assert reason is None
+        assert found["net.lstm"]["ambient_dimension"] == 6
+    else:
+        assert reason.startswith("expected 16 samples along the first axis, got (5, 16, 6)")
+
+
+def test_a_shared_module_is_found_under_both_names_and_measured_once(tmp_path):
+    class Shared(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.first = nn.Linear(8, 8)
+            self.second = self.first
+
+        def forward(self, x):
+            return self.second(self.first(x))
+
+    found = measure(Shared(), noise(N, 8), ["net.first", "net.second"], tmp_path)
+    assert found["net.first"]["value"] == found["net.second"]["value"]
+
+
+def test_a_convolutional_network_is_measured_with_relus_in_place(tmp_path):
+    net = torchvision.models.resnet18(weights=None).eval()
+    x = noise(N, 3, 32, 32)
+    found = measure(net, x, ["net.bn1", "net.layer1"], tmp_path)
+    with torch.no_grad():
+        rows = net.bn1(net.conv1(x))  # torchvision's ReLU overwrites this in place
+    assert (rows < 0).any()
+    assert found["net.bn1"]["value"] == pytest.approx(
+        twonn_dimension(rows.flatten(1)).value, rel=1e-4
+    )

@@ -72,12 +72,10 @@ class Tokens(nn.Module):
 )
 def test_blocks_that_give_tuples_are_measured_as_asked(reduce, width, tmp_path):
     found = measure(Tokens(), noise(N, 5, 8), folder=tmp_path, reduce=reduce)
-    assert list(found) == [
-        "input",
-        *(f"net.layers.{i}" for i in range(3)),
-        "last_hidden",
-        "net.head",
-    ]
+    # What the head is given is the first token of the last block: with "cls" the same rows.
+    last = [] if reduce == "cls" else ["last_hidden"]
+    assert list(found) == ["input", *(f"net.layers.{i}" for i in range(3)), *last, "net.head"]
+    assert (found["net.layers.2"]["role"] == "last_hidden") == (reduce == "cls")
     blocks = [found[f"net.layers.{i}"] for i in range(3)]
     assert {block["ambient_dimension"] for block in blocks} == {width}
     assert {block["reduce"] for block in blocks} == {reduce}

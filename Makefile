@@ -8,8 +8,9 @@ BIN := $(VENV)/bin
 mnist: $(VENV)/experiments.stamp  ## train the source work's network on MNIST, with the callback on
 	$(BIN)/lightning-id fit --config configs/mnist.yaml
 
+# One thread for each worker: two-threaded torch beside another job waits for threads that do not run.
 test: $(VENV)/test.stamp  ## run the tests
-	$(BIN)/python -m pytest
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist loadfile
 
 lint: $(VENV)/dev.stamp  ## what pre-commit and CI check
 	$(BIN)/ruff check .

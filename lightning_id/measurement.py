@@ -1,6 +1,7 @@
 """One measurement: a pass over the data with the recorder on, then the estimates of every layer."""
 
 import time
+import warnings
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack
 from dataclasses import dataclass, field
@@ -11,6 +12,7 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from lightning_id.functional import Estimate, Geometry
+from lightning_id.functional.geometry import CoarseFeaturesWarning
 from lightning_id.functional.sharded import PeerError
 from lightning_id.layers import INPUT, LAST_HIDDEN, Trace, named_layers
 from lightning_id.processes import Alone
@@ -271,7 +273,10 @@ def _estimate(
 
 def _settled(estimator: Estimator, geometry: Geometry) -> Estimate:
     try:
-        estimate = estimator(geometry)
+        with warnings.catch_warnings():
+            # The callback says it itself, with the name of the layer.
+            warnings.simplefilter("ignore", CoarseFeaturesWarning)
+            estimate = estimator(geometry)
     except PeerError:
         raise
     except Exception:

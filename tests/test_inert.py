@@ -8,6 +8,7 @@ import pytest
 import pytorch_lightning as pl
 import torch
 from pytorch_lightning.callbacks import EMAWeightAveraging
+from torch import nn
 
 from lightning_id import IntrinsicDimensionCallback
 from tests.toys import Toy, count_hooks, loader, trainer
@@ -107,6 +108,25 @@ def test_bfloat16_features_are_measured_and_their_dtype_is_recorded(tmp_path):
     assert dtypes["input"] == "float32"
 
 
+def test_coarse_features_are_warned_of_once_with_the_name_of_the_layer(tmp_path):
+    class Coarse(Toy):
+        def validation_step(self, batch, batch_idx):
+            self.net[5]((batch[0].flatten(1)[:, :36] + 100).bfloat16().float())
+
+    callback = IntrinsicDimensionCallback(["net.5"], n_samples=200)
+    model = Coarse()
+    nn.init.eye_(model.net[5].weight)
+    model.net[5].bfloat16()
+    model.net[5].register_forward_pre_hook(lambda _, args: (args[0].bfloat16(),))
+    runner = trainer(tmp_path, callbacks=[callback])
+    with pytest.warns(UserWarning, match="too coarse") as caught:
+        runner.validate(model, loader(200), verbose=False)
+    said = [str(w.message) for w in caught if "too coarse" in str(w.message)]
+    assert len(said) == 1
+    assert "layer 'net.5'" in said[0]
+    assert "bfloat16" in callback.history.records[0]["note"]
+
+
 def test_the_model_is_free_when_the_user_lets_it_go(tmp_path):
     callback = IntrinsicDimensionCallback()
     model = Toy()
@@ -137,7 +157,7 @@ def test_five_hundred_validations_leak_nothing(tmp_path):
         def training_step(self, batch, batch_idx):
             return None
 
-    callback = IntrinsicDimensionCallback(n_samples=50)
+    callback = IntrinsicDimensionCallback(["net.5"], n_samples=50)
     runner = trainer(tmp_path, callbacks=[callback, Sampling()], max_epochs=500)
     runner.fit(Still(), loader(16), loader(60, seed=1))
     assert len(callback.history.validations()) == 500

@@ -12,6 +12,7 @@ with more candidates, then in float64, then by brute force.
 """
 
 import math
+import warnings
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from functools import cached_property
@@ -674,8 +675,12 @@ def as_geometry(x: Tensor | Geometry) -> Geometry:
     return x if isinstance(x, Geometry) else Geometry(x)
 
 
+class CoarseFeaturesWarning(UserWarning):
+    """Half-precision rows whose rounding shows in the nearest distances."""
+
+
 def coarseness_note(geometry: Geometry, tied_share: float) -> str | None:
-    """Return what to say of half-precision rows whose nearest distances tie.
+    """Return, and warn of, what is to say of half-precision rows whose nearest distances tie.
 
     Args:
         geometry: The rows.
@@ -684,12 +689,14 @@ def coarseness_note(geometry: Geometry, tied_share: float) -> str | None:
     Returns:
         The note, or None if there is nothing to say.
     """
-    if geometry.x.element_size() <= 2 and tied_share > TIES_WORTH_A_NOTE:
-        return (
-            f"{tied_share:.1%} of the nearest distances tie: {geometry.dtype} features are too"
-            " coarse here, and the dimension is that of their rounding"
-        )
-    return None
+    if geometry.x.element_size() > 2 or tied_share <= TIES_WORTH_A_NOTE:
+        return None
+    note = (
+        f"{tied_share:.1%} of the nearest distances tie: {geometry.dtype} features are too coarse"
+        " here, and the dimension is that of their rounding"
+    )
+    warnings.warn(note, CoarseFeaturesWarning, stacklevel=3)
+    return note
 
 
 def _checked(x: Tensor) -> Tensor:

@@ -14,6 +14,7 @@ from lightning_id.functional import (
     pca_dimension,
     twonn_dimension,
 )
+from lightning_id.functional.geometry import CoarseFeaturesWarning
 from lightning_id.functional.registry import ESTIMATORS
 
 N = 2000
@@ -128,9 +129,10 @@ def test_half_precision_is_computed_in_float32(dtype):
 
 
 @pytest.mark.parametrize("offset", [1.0, 20.0])
-def test_a_note_says_where_half_precision_is_too_coarse(offset):
+def test_a_note_and_a_warning_say_where_half_precision_is_too_coarse(offset):
     x = (manifolds.gaussian(N, 2, ambient=64) + offset).to(torch.bfloat16)
-    estimate = twonn_dimension(x)
+    with pytest.warns(CoarseFeaturesWarning, match="bfloat16 features are too coarse"):
+        estimate = twonn_dimension(x)
     assert_agrees(estimate, twonn_linear(x))
     assert estimate.value > 2.3  # the dimension of the rounding, not of the plane
     assert estimate.n_ties > 0

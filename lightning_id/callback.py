@@ -123,8 +123,7 @@ class IntrinsicDimensionHooks:
         self._surroundings = ExitStack()
         self._warned: set[tuple[str, str]] = set()
 
-    # --- what Lightning calls
-    # ----------------------------------------------------------------------
+    # --- what Lightning calls --------------------------------------------------------------------
 
     def on_fit_start(self, trainer: AnyTrainer, pl_module: AnyModule) -> None:
         """Resolve the layers, so that a wrong name fails before anything is trained."""
@@ -230,8 +229,7 @@ class IntrinsicDimensionHooks:
         self.history = History(list(state_dict["records"]))
         self._validations = state_dict["validations"]
 
-    # --- what they do
-    # ------------------------------------------------------------------------------
+    # --- what they do ----------------------------------------------------------------------------
 
     def _start(self, trainer: AnyTrainer, pl_module: AnyModule) -> None:
         self._release()

@@ -8,12 +8,14 @@ if TYPE_CHECKING:
     from lightning_id.history import History
     from lightning_id.metrics import PCADimension, TwoNNDimension
     from lightning_id.recorder import record_activations
-    from lightning_id.schedule import EveryNValidations
+    from lightning_id.schedule import AtSteps, EveryNValidations, LogSpaced
 
 __all__ = [
+    "AtSteps",
     "EveryNValidations",
     "History",
     "IntrinsicDimensionCallback",
+    "LogSpaced",
     "PCADimension",
     "TwoNNDimension",
     "record_activations",
@@ -22,9 +24,11 @@ __all__ = [
 # Loaded when first asked for: `lightning_id.functional` works where Lightning and torchmetrics do
 # not exist, and does not wait for them to be imported.
 _HOMES = {
+    "AtSteps": "schedule",
     "EveryNValidations": "schedule",
     "History": "history",
     "IntrinsicDimensionCallback": "callback",
+    "LogSpaced": "schedule",
     "PCADimension": "metrics",
     "TwoNNDimension": "metrics",
     "record_activations": "recorder",

@@ -3,9 +3,9 @@
 import math
 import time
 import warnings
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
-from pathlib import Path
+from dataclasses import dataclass
 from typing import Any, Literal
 
 import torch
@@ -14,11 +14,13 @@ from pytorch_lightning import Callback
 from torch import nn
 
 from lightning_id.functional import get_estimator
+from lightning_id.functional.geometry import MIN_DISTINCT
 from lightning_id.history import BEFORE_TRAINING, History
 from lightning_id.layers import select_layers
-from lightning_id.measurement import LayerResult, Measurement, Plan
+from lightning_id.measurement import LayerResult, Measurement, Options, Plan
+from lightning_id.probe import Probe, probe_loader
 from lightning_id.processes import Alone, Together
-from lightning_id.recorder import Reduce
+from lightning_id.rows import Reduce, RowRule
 from lightning_id.samples import samples_of
 from lightning_id.schedule import EveryNValidations, Schedule
 from lightning_id.summary import log_keys, plan_table
@@ -26,6 +28,33 @@ from lightning_id.summary import log_keys, plan_table
 # Of `pytorch_lightning` or of `lightning.pytorch`: two class trees that share no base.
 AnyTrainer = Any
 AnyModule = Any
+
+
+SMALLEST_CLASS = 100  # samples: below, the error bar of one class is above 10 %
+MANY_KEYS = 200  # that one hosted tracker takes in a request
+
+
+@dataclass
+class _Pass:
+    """A measurement and what its records say of where it was made.
+
+    Attributes:
+        measurement: It.
+        data: The set that is measured: ``"val"``, ``"test"``, ``"train"`` or ``"probe"``.
+        probe: Its samples, if they are not those of the validation or test that runs.
+        stage: See `History`.
+        step: See `History`.
+        logs_directly: Whether its numbers go to the loggers past Lightning.
+        is_recorded: Whether the probe has passed.
+    """
+
+    measurement: Measurement
+    data: str
+    probe: Probe | None
+    stage: str
+    step: int
+    logs_directly: bool
+    is_recorded: bool = False
 
 
 class IntrinsicDimensionHooks:
@@ -51,10 +80,28 @@ class IntrinsicDimensionHooks:
         n_samples: Samples to measure, the same ones at every validation. The numbers depend on it:
             compare only runs with the same.
         seed: Seed of their uniform choice, by a private generator; None takes the first ones.
-        schedule: Which validations are measured; None for all.
+        schedule: When to measure: `EveryNValidations`, or `AtSteps` and `LogSpaced` between
+            training steps; None for every validation.
         reduce: How tokens or maps become one row per sample: ``"flatten"``, ``"mean"``, ``"max"``,
-            ``"cls"`` or ``"last"``. The numbers depend on it.
+            ``"cls"``, ``"last"`` or ``"per-position"`` (one token of each sample, drawn once). The
+            numbers depend on it.
+        sample_dim: The axis along which the samples lie, for all layers or by name, where it is not
+            the first; of ``"input"`` it is that of the batch.
+        mask_key: Where in a batch the padding mask is (1 for tokens that count), for example
+            ``"attention_mask"``; padding is left out of the rows.
+        per_class: Measure also the samples of each class that has at least so many, 100 if True,
+            and log mean and deviation over the classes, ``id_<estimator>_per_class/<layer>`` and
+            ``id_<estimator>_per_class_sd/<layer>``. The labels are the first tensor of a batch with
+            one whole number per sample.
+        probe: A loader of another set to measure in place of the validation samples during a fit,
+            for example an unaugmented part of the training set; ``"train"`` and ``"val"`` are the
+            fit's own loaders. A pass of its own, in eval mode: ``predict_step`` if you wrote one,
+            else the forward of the first element of the batch.
         dataloader_idx: Which validation loader is measured, if there are several.
+        max_features: Project rows of more features to so many at random, an approximation that the
+            record names; distances are off by about sqrt(2 / max_features). None for never.
+        memory_limit: GiB of rows kept on the device, and again in host memory; what is more goes to
+            a temporary file. Rows are estimated where they are kept. None keeps all on the device.
         max_overhead: The largest share of the time since the start of the fit that measuring may
             take, for example 0.02; a validation that would exceed it is not measured, and the first
             time is said. None for no limit.
@@ -88,7 +135,13 @@ class IntrinsicDimensionHooks:
         seed: int | None = 0,
         schedule: Schedule | None = None,
         reduce: Reduce = "flatten",
+        sample_dim: int | Mapping[str, int] = 0,
+        mask_key: str | int | None = None,
+        per_class: bool | int = False,
+        probe: Iterable[Any] | Literal["train", "val"] | None = None,
         dataloader_idx: int = 0,
+        max_features: int | None = None,
+        memory_limit: int | float | None = None,
         max_overhead: float | None = None,
         on_error: Literal["warn", "raise", "ignore"] = "warn",
         prefix: str = "",
@@ -99,12 +152,22 @@ class IntrinsicDimensionHooks:
             raise ValueError(f"`on_error`: expected 'warn', 'raise' or 'ignore', got {on_error!r}")
         if max_overhead is not None and not 0 < max_overhead < 1:
             raise ValueError(f"`max_overhead`: expected a share in (0, 1), got {max_overhead}")
+        if memory_limit is not None and memory_limit <= 0:
+            raise ValueError(f"`memory_limit`: expected GiB above 0, got {memory_limit}")
+        if isinstance(probe, str) and probe not in ("train", "val"):
+            raise ValueError(f"`probe`: expected a loader, 'train' or 'val', got {probe!r}")
         self.layers = layers
         self.estimators = {name: get_estimator(name) for name in estimators}
         self.n_samples = n_samples
         self.seed = seed
         self.schedule = schedule or EveryNValidations()
-        self.reduce: Reduce = reduce
+        self.options = Options(
+            rule=RowRule(reduce, sample_dim, max_features, 0 if seed is None else seed),
+            mask_key=mask_key,
+            smallest_class=_smallest_class(per_class),
+            memory_limit=None if memory_limit is None else int(memory_limit * 2**30),
+        )
+        self.probe = probe
         self.dataloader_idx = dataloader_idx
         self.max_overhead = max_overhead
         self.on_error = on_error
@@ -112,26 +175,41 @@ class IntrinsicDimensionHooks:
         self.history = History()
         self.last_metrics: dict[str, float] = {}
         self._validations = 0  # run so far, sanity checks not counted
-        self._written = 0  # records in history.csv of this run
+        self._written = 0, 0  # records and metrics in the files of this run
         self._plan: Plan | None = None
         self._planned_for: tuple[int, tuple[str, ...]] | None = None
-        self._measurement: Measurement | None = None
-        self._due = False  # whether this validation is measured, alike in all processes
+        self._pass: _Pass | None = None  # the measurement that is being made
+        self._due = False  # whether one is made now, alike in all processes
+        self._last_step = 0  # the last one that was asked of the schedule
         self._processes = Alone()
         self._started = math.nan  # when the fit began
         self._spent = 0.0  # seconds measured since then
         self._surroundings = ExitStack()
-        self._warned: set[tuple[str, str]] = set()
+        self._warned: set[tuple[str | None, str]] = set()
 
     # --- what Lightning calls --------------------------------------------------------------------
 
     def on_fit_start(self, trainer: AnyTrainer, pl_module: AnyModule) -> None:
         """Resolve the layers, so that a wrong name fails before anything is trained."""
-        self._written = 0
+        self._written = 0, 0
         self._started, self._spent = time.monotonic(), 0.0
+        self._last_step = trainer.global_step
         if not trainer.barebones:
             select_layers(pl_module, self.layers)
             self._warn_of_stale_monitors(trainer)
+
+    def on_train_start(self, trainer: AnyTrainer, pl_module: AnyModule) -> None:
+        """Measure before the first step, if the schedule has step 0."""
+        if trainer.global_step == 0:
+            self._measure_between_steps(trainer, pl_module)
+
+    def on_train_batch_end(
+        self, trainer: AnyTrainer, pl_module: AnyModule, outputs: Any, batch: Any, batch_idx: int
+    ) -> None:
+        """Measure after a step, if the schedule has it."""
+        if trainer.global_step != self._last_step:  # not while gradients accumulate
+            self._last_step = trainer.global_step
+            self._measure_between_steps(trainer, pl_module)
 
     def on_validation_start(self, trainer: AnyTrainer, pl_module: AnyModule) -> None:
         """Prepare a measurement, if this validation is measured."""
@@ -146,6 +224,8 @@ class IntrinsicDimensionHooks:
         dataloader_idx: int = 0,
     ) -> None:
         """Put the hooks on for a batch that holds a chosen sample."""
+        # Only now, whatever the order of the callbacks, are averaged weights in their place.
+        self._pass_probe(trainer, pl_module)
         self._begin_batch(batch, dataloader_idx)
 
     def on_validation_batch_end(
@@ -222,63 +302,35 @@ class IntrinsicDimensionHooks:
 
     def state_dict(self) -> dict[str, Any]:
         """Return the history in plain types, which ``torch.load(weights_only=True)`` reads."""
-        return {"records": self.history.records, "validations": self._validations}
+        return {
+            "records": self.history.records,
+            "metrics": self.history.metrics,
+            "validations": self._validations,
+        }
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         """Continue the history of a checkpoint."""
-        self.history = History(list(state_dict["records"]))
+        self.history = History(list(state_dict["records"]), list(state_dict["metrics"]))
         self._validations = state_dict["validations"]
 
     # --- what they do ----------------------------------------------------------------------------
+
+    def _measure_between_steps(self, trainer: AnyTrainer, pl_module: AnyModule) -> None:
+        if trainer.barebones or not self.schedule.at_step(trainer.global_step):
+            return
+        self._due = self._is_affordable(trainer)
+        if self._due:
+            self._prepare(trainer, pl_module, self.probe or "val", between_steps=True)
+            self._pass_probe(trainer, pl_module)
+            self._finish(trainer, pl_module)
+            self._end(trainer)
 
     def _start(self, trainer: AnyTrainer, pl_module: AnyModule) -> None:
         self._release()
         self._due = self._is_due(trainer)
         if self._due:
-            self._processes = Together() if trainer.world_size > 1 else Alone()
-            names = select_layers(
-                pl_module, self.layers
-            )  # a wrong name raises, whatever `on_error`
-            with self._guard("prepare a measurement"):
-                self._prepare(trainer, pl_module, names)
-
-    def _begin_batch(self, batch: Any, dataloader_idx: int) -> None:
-        if self._measurement is not None and dataloader_idx == self.dataloader_idx:
-            with self._guard("record a batch"):
-                self._measurement.begin_batch(batch)
-
-    def _end_batch(self, dataloader_idx: int) -> None:
-        if self._measurement is not None and dataloader_idx == self.dataloader_idx:
-            with self._guard("record a batch"):
-                self._measurement.end_batch()
-
-    def _finish(self, trainer: AnyTrainer, pl_module: AnyModule) -> None:
-        if not self._due or not self._is_prepared_everywhere() or self._measurement is None:
-            return
-        with self._guard("estimate the layers"):
-            self.last_metrics = self._estimate(trainer, self._measurement)
-            if not trainer.sanity_checking:  # Lightning would drop it: see `_write`
-                # Alike in all processes: Lightning's advice to average them would cost four
-                # collectives a key. It comes when the logged is computed, before `_end`.
-                self._surroundings.enter_context(warnings.catch_warnings())
-                warnings.filterwarnings("ignore", message=".*sync_dist=True.*")
-                pl_module.log_dict(self.last_metrics, batch_size=1, add_dataloader_idx=False)
-
-    def _is_prepared_everywhere(self) -> bool:
-        """Hear whether a process gave this measurement up: then none may wait for it."""
-        if all(self._processes.gather(self._measurement is not None)):
-            return True
-        if self._measurement is not None:
-            self._release()
-            self._warn_once("all", "another process gave a measurement up; its log says why")
-        return False
-
-    def _end(self, trainer: AnyTrainer) -> None:
-        if self._measurement is not None:
-            with self._guard("write the history"):
-                self._write(trainer)
-            self._spent += self._measurement.seconds if self._measurement else 0.0
-        self._release()
+            probe = self.probe if _stage(trainer) == "fit" else None
+            self._prepare(trainer, pl_module, probe)
 
     def _is_due(self, trainer: AnyTrainer) -> bool:
         if trainer.barebones:
@@ -289,9 +341,7 @@ class IntrinsicDimensionHooks:
             return bool(whole and trainer.global_step == 0)
         if _stage(trainer) != "fit":
             return True
-        return self.schedule(self._validations, trainer.global_step) and self._is_affordable(
-            trainer
-        )
+        return self.schedule.at_validation(self._validations) and self._is_affordable(trainer)
 
     def _is_affordable(self, trainer: AnyTrainer) -> bool:
         if self.max_overhead is None:
@@ -303,76 +353,180 @@ class IntrinsicDimensionHooks:
         affordable = bool(spent <= self.max_overhead * passed)
         if not affordable:
             self._warn_once(
-                "all",
-                f"not every validation is measured: {spent:.1f} s of {passed:.1f} s went into"
+                None,
+                f"not every measurement is made: {spent:.1f} s of {passed:.1f} s went into"
                 f" measuring, more than max_overhead={self.max_overhead:g}",
             )
         return affordable
 
-    def _prepare(self, trainer: AnyTrainer, pl_module: AnyModule, names: dict[str, str]) -> None:
+    def _prepare(
+        self,
+        trainer: AnyTrainer,
+        pl_module: AnyModule,
+        probe: Iterable[Any] | str | None,
+        between_steps: bool = False,
+    ) -> None:
+        self._processes = Together() if trainer.world_size > 1 else Alone()
+        names = select_layers(pl_module, self.layers)  # a wrong name raises, whatever `on_error`
         signature = (id(pl_module), tuple(names))
         if self._planned_for != signature:
             self._plan, self._planned_for = None, signature
-        loader, n_batches = _loader(trainer, self.dataloader_idx)
-        samples = samples_of(loader, n_batches, self.n_samples, self.seed)
-        self._measurement = Measurement(
-            pl_module, names, samples, self.reduce, self._plan, self._processes
-        )
-        if any(_is_compiled(module) for module in pl_module.modules()):
-            # A compiled graph never sees a hook that came after it: run this validation without it.
-            self._surroundings.enter_context(torch.compiler.set_stance("force_eager"))
+        with self._guard("prepare a measurement"):
+            if probe is None:
+                loader, n_batches = _loader(trainer, self.dataloader_idx)
+                samples = samples_of(loader, n_batches, self.n_samples, self.seed)
+                source, data = None, "test" if trainer.testing else "val"
+            else:
+                data = probe if isinstance(probe, str) else "probe"
+                loader = (
+                    probe_loader(trainer, probe, self.dataloader_idx)
+                    if isinstance(probe, str)
+                    else probe
+                )
+                source = Probe(
+                    loader, self.n_samples, self.seed, trainer.global_rank, trainer.world_size
+                )
+                samples = source.samples
+            self._pass = _Pass(
+                Measurement(pl_module, names, samples, self.options, self._plan, self._processes),
+                data=data,
+                probe=source,
+                stage=BEFORE_TRAINING if trainer.sanity_checking else _stage(trainer),
+                step=trainer.global_step if between_steps else _logger_step(trainer),
+                # Lightning drops what is logged in a sanity check, and most of what is logged
+                # between validations.
+                logs_directly=between_steps or trainer.sanity_checking,
+            )
+            if any(_is_compiled(module) for module in pl_module.modules()):
+                # A compiled graph never sees a hook that came after it: do without it for a while.
+                self._surroundings.enter_context(torch.compiler.set_stance("force_eager"))
 
-    def _estimate(self, trainer: AnyTrainer, measurement: Measurement) -> dict[str, float]:
+    def _pass_probe(self, trainer: AnyTrainer, pl_module: AnyModule) -> None:
+        if self._pass is not None and self._pass.probe is not None and not self._pass.is_recorded:
+            with self._guard("measure the probe"):
+                measurement = self._pass.measurement
+                self._pass.is_recorded = True
+                self._pass.probe.run(
+                    trainer, pl_module, measurement.begin_batch, measurement.end_batch
+                )
+
+    def _begin_batch(self, batch: Any, dataloader_idx: int) -> None:
+        measurement = self._recording(dataloader_idx)
+        if measurement is not None:
+            with self._guard("record a batch"):
+                measurement.begin_batch(batch)
+
+    def _end_batch(self, dataloader_idx: int) -> None:
+        measurement = self._recording(dataloader_idx)
+        if measurement is not None:
+            with self._guard("record a batch"):
+                measurement.end_batch()
+
+    def _recording(self, dataloader_idx: int) -> Measurement | None:
+        """Return the measurement that this loader's batches belong to, if there is one."""
+        if self._pass is None or self._pass.probe is not None:
+            return None
+        return self._pass.measurement if dataloader_idx == self.dataloader_idx else None
+
+    def _finish(self, trainer: AnyTrainer, pl_module: AnyModule) -> None:
+        if not self._due or not self._is_prepared_everywhere() or self._pass is None:
+            return
+        with self._guard("estimate the layers"):
+            self.last_metrics = self._estimate(trainer, self._pass)
+            if not self._pass.logs_directly:
+                # Alike in all processes: Lightning's advice to average them would cost four
+                # collectives a key. It comes when the logged is computed, before `_end`.
+                self._surroundings.enter_context(warnings.catch_warnings())
+                warnings.filterwarnings("ignore", message=".*sync_dist=True.*")
+                pl_module.log_dict(self.last_metrics, batch_size=1, add_dataloader_idx=False)
+
+    def _is_prepared_everywhere(self) -> bool:
+        """Hear whether a process gave this measurement up: then none may wait for it."""
+        if all(self._processes.gather(self._pass is not None)):
+            return True
+        if self._pass is not None:
+            self._release()
+            self._warn_once(None, "another process gave a measurement up; its log says why")
+        return False
+
+    def _end(self, trainer: AnyTrainer) -> None:
+        if self._pass is not None:
+            with self._guard("write the history"):
+                self._record_metrics(trainer, self._pass)
+                self._write(trainer, self._pass)
+            self._spent += self._pass.measurement.seconds if self._pass is not None else 0.0
+        self._release()
+
+    def _estimate(self, trainer: AnyTrainer, now: "_Pass") -> dict[str, float]:
         results = []
-        for result in measurement.results(self.estimators):
+        for result in now.measurement.results(self.estimators):
             results.append(result)
-            self._record(trainer, result)
-        if self._plan is None and measurement.plan is not None:
-            self._plan = measurement.plan
+            self._record(trainer, now, result)
+        spectra = {r.layer: r.spectrum for r in results if r.spectrum is not None}
+        if spectra:
+            self.history.keep_spectra((now.stage, trainer.current_epoch, now.step), spectra)
+        keys = log_keys(results, self.prefix)
+        if self._plan is None and now.measurement.plan is not None:
+            self._plan = now.measurement.plan
             rank_zero_info(plan_table(results))
-        return log_keys(results, self.prefix)
+            if len(keys) > MANY_KEYS:
+                self._warn_once(
+                    None,
+                    f"{len(keys)} numbers are logged at every measurement; some trackers take at"
+                    f" most {MANY_KEYS} in a request: choose fewer layers or estimators",
+                )
+        return keys
 
-    def _record(self, trainer: AnyTrainer, result: LayerResult) -> None:
-        stage = BEFORE_TRAINING if trainer.sanity_checking else _stage(trainer)
+    def _record(self, trainer: AnyTrainer, now: "_Pass", result: LayerResult) -> None:
+        common = {
+            "stage": now.stage,
+            "epoch": trainer.current_epoch,
+            "step": now.step,
+            "data": now.data,
+            "layer": result.layer,
+            "role": result.role,
+            "order": result.order,
+            "depth": result.depth,
+            "ambient_dimension": result.ambient_dimension,
+            "reduce": self.options.rule.reduce,
+        }
         for name, estimate in result.estimates.items():
             notes = [*result.notes, *([estimate.note] if estimate.note else [])]
             fields = estimate.to_dict() | {"note": "; ".join(notes) or None}
-            self.history.append(
-                stage=stage,
-                epoch=trainer.current_epoch,
-                step=_logger_step(trainer),
-                layer=result.layer,
-                role=result.role,
-                order=result.order,
-                depth=result.depth,
-                ambient_dimension=result.ambient_dimension,
-                estimator=name,
-                seconds=result.seconds.get(name),
-                reduce=self.reduce,
-                **fields,
-            )
+            seconds = result.seconds.get(name)
+            self.history.append(**common, estimator=name, seconds=seconds, **fields)
             if estimate.reason is not None:
                 self._warn_once(result.layer, f"no {name} dimension: {estimate.reason}")
             elif estimate.note is not None:
                 self._warn_once(result.layer, f"{name} dimension: {estimate.note}")
+        for label, estimates in result.per_class.items():
+            for name, estimate in estimates.items():
+                self.history.append(
+                    **common, label=str(label), estimator=name, **estimate.to_dict()
+                )
         for note in result.notes:
             self._warn_once(result.layer, note)
         if self.on_error == "raise" and result.errors:
             name, error = next(iter(result.errors.items()))
             raise RuntimeError(f"{name} of layer {result.layer!r} failed: {error!r}") from error
 
-    def _write(self, trainer: AnyTrainer) -> None:
+    def _record_metrics(self, trainer: AnyTrainer, now: "_Pass") -> None:
+        """Keep what the user logged beside it, which is final only now."""
+        metrics = {name: float(value) for name, value in trainer.callback_metrics.items()}
+        theirs = {name: value for name, value in metrics.items() if name not in self.last_metrics}
+        self.history.append_metrics((now.stage, trainer.current_epoch, now.step), theirs)
+
+    def _write(self, trainer: AnyTrainer, now: "_Pass") -> None:
         folder = trainer.log_dir  # on every rank: it is broadcast
         if not trainer.is_global_zero or not trainer.loggers or _is_fast_dev_run(trainer):
             return
-        if trainer.sanity_checking:
+        if now.logs_directly:
             for logger in trainer.loggers:
                 with self._guard(f"log to {type(logger).__name__}"):
-                    logger.log_metrics(self.last_metrics, step=0)
+                    logger.log_metrics(self.last_metrics, step=now.step)
         if folder is not None:
-            Path(folder).mkdir(parents=True, exist_ok=True)
-            self.history.to_csv(Path(folder) / "history.csv", start=self._written)
-            self._written = len(self.history.records)
+            self.history.save(folder, *self._written)
+            self._written = len(self.history.records), len(self.history.metrics)
 
     def _warn_of_stale_monitors(self, trainer: AnyTrainer) -> None:
         """Say so when a monitor would read one measurement again and again."""
@@ -388,16 +542,17 @@ class IntrinsicDimensionHooks:
                     " patience."
                 )
 
-    def _warn_once(self, layer: str, text: str) -> None:
+    def _warn_once(self, layer: str | None, text: str) -> None:
         if (layer, text) not in self._warned and self.on_error != "ignore":
             self._warned.add((layer, text))
-            rank_zero_warn(f"{type(self).__name__}: layer {layer!r}: {text}")
+            of = "" if layer is None else f"layer {layer!r}: "
+            rank_zero_warn(f"{type(self).__name__}: {of}{text}")
 
     def _release(self) -> None:
         """Take every hook off and leave the model as it was. May be called at any time."""
-        if self._measurement is not None:
-            self._measurement.cancel()
-            self._measurement = None
+        if self._pass is not None:
+            self._pass.measurement.cancel()
+            self._pass = None
         self._surroundings.close()
 
     @contextmanager
@@ -417,6 +572,15 @@ class IntrinsicDimensionHooks:
 
 class IntrinsicDimensionCallback(IntrinsicDimensionHooks, Callback):
     """The callback for ``pytorch_lightning``: see `IntrinsicDimensionHooks` for all it takes."""
+
+
+def _smallest_class(per_class: bool | int) -> int | None:
+    if per_class is False:
+        return None
+    smallest = SMALLEST_CLASS if per_class is True else per_class
+    if smallest < MIN_DISTINCT:
+        raise ValueError(f"`per_class`: expected at least {MIN_DISTINCT} samples, got {smallest}")
+    return smallest
 
 
 def _loader(trainer: AnyTrainer, dataloader_idx: int) -> tuple[Any, int | float]:

@@ -2,23 +2,31 @@
 
 import csv
 import math
+from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import torch
+from torch import Tensor
 
 if TYPE_CHECKING:
     import pandas as pd
 
 Record = dict[str, Any]
+Validation = tuple[str, int, int]  # stage, epoch, step
 
 COLUMNS: dict[str, type] = {
     "stage": str,
     "epoch": int,
     "step": int,
+    "data": str,
     "layer": str,
     "role": str,
     "order": int,
     "depth": float,
     "ambient_dimension": int,
+    "label": str,
     "estimator": str,
     "value": float,
     "std_error": float,
@@ -36,18 +44,34 @@ COLUMNS: dict[str, type] = {
     "backend": str,
     "reduce": str,
 }
+RECORDS_FILE = "history.csv"
+METRICS_FILE = "history_metrics.csv"  # metrics.csv is what CSVLogger writes there
+SPECTRA_FILE = "history_spectra.npz"
+METRIC_COLUMNS: dict[str, type] = {
+    "stage": str,
+    "epoch": int,
+    "step": int,
+    "name": str,
+    "value": float,
+}
 BEFORE_TRAINING = "before_training"  # stage of the measurement of the network as it was given
 
 
 class History:
-    """What was measured, as a list of plain dictionaries.
+    """What was measured, as lists of plain dictionaries.
 
     Attributes:
-        records: One dictionary per validation, layer and estimator, with the keys of `COLUMNS`:
+        records: One dictionary per measurement, layer and estimator, with the keys of `COLUMNS`:
             the stage (``"before_training"``, ``"fit"``, ``"validate"``, ``"test"``), epoch and
-            logger step of the validation; the layer, its place in the order of execution, its
-            relative depth and its width; the estimator and its `lightning_id.functional.Estimate`;
-            seconds spent; ``reason`` where there is no value. Values are str, int, float or None.
+            step (the logger's at a validation, optimiser steps taken between validations); the data
+            measured (``"val"``, ``"test"``, ``"train"``, ``"probe"``); the layer, its place in the
+            order of execution, its relative depth and its width; the class label if only one class
+            is measured; the estimator and its `lightning_id.functional.Estimate`; seconds spent;
+            ``reason`` where there is no value. Values are str, int, float or None.
+        metrics: What the user's code logged at each measurement, one dictionary per number with the
+            keys of `METRIC_COLUMNS`.
+        spectra: Eigenvalues of the covariance by layer, largest first, of the first and the last
+            measurement, by stage, epoch and step.
 
     Example:
         >>> history = History()
@@ -56,8 +80,12 @@ class History:
         (7.5, None)
     """
 
-    def __init__(self, records: list[Record] | None = None) -> None:
+    def __init__(
+        self, records: list[Record] | None = None, metrics: list[Record] | None = None
+    ) -> None:
         self.records: list[Record] = [] if records is None else records
+        self.metrics: list[Record] = [] if metrics is None else metrics
+        self.spectra: dict[Validation, dict[str, Tensor]] = {}
 
     def append(self, **fields: Any) -> None:
         """Add a record.
@@ -73,12 +101,35 @@ class History:
             raise ValueError(f"Expected columns of {list(COLUMNS)}, got {sorted(unknown)}")
         self.records.append({name: fields.get(name) for name in COLUMNS})
 
-    def validations(self) -> list[tuple[str, int, int]]:
+    def append_metrics(self, validation: Validation, metrics: Mapping[str, float]) -> None:
+        """Add what the user's code logged at a measurement.
+
+        Args:
+            validation: Stage, epoch and step.
+            metrics: Numbers by name.
+        """
+        place = dict(zip(("stage", "epoch", "step"), validation, strict=True))
+        self.metrics += [place | {"name": name, "value": metrics[name]} for name in metrics]
+
+    def keep_spectra(self, validation: Validation, spectra: dict[str, Tensor]) -> None:
+        """Keep the spectra of a measurement: those of the first stay, others give way to the last.
+
+        Args:
+            validation: Stage, epoch and step.
+            spectra: Eigenvalues by layer.
+        """
+        for later in list(self.spectra)[1:]:
+            del self.spectra[later]
+        self.spectra[validation] = spectra
+
+    def validations(self) -> list[Validation]:
         """Return stage, epoch and step of every measured validation, in order."""
         return list(dict.fromkeys((r["stage"], r["epoch"], r["step"]) for r in self.records))
 
-    def at(self, validation: tuple[str, int, int], estimator: str) -> list[Record]:
+    def at(self, validation: Validation, estimator: str) -> list[Record]:
         """Return the records of one validation and estimator, in the order of execution.
+
+        Those of all classes together; the classes by themselves are left out.
 
         Args:
             validation: Stage, epoch and step.
@@ -90,7 +141,9 @@ class History:
         found = [
             r
             for r in self.records
-            if r["estimator"] == estimator and (r["stage"], r["epoch"], r["step"]) == validation
+            if r["estimator"] == estimator
+            and r["label"] is None
+            and (r["stage"], r["epoch"], r["step"]) == validation
         ]
         return sorted(found, key=lambda r: r["order"])
 
@@ -101,42 +154,56 @@ class History:
             path: The file.
             start: Records already in the file.
         """
-        fresh = start == 0
-        with Path(path).open("w" if fresh else "a", newline="", encoding="utf-8") as file:
-            writer = csv.DictWriter(file, COLUMNS)
-            if fresh:
-                writer.writeheader()
-            writer.writerows(self.records[start:])
+        _write(Path(path), COLUMNS, self.records, start)
+
+    def save(self, folder: str | Path, start: int = 0, start_metrics: int = 0) -> None:
+        """Write all there is into a folder.
+
+        ``history.csv`` (the records), ``history_metrics.csv`` and ``history_spectra.npz``.
+
+        Args:
+            folder: The folder, made if need be.
+            start: Records already in its history.csv.
+            start_metrics: Metrics already in its history_metrics.csv.
+        """
+        folder = Path(folder)
+        folder.mkdir(parents=True, exist_ok=True)
+        self.to_csv(folder / RECORDS_FILE, start)
+        _write(folder / METRICS_FILE, METRIC_COLUMNS, self.metrics, start_metrics)
+        if self.spectra:
+            arrays = {
+                "/".join((*map(str, validation), layer)): values.float().numpy()
+                for validation, spectra in self.spectra.items()
+                for layer, values in spectra.items()
+            }
+            with (folder / SPECTRA_FILE).open("wb") as file:
+                np.savez(file, **arrays)  # type: ignore[arg-type]  # its stub knows no keywords
 
     @classmethod
     def load(cls, path: str | Path) -> "History":
-        """Read what `to_csv` wrote.
+        """Read what `save` or `to_csv` wrote.
 
         Args:
-            path: The file.
+            path: The folder of a run, or the CSV of its records; what lies beside it is read too.
 
         Returns:
             The history.
 
         Raises:
             ValueError: If the file has other columns.
+            FileNotFoundError: If there is none.
         """
-        with Path(path).open(newline="", encoding="utf-8") as file:
-            reader = csv.DictReader(file)
-            unknown = set(reader.fieldnames or ()) - COLUMNS.keys()
-            if unknown or not reader.fieldnames:
-                raise ValueError(
-                    f"Expected a history with columns of {list(COLUMNS)} in {path},"
-                    f" got {reader.fieldnames}"
-                )
-            history = cls()
-            for row in reader:
-                history.append(
-                    **{
-                        name: None if text == "" else COLUMNS[name](text)
-                        for name, text in row.items()
-                    }
-                )
+        path = Path(path)
+        path = path / RECORDS_FILE if path.is_dir() else path
+        history = cls(_read(path, COLUMNS))
+        if (path.parent / METRICS_FILE).exists():
+            history.metrics = _read(path.parent / METRICS_FILE, METRIC_COLUMNS)
+        if (path.parent / SPECTRA_FILE).exists():
+            with np.load(path.parent / SPECTRA_FILE) as arrays:
+                for key in arrays.files:
+                    stage, epoch, step, layer = key.split("/", 3)
+                    spectra = history.spectra.setdefault((stage, int(epoch), int(step)), {})
+                    spectra[layer] = torch.from_numpy(arrays[key])
         return history
 
     def to_pandas(self) -> "pd.DataFrame":
@@ -156,3 +223,26 @@ def has_value(record: Record) -> bool:
         False where ``value`` is NaN or None; ``reason`` says why.
     """
     return record["value"] is not None and not math.isnan(record["value"])
+
+
+def _write(path: Path, columns: dict[str, type], records: list[Record], start: int) -> None:
+    fresh = start == 0
+    with path.open("w" if fresh else "a", newline="", encoding="utf-8") as file:
+        writer = csv.DictWriter(file, columns)
+        if fresh:
+            writer.writeheader()
+        writer.writerows(records[start:])
+
+
+def _read(path: Path, columns: dict[str, type]) -> list[Record]:
+    with path.open(newline="", encoding="utf-8") as file:
+        reader = csv.DictReader(file)
+        unknown = set(reader.fieldnames or ()) - columns.keys()
+        if unknown or not reader.fieldnames:
+            raise ValueError(
+                f"Expected columns of {list(columns)} in {path}, got {reader.fieldnames}"
+            )
+        return [
+            {name: columns[name](row[name]) if row.get(name) else None for name in columns}
+            for row in reader
+        ]

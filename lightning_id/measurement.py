@@ -2,9 +2,10 @@
 
 import time
 import warnings
+from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import torch
@@ -16,10 +17,36 @@ from lightning_id.functional.geometry import CoarseFeaturesWarning
 from lightning_id.functional.sharded import PeerError
 from lightning_id.layers import INPUT, LAST_HIDDEN, Trace, named_layers
 from lightning_id.processes import Alone
-from lightning_id.recorder import Recorder, Reduce
-from lightning_id.samples import FixedSamples, ReservoirSamples, batch_length, tensors_in
+from lightning_id.recorder import Recorder
+from lightning_id.rows import RowRule
+from lightning_id.samples import (
+    FixedSamples,
+    ReservoirSamples,
+    batch_length,
+    labels_of,
+    mask_of,
+    tensors_in,
+)
 
 Estimator = Callable[[Geometry], Estimate]
+
+
+@dataclass(frozen=True)
+class Options:
+    """What is recorded of each layer, and how.
+
+    Attributes:
+        rule: How an output becomes rows.
+        mask_key: Where in a batch the padding mask is; None if there is none.
+        smallest_class: Samples that a class must have to be estimated by itself; None for no
+            classes.
+        memory_limit: See `lightning_id.storage.Storage`.
+    """
+
+    rule: RowRule = field(default_factory=RowRule)
+    mask_key: str | int | None = None
+    smallest_class: int | None = None
+    memory_limit: int | None = None
 
 
 @dataclass
@@ -37,7 +64,7 @@ class Plan:
     last_linear: str | None
 
 
-@dataclass(frozen=True)
+@dataclass
 class LayerResult:
     """The estimates of one layer.
 
@@ -48,6 +75,8 @@ class LayerResult:
         depth: Its relative depth; None if it was never called.
         ambient_dimension: Features a row has; None if nothing was recorded.
         estimates: By the name of the estimator.
+        per_class: The same of the samples of one class, by label.
+        spectrum: Eigenvalues of the covariance, where an estimator asked for them.
         seconds: Time that each took; what is shared is in the first.
         errors: What was raised, by the name of the estimator.
         notes: What a reader must know of how the rows came about.
@@ -59,6 +88,8 @@ class LayerResult:
     depth: float | None
     ambient_dimension: int | None
     estimates: dict[str, Estimate] = field(default_factory=dict)
+    per_class: dict[int, dict[str, Estimate]] = field(default_factory=dict)
+    spectrum: Float[Tensor, " r"] | None = None
     seconds: dict[str, float] = field(default_factory=dict)
     errors: dict[str, Exception] = field(default_factory=dict)
     notes: list[str] = field(default_factory=list)
@@ -74,7 +105,7 @@ class Measurement:
         model: The model whose layers are measured.
         names: Chosen modules and pseudo-layers, and the names they are shown under.
         samples: The chosen samples.
-        reduce: How tokens or maps become one row per sample.
+        options: What is recorded of each layer, and how.
         plan: What an earlier measurement learnt of the layers; None to learn it from the first
             batch.
         processes: Those that record a part of the samples each.
@@ -88,7 +119,7 @@ class Measurement:
         model: nn.Module,
         names: Mapping[str, str],
         samples: FixedSamples | ReservoirSamples,
-        reduce: Reduce = "flatten",
+        options: Options | None = None,
         plan: Plan | None = None,
         processes: Alone | None = None,
     ) -> None:
@@ -97,13 +128,18 @@ class Measurement:
         self._model = model
         self._names = dict(names)
         self._samples = samples
+        self._options = options or Options()
         self._processes = processes or Alone()
         modules = named_layers(model)
         self._recorder = Recorder(
             {names[name]: modules[name] for name in names if name in modules},
             samples.n_samples,
-            reduce,
+            self._options.rule,
+            self._options.memory_limit,
+            samples.draws,
         )
+        self._labels = torch.zeros(samples.n_samples, dtype=torch.long)
+        self._labelled = 0  # how many of them are known: slots fill from the first
         self._linears = {name: m for name, m in modules.items() if isinstance(m, nn.Linear)}
         self._tracing = ExitStack()
         self._trace: Trace | None = None
@@ -114,8 +150,14 @@ class Measurement:
         Args:
             batch: What the loader gave; its first floating tensor is the pseudo-layer ``"input"``.
         """
-        rows, slots = self._samples.take(batch_length(batch))
-        self._recorder.begin(batch_length(batch), rows, slots, last_of=self._last_linears())
+        size = batch_length(batch, self._options.rule.axis_of(self._names.get(INPUT, INPUT)))
+        rows, slots = self._samples.take(size)
+        key = self._options.mask_key
+        mask = None if key is None else mask_of(batch, key, size)
+        self._recorder.begin(size, rows, slots, self._last_linears(), mask)
+        if self._options.smallest_class is not None and len(rows):
+            self._labels[slots] = labels_of(batch, size)[rows]
+            self._labelled = max(self._labelled, int(slots.max()) + 1)
         if INPUT in self._names:
             floating = [x for x in tensors_in(batch) if x.is_floating_point()]
             self._recorder.store(self._names[INPUT], floating)
@@ -158,6 +200,7 @@ class Measurement:
         """
         plan = self._shared_plan()
         twin = self._twin_of_last_hidden(plan)
+        classes = self._shared_classes()
         shown = [name for name in plan.order if name != LAST_HIDDEN or twin is None]
         for order, name in enumerate(shown):
             rows, reason = self._shared_rows(name)
@@ -169,16 +212,31 @@ class Measurement:
                 role=role,
                 order=order,
                 depth=plan.depths.get(name),
-                ambient_dimension=None if rows is None else rows.shape[1],
+                ambient_dimension=self._recorder.widths.get(name),
                 notes=self._notes(name),
             )
             if rows is None:
                 result.estimates.update(dict.fromkeys(estimators, Estimate(reason=reason)))
             else:
                 _estimate(result, rows, estimators, self._processes)
+                for label in classes if not result.errors else ():
+                    mine = (self._labels[: len(rows)] == label).to(rows.device)
+                    part = _empty_like(result)
+                    _estimate(part, rows[mine], estimators, self._processes)
+                    result.per_class[label] = part.estimates
+                    result.errors.update(part.errors)
             self._recorder.discard(name)
             self._estimating += sum(result.seconds.values())
             yield result
+
+    def _shared_classes(self) -> list[int]:
+        """Return the labels of the classes that have samples enough, over all processes."""
+        if self._options.smallest_class is None:
+            return []
+        counts: Counter[int] = Counter()
+        for here in self._processes.gather(Counter(self._labels[: self._labelled].tolist())):
+            counts += here
+        return sorted(k for k, count in counts.items() if count >= self._options.smallest_class)
 
     def _shared_plan(self) -> Plan:
         """Return one plan for all processes: some may have met no batch."""
@@ -188,19 +246,20 @@ class Measurement:
     def _shared_rows(self, name: str) -> tuple[Float[Tensor, "r d"] | None, str | None]:
         """Return the rows recorded here, or why the layer cannot be estimated: alike everywhere."""
         rows = self._recorder.rows(name)
-        width = None if rows is None else (rows.shape[1], rows.dtype)
-        everywhere = self._processes.gather((width, self._recorder.failures.get(name)))
+        here = None if rows is None else (rows.shape[1], rows.dtype, self._recorder.widths[name])
+        everywhere = self._processes.gather((here, self._recorder.failures.get(name)))
         failures = [failure for _, failure in everywhere if failure is not None]
-        widths = {width for width, _ in everywhere if width is not None}
+        kinds = {kind for kind, _ in everywhere if kind is not None}
         if failures:
             return None, failures[0]
-        if len(widths) > 1:
-            return None, f"expected rows of one width and dtype in all processes, got {widths}"
-        if not widths:
+        if len(kinds) > 1:
+            return None, f"expected rows of one width and dtype in all processes, got {kinds}"
+        if not kinds:
             return None, _NEVER_CALLED
+        ((columns, dtype, width),) = kinds
+        self._recorder.widths[name] = width
         if rows is None:  # no chosen sample came by here
-            ((features, dtype),) = widths
-            rows = torch.empty((0, features), dtype=dtype, device=self._device())
+            rows = torch.empty((0, columns), dtype=dtype, device=self._device())
         return rows, None
 
     def _device(self) -> torch.device:
@@ -209,7 +268,14 @@ class Measurement:
     def _notes(self, name: str) -> list[str]:
         calls = self._recorder.calls.get(name, 0)
         called = f"called {calls} times for each batch: the first call is measured"
-        return [note for note in (self._samples.note, called if calls > 1 else None) if note]
+        width, most = self._recorder.widths.get(name, 0), self._options.rule.max_features
+        projected = f"a random projection of its {width} features to {most}"
+        notes = {
+            self._samples.note: self._samples.note is not None,
+            called: calls > 1,
+            projected: most is not None and width > most,
+        }
+        return [note for note, holds in notes.items() if note and holds]
 
     def _twin_of_last_hidden(self, plan: Plan) -> str | None:
         """Return the layer whose output is what the last Linear was given, if it is measured."""
@@ -241,6 +307,18 @@ class Measurement:
         return Plan(order + never, called, last[0] if last else None)
 
 
+def _empty_like(result: LayerResult) -> LayerResult:
+    return replace(
+        result,
+        estimates={},
+        per_class={},
+        spectrum=None,
+        seconds=result.seconds,
+        errors={},
+        notes=[],
+    )
+
+
 _NEVER_CALLED = (
     "the layer was never called: not part of this forward pass, replaced by a fused kernel"
     " (attention), or scripted"
@@ -267,8 +345,11 @@ def _estimate(
             result.errors[name] = error
             return
         finally:
-            result.seconds[name] = time.perf_counter() - start
+            spent = time.perf_counter() - start
+            result.seconds[name] = result.seconds.get(name, 0.0) + spent
         result.estimates[name] = estimate
+    if geometry is not None:
+        result.spectrum = geometry.known_spectrum
 
 
 def _settled(estimator: Estimator, geometry: Geometry) -> Estimate:

@@ -1,30 +1,20 @@
-"""Record the outputs of layers for chosen samples while a ``with`` lasts; leave no trace.
-
-One convention of shapes: what a layer gives for r chosen samples becomes (r, d) rows.
-
-===================  ==============  =============================================================
-``reduce``           (r, d)          from (r, t, d) tokens or (r, c, h, w) maps
-===================  ==============  =============================================================
-``"flatten"``        as it is        (r, t * d), (r, c * h * w)
-``"mean"``, ``"max"``  as it is      over the tokens: (r, d); over the places of a map: (r, c)
-``"cls"``            as it is        the first token: (r, d)
-``"last"``           as it is        the last token: (r, d)
-===================  ==============  =============================================================
-"""
+"""Record the outputs of layers for chosen samples while a ``with`` lasts; leave no trace."""
 
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
-from typing import Any, Literal
+from dataclasses import dataclass
+from typing import Any
 
 import torch
-from jaxtyping import Float, Int
+from jaxtyping import Bool, Float, Int
 from torch import Tensor, nn
 from torch.utils.hooks import RemovableHandle
 
 from lightning_id.layers import INPUT, LAST_HIDDEN, Layers, named_layers, select_layers
-
-Reduce = Literal["flatten", "mean", "max", "cls", "last"]
+from lightning_id.rows import RandomProjection, Reduce, RowRule, first_tensor, reduce_rows
+from lightning_id.samples import draw
+from lightning_id.storage import Storage
 
 
 class Recorder:
@@ -37,30 +27,41 @@ class Recorder:
     Args:
         modules: The layers, by name.
         n_samples: Samples to be recorded; memory is taken for so many rows.
-        reduce: How tokens or maps become one row; see the table of this module.
+        rule: How an output becomes rows.
+        memory_limit: See `lightning_id.storage.Storage`.
+        draws: A number in [0, 1) for each sample, for ``reduce="per-position"``; drawn here with
+            the seed of the rule if it is left out.
 
     Attributes:
         failures: Why a layer has no rows, by name.
         calls: How often each layer was called in the last recorded batch; the first call is
             recorded.
+        widths: Features of a layer before they were projected, by name.
+        seconds: Time spent on copying rows.
     """
 
     def __init__(
-        self, modules: Mapping[str, nn.Module], n_samples: int, reduce: Reduce = "flatten"
+        self,
+        modules: Mapping[str, nn.Module],
+        n_samples: int,
+        rule: RowRule | None = None,
+        memory_limit: int | None = None,
+        draws: Float[Tensor, " n"] | None = None,
     ) -> None:
-        if reduce not in _REDUCTIONS:
-            raise ValueError(f"`reduce`: expected one of {sorted(_REDUCTIONS)}, got {reduce!r}")
         self.modules = dict(modules)
         self.n_samples = n_samples
-        self.reduce = reduce
+        self.rule = rule or RowRule()
         self.failures: dict[str, str] = {}
         self.calls: dict[str, int] = {}
+        self.widths: dict[str, int] = {}
         self.seconds = 0.0
+        self._draws = draw(n_samples, self.rule.seed) if draws is None else draws
+        self._storage = Storage(memory_limit)
+        self._projections: dict[int, RandomProjection] = {}
         self._calls: dict[str, int] = {}
-        self._blocks: dict[str, Tensor] = {}
         self._filled: dict[str, int] = {}
         self._handles: list[RemovableHandle] = []
-        self._batch: tuple[int, Int[Tensor, " r"], Int[Tensor, " r"]] | None = None
+        self._batch: _Batch | None = None
         self._last_input: Float[Tensor, "r d"] | None = None
 
     def begin(
@@ -69,19 +70,21 @@ class Recorder:
         rows: Int[Tensor, " r"],
         slots: Int[Tensor, " r"],
         last_of: Iterable[nn.Module] = (),
+        mask: Bool[Tensor, "b t"] | None = None,
     ) -> None:
         """Put the hooks on for one batch, if it holds a chosen sample.
 
         Args:
-            batch_size: Samples in the batch; a layer's first axis must be as long.
+            batch_size: Samples in the batch; the sample axis of a layer must be as long.
             rows: Which samples of the batch are chosen.
             slots: The place of each among all chosen samples.
             last_of: Modules of which the one called last tells ``"last_hidden"``: its input.
+            mask: True for the tokens of each sample that count; None for all.
         """
         self.cancel()
         self._calls = {}
         if len(rows):
-            self._batch = batch_size, rows, slots
+            self._batch = _Batch(batch_size, rows, slots, mask)
             for name, module in self.modules.items():
                 self._handles.append(module.register_forward_hook(self._output_hook(name)))
             for module in last_of:
@@ -90,7 +93,7 @@ class Recorder:
     def end(self) -> None:
         """Keep the batch and take the hooks off."""
         if self._last_input is not None and self._batch is not None:
-            self._attempt(LAST_HIDDEN, self._place, self._last_input, self._batch[2])
+            self._attempt(LAST_HIDDEN, self._place, self._last_input, self._batch.slots)
         self.cancel()
 
     def cancel(self) -> None:
@@ -124,7 +127,7 @@ class Recorder:
             One row per chosen sample, in the order of the data set, in the dtype and on the device
             of the layer; None if nothing was recorded.
         """
-        block = self._blocks.get(name)
+        block = self._storage.get(name)
         return None if block is None else block[: self._filled[name]]
 
     def discard(self, name: str) -> None:
@@ -133,7 +136,7 @@ class Recorder:
         Args:
             name: The layer.
         """
-        self._blocks.pop(name, None)
+        self._storage.discard(name)
 
     def _output_hook(self, name: str) -> Callable[..., None]:
         def hook(_module: nn.Module, _args: Any, output: Any) -> None:
@@ -161,33 +164,46 @@ class Recorder:
                 action(name, *args)
         except Exception as error:  # whatever it is, the user's forward pass goes on
             self.failures[name] = f"{error}" if isinstance(error, ValueError) else repr(error)
-            self._blocks.pop(name, None)
+            self._storage.discard(name)
         self.seconds += time.perf_counter() - start
 
     def _store(self, name: str, output: Any) -> None:
         if self._batch is not None:
-            self._place(name, self._chosen(output), self._batch[2])
+            self._place(name, self._chosen(name, output), self._batch.slots)
 
-    def _hold(self, _name: str, args: tuple[Any, ...]) -> None:
-        self._last_input = self._chosen(args)
+    def _hold(self, name: str, args: tuple[Any, ...]) -> None:
+        self._last_input = self._chosen(name, args)
 
-    def _chosen(self, output: Any) -> Float[Tensor, "r d"]:
+    def _chosen(self, name: str, output: Any) -> Float[Tensor, "r d"]:
         """Copy and reduce the chosen rows of the current batch."""
         assert self._batch is not None  # hooks are on only during a batch
-        batch_size, rows, _ = self._batch
-        tensor = first_tensor(output)
-        if tensor.ndim == 0 or len(tensor) != batch_size:
+        batch, axis, tensor = self._batch, self.rule.axis_of(name), first_tensor(output)
+        if tensor.ndim <= axis or tensor.shape[axis] != batch.size:
             raise ValueError(
-                f"expected {batch_size} samples along the first axis, got {tuple(tensor.shape)}"
+                f"expected {batch.size} samples along axis {axis}, got {tuple(tensor.shape)};"
+                f" sample_dim={{{name!r}: ...}} tells where they are"
             )
+        numbers = batch.rows.to(tensor.device)
         # index_select makes new memory: a slice would show what is written there later, and keep
         # the whole batch alive.
-        return _REDUCTIONS[self.reduce](tensor.index_select(0, rows.to(tensor.device)))
+        chosen = tensor.index_select(axis, numbers).movedim(axis, 0)
+        mask = None if batch.mask is None else batch.mask.to(tensor.device)[numbers]
+        rows = reduce_rows(chosen, self.rule.reduce, mask, self._draws[batch.slots])
+        self.widths[name] = rows.shape[1]
+        return self._projected(rows)
+
+    def _projected(self, rows: Float[Tensor, "r d"]) -> Float[Tensor, "r m"]:
+        most, width = self.rule.max_features, rows.shape[1]
+        if most is None or width <= most:
+            return rows
+        if width not in self._projections:
+            self._projections[width] = RandomProjection(width, most, self.rule.seed)
+        return self._projections[width](rows)
 
     def _place(self, name: str, chosen: Float[Tensor, "r d"], slots: Int[Tensor, " r"]) -> None:
-        block = self._blocks.get(name)
+        block = self._storage.get(name)
         if block is None:
-            block = self._blocks[name] = chosen.new_empty((self.n_samples, chosen.shape[1]))
+            block = self._storage.new(name, self.n_samples, chosen)
             self._filled[name] = 0
         if block.shape[1] != chosen.shape[1]:
             raise ValueError(
@@ -198,33 +214,12 @@ class Recorder:
         self._filled[name] = max(self._filled[name], int(slots.max()) + 1)
 
 
-def first_tensor(output: Any) -> Tensor:
-    """Return the tensor of a layer's output: itself, or the first floating one that it holds.
-
-    Args:
-        output: A tensor, tuple, list or mapping (of which ``last_hidden_state`` is preferred).
-
-    Returns:
-        A dense floating tensor.
-
-    Raises:
-        ValueError: If there is none.
-    """
-    if isinstance(output, Mapping):
-        preferred = output.get("last_hidden_state")
-        output = [preferred] if isinstance(preferred, Tensor) else list(output.values())
-    if isinstance(output, (tuple, list)):
-        tensors = [x for x in output if isinstance(x, Tensor) and x.is_floating_point()]
-        output = tensors[0] if tensors else output
-    if not isinstance(output, Tensor):
-        raise ValueError(f"expected a tensor or a tuple or mapping with one, got {type(output)}")
-    if output.is_nested or output.layout != torch.strided:
-        raise ValueError(
-            "expected a dense tensor, got a nested or sparse one; hook a layer before or after it"
-        )
-    if not output.is_floating_point():
-        raise ValueError(f"expected a floating tensor, got {output.dtype}")
-    return output
+@dataclass(frozen=True)
+class _Batch:
+    size: int
+    rows: Int[Tensor, " r"]
+    slots: Int[Tensor, " r"]
+    mask: Bool[Tensor, "b t"] | None
 
 
 @contextmanager
@@ -233,6 +228,7 @@ def record_activations(
     layers: Layers = "auto",
     n_samples: int = 2000,
     reduce: Reduce = "flatten",
+    sample_dim: int | Mapping[str, int] = 0,
 ) -> Iterator[dict[str, Float[Tensor, "n d"]]]:
     """Record what layers give for the first samples that pass through a model, in any PyTorch code.
 
@@ -240,8 +236,8 @@ def record_activations(
         model: Any module; its first argument is a tensor of samples along the first axis.
         layers: See `lightning_id.layers.select_layers`; ``"last_hidden"`` is for the callback only.
         n_samples: Samples to record; what comes after costs nothing.
-        reduce: How tokens or maps become one row per sample: ``"flatten"``, ``"mean"``, ``"max"``,
-            ``"cls"`` or ``"last"``.
+        reduce: How tokens or maps become one row per sample: see `lightning_id.rows`.
+        sample_dim: The axis along which the samples lie, for all layers or by name.
 
     Yields:
         A dictionary that is filled when the ``with`` ends: (n, d) rows by the name of the layer.
@@ -262,16 +258,18 @@ def record_activations(
     """
     names = select_layers(model, layers)
     modules = named_layers(model)
+    rule = RowRule(reduce, sample_dim)
     recorder = Recorder(
-        {names[name]: modules[name] for name in names if name in modules}, n_samples, reduce
+        {names[name]: modules[name] for name in names if name in modules}, n_samples, rule
     )
     seen = 0
 
     def begin(_model: nn.Module, args: tuple[Any, ...]) -> None:
         nonlocal seen
         batch = first_tensor(args)
-        rows = torch.arange(min(len(batch), n_samples - seen))
-        recorder.begin(len(batch), rows, rows + seen)
+        size = batch.shape[rule.axis_of(names.get(INPUT, INPUT))]
+        rows = torch.arange(min(size, n_samples - seen))
+        recorder.begin(size, rows, rows + seen)
         seen += len(rows)
         if INPUT in names:
             recorder.store(names[INPUT], batch)
@@ -293,25 +291,3 @@ def record_activations(
         block = recorder.rows(shown)
         if block is not None:
             rows[shown] = block
-
-
-def _over_places(x: Float[Tensor, "r ..."]) -> Float[Tensor, "r p d"]:
-    """Put the axis to reduce second: tokens are there, the places of a map come last."""
-    return x if x.ndim == 3 else x.flatten(2).transpose(1, 2)
-
-
-def _pooled(pool: Callable[[Tensor], Tensor]) -> Callable[[Tensor], Tensor]:
-    # In float32: a mean over thousands of bfloat16 values would lose what tells the rows apart.
-    def pooled(x: Tensor) -> Tensor:
-        return x.flatten(1) if x.ndim <= 2 else pool(_over_places(x).float())
-
-    return pooled
-
-
-_REDUCTIONS: dict[str, Callable[[Tensor], Tensor]] = {
-    "flatten": lambda x: x.reshape(len(x), -1),
-    "mean": _pooled(lambda x: x.mean(1)),
-    "max": _pooled(lambda x: x.amax(1)),
-    "cls": _pooled(lambda x: x[:, 0]),
-    "last": _pooled(lambda x: x[:, -1]),
-}

@@ -5,7 +5,7 @@ from collections.abc import Iterator, Mapping, Sized
 from typing import Any
 
 import torch
-from jaxtyping import Int
+from jaxtyping import Bool, Float, Int
 from torch import Tensor
 from torch.utils.data import BatchSampler, DataLoader, IterableDataset, RandomSampler
 from torch.utils.data.distributed import DistributedSampler
@@ -34,9 +34,9 @@ def samples_of(
         return _share(sampler, size, n_samples, seed)
     if size is None:
         return ReservoirSamples(n_samples, seed)
-    shuffles = isinstance(sampler, RandomSampler)
+    note = SHUFFLED if isinstance(sampler, RandomSampler) else None
     positions = choose_samples(size, n_samples, seed)
-    return FixedSamples(positions, note=SHUFFLED if shuffles else None)
+    return FixedSamples(positions, draw(len(positions), seed), note)
 
 
 def _share(
@@ -54,8 +54,9 @@ def _share(
     met = len(sampler) if size is None else size
     everywhere = min(len(sampler.dataset), met * world)  # type: ignore[arg-type]
     positions = choose_samples(everywhere, n_samples, seed)
-    mine = positions[positions % world == sampler.rank] // world
-    return FixedSamples(mine, note=SHUFFLED if sampler.shuffle else None)
+    mine = positions % world == sampler.rank
+    note = SHUFFLED if sampler.shuffle else None
+    return FixedSamples(positions[mine] // world, draw(len(positions), seed)[mine], note)
 
 
 def choose_samples(size: int, n_samples: int, seed: int | None) -> Int[Tensor, " k"]:
@@ -81,17 +82,30 @@ def choose_samples(size: int, n_samples: int, seed: int | None) -> Int[Tensor, "
     return torch.randperm(size, generator=generator)[:n_samples].sort().values
 
 
+def draw(n_samples: int, seed: int | None) -> Float[Tensor, " n"]:
+    """Draw a number in [0, 1) for each sample, the same for a seed, from a private generator."""
+    generator = torch.Generator().manual_seed(0 if seed is None else seed)
+    return torch.rand(n_samples, generator=generator)
+
+
 class FixedSamples:
     """The chosen samples of a data set of known size, met batch by batch in its order.
 
     Args:
         positions: Positions in one pass, ascending: see `choose_samples`.
+        draws: A number in [0, 1) for each, see `draw`.
         note: What a reader of the numbers must know of the choice.
     """
 
-    def __init__(self, positions: Int[Tensor, " k"], note: str | None = None) -> None:
+    def __init__(
+        self,
+        positions: Int[Tensor, " k"],
+        draws: Float[Tensor, " k"],
+        note: str | None = None,
+    ) -> None:
         self.note = note
         self.positions = positions
+        self.draws = draws
         self.n_samples = len(positions)
         self._seen = 0
 
@@ -126,6 +140,7 @@ class ReservoirSamples:
 
     def __init__(self, n_samples: int, seed: int | None) -> None:
         self.n_samples = n_samples
+        self.draws = draw(n_samples, seed)
         self._generator = None if seed is None else torch.Generator().manual_seed(seed)
         self._kept: list[tuple[float, int]] = []  # (-key, slot): the largest key on top
         self._seen = 0
@@ -183,22 +198,72 @@ def pass_size(loader: object, n_batches: int | float) -> int | None:
     return int(min(size, n_batches * batch_size))
 
 
-def batch_length(batch: Any) -> int:
+def batch_length(batch: Any, axis: int = 0) -> int:
     """Return how many samples a batch holds: the length of its first tensor.
 
     Args:
         batch: A tensor, or tuples, lists and mappings that hold one.
+        axis: The axis along which the samples lie.
 
     Returns:
         The number.
 
     Raises:
-        ValueError: If there is no tensor.
+        ValueError: If there is no tensor with such an axis.
     """
     for tensor in tensors_in(batch):
-        if tensor.ndim:
-            return len(tensor)
-    raise ValueError(f"expected a batch with a tensor in it, got {type(batch).__name__}")
+        if tensor.ndim > axis:
+            return tensor.shape[axis]
+    raise ValueError(
+        f"expected a batch with a tensor of more than {axis} axes in it, got {type(batch).__name__}"
+    )
+
+
+def labels_of(batch: Any, size: int) -> Int[Tensor, " b"]:
+    """Return the class labels in a batch: its first tensor of one whole number per sample.
+
+    Args:
+        batch: Tuples, lists and mappings that hold it.
+        size: Samples in the batch.
+
+    Returns:
+        The labels, on the CPU.
+
+    Raises:
+        ValueError: If there is none.
+    """
+    for tensor in tensors_in(batch):
+        if tensor.shape == (size,) and not (tensor.is_floating_point() or tensor.is_complex()):
+            return tensor.long().cpu()
+    raise ValueError(
+        f"`per_class`: expected a batch with a tensor of {size} whole numbers, the labels,"
+        f" got shapes {[tuple(tensor.shape) for tensor in tensors_in(batch)]}"
+    )
+
+
+def mask_of(batch: Any, key: str | int, size: int) -> Bool[Tensor, "b t"]:
+    """Return the padding mask in a batch.
+
+    Args:
+        batch: A mapping, tuple or list.
+        key: Where the mask is in it.
+        size: Samples in the batch.
+
+    Returns:
+        True for the tokens that count.
+
+    Raises:
+        ValueError: If there is no mask of (samples, tokens) there.
+    """
+    try:
+        mask = batch[key]
+    except (KeyError, IndexError, TypeError):
+        known = list(batch) if isinstance(batch, Mapping) else type(batch).__name__
+        raise ValueError(f"`mask_key`: expected a batch with {key!r}, got {known}") from None
+    if not isinstance(mask, Tensor) or mask.ndim != 2 or len(mask) != size:
+        shape = tuple(mask.shape) if isinstance(mask, Tensor) else type(mask).__name__
+        raise ValueError(f"`mask_key`: expected a mask of ({size}, tokens) at {key!r}, got {shape}")
+    return mask != 0
 
 
 def tensors_in(batch: Any) -> Iterator[Tensor]:

@@ -1,23 +1,38 @@
 """When to measure: values that YAML can write."""
 
-from abc import ABC, abstractmethod
+import math
+from abc import ABC
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 
-class Schedule(ABC):
-    """Something that says whether a validation is measured. In YAML: class_path and init_args."""
+class Schedule(ABC):  # noqa: B024 - either method will do, and both have a default
+    """Something that says when to measure. In YAML: class_path and init_args.
 
-    @abstractmethod
-    def __call__(self, validation: int, step: int) -> bool:
-        """Say whether to measure.
+    A schedule answers for validations, for training steps, or for both.
+    """
+
+    def at_validation(self, validation: int) -> bool:  # noqa: ARG002
+        """Say whether to measure at a validation.
 
         Args:
             validation: Validations run before this one, sanity checks not counted.
-            step: Optimiser steps taken.
 
         Returns:
             True to measure.
         """
+        return False
+
+    def at_step(self, step: int) -> bool:  # noqa: ARG002
+        """Say whether to measure between two training steps, by a pass of its own.
+
+        Args:
+            step: Optimiser steps taken; 0 before the first.
+
+        Returns:
+            True to measure.
+        """
+        return False
 
 
 @dataclass(frozen=True)
@@ -28,7 +43,7 @@ class EveryNValidations(Schedule):
         n: Validations from one measurement to the next, at least 1.
 
     Example:
-        >>> [EveryNValidations(2)(validation=i, step=0) for i in range(4)]
+        >>> [EveryNValidations(2).at_validation(i) for i in range(4)]
         [True, False, True, False]
     """
 
@@ -38,6 +53,64 @@ class EveryNValidations(Schedule):
         if self.n < 1:
             raise ValueError(f"`n`: expected at least 1, got {self.n}")
 
-    def __call__(self, validation: int, step: int) -> bool:  # noqa: ARG002
+    def at_validation(self, validation: int) -> bool:
         """Say whether the validation is one of the n-th."""
         return validation % self.n == 0
+
+
+@dataclass(frozen=True)
+class AtSteps(Schedule):
+    """Measure after the steps that are listed, and then at every multiple of a number.
+
+    Attributes:
+        steps: Numbers of optimiser steps; 0 is before the first.
+        then_every: Beyond the last of them, measure at its multiples; None for no more.
+
+    Example:
+        >>> schedule = AtSteps([0, 2, 5], then_every=4)
+        >>> [step for step in range(14) if schedule.at_step(step)]
+        [0, 2, 5, 8, 12]
+    """
+
+    steps: Sequence[int]
+    then_every: int | None = None
+
+    def __post_init__(self) -> None:
+        if min(self.steps, default=0) < 0:
+            raise ValueError(f"`steps`: expected numbers from 0 on, got {min(self.steps)}")
+        if self.then_every is not None and self.then_every < 1:
+            raise ValueError(f"`then_every`: expected at least 1, got {self.then_every}")
+
+    def at_step(self, step: int) -> bool:
+        """Say whether the step is listed, or a multiple beyond the list."""
+        if step <= max(self.steps, default=-1) or self.then_every is None:
+            return step in self.steps
+        return step % self.then_every == 0
+
+
+@dataclass(frozen=True)
+class LogSpaced(Schedule):
+    """Measure before training and after steps in equal ratios: often at first, then seldom.
+
+    Attributes:
+        per_decade: Measurements while the number of steps grows tenfold, at least 1.
+
+    Example:
+        >>> [step for step in range(200) if LogSpaced(3).at_step(step)]
+        [0, 1, 2, 5, 10, 22, 46, 100]
+    """
+
+    per_decade: int = 4
+
+    def __post_init__(self) -> None:
+        if self.per_decade < 1:
+            raise ValueError(f"`per_decade`: expected at least 1, got {self.per_decade}")
+
+    def at_step(self, step: int) -> bool:
+        """Say whether the step is 0 or a rounded 10^(i / per_decade)."""
+        if step == 0:
+            return True
+        nearest = round(self.per_decade * math.log10(step))
+        return any(
+            round(10 ** (i / self.per_decade)) == step for i in (nearest - 1, nearest, nearest + 1)
+        )

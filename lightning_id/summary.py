@@ -1,6 +1,7 @@
 """What is said of a measurement: the logged keys and a table for the terminal."""
 
 import math
+import statistics
 from collections.abc import Sequence
 
 from lightning_id.layers import LAST_HIDDEN
@@ -10,9 +11,11 @@ from lightning_id.measurement import LayerResult
 def log_keys(results: Sequence[LayerResult], prefix: str = "") -> dict[str, float]:
     """Return the numbers to log: every estimate, its error, and a summary of the TwoNN profile.
 
-    ``id_<estimator>/<layer>`` and ``id_<estimator>_se/<layer>`` for every layer with a value; of
-    TwoNN ``id/last_hidden`` (what the last Linear is given), ``id/peak`` (the largest),
-    ``id/peak_depth`` (its relative depth, in [0, 1]) and ``id/peak_over_last``.
+    ``id_<estimator>/<layer>`` and ``id_<estimator>_se/<layer>`` for every layer with a value; mean
+    and deviation over the classes as ``id_<estimator>_per_class/<layer>`` and
+    ``id_<estimator>_per_class_sd/<layer>``, where classes were measured; of TwoNN
+    ``id/last_hidden`` (what the last Linear is given), ``id/peak`` (the largest), ``id/peak_depth``
+    (its relative depth, in [0, 1]) and ``id/peak_over_last``.
 
     Args:
         results: One per layer.
@@ -26,6 +29,13 @@ def log_keys(results: Sequence[LayerResult], prefix: str = "") -> dict[str, floa
         for name, estimate in result.estimates.items():
             keys[f"{prefix}id_{name}/{result.layer}"] = estimate.value
             keys[f"{prefix}id_{name}_se/{result.layer}"] = estimate.std_error
+            classes = [each[name].value for each in result.per_class.values() if name in each]
+            known = [value for value in classes if not math.isnan(value)]
+            if known:
+                key = f"{prefix}id_{name}_per_class"
+                keys[f"{key}/{result.layer}"] = statistics.fmean(known)
+                if len(known) > 1:
+                    keys[f"{key}_sd/{result.layer}"] = statistics.stdev(known)
     profile = [
         (result.estimates["twonn"].value, result)
         for result in results

@@ -1,19 +1,24 @@
 """Run by `test_distributed.py`: a fit of the toy on some processes, its history to a file per rank.
 
-    python ddp_run.py FOLDER DEVICES N_VAL N_SAMPLES FAULT
+    python ddp_run.py FOLDER DEVICES N_VAL N_SAMPLES FAULT MODE
 
-FAULT is `none`, `prepare` or `N` for an exception of the last rank before its N-th collective.
+FAULT is `none`, `prepare`, `die` or `N` for an exception of the last rank before its N-th
+collective. MODE is `val` for the validation samples, `probe` for others, `steps` to measure between
+training steps, `fsdp` and `fsdp steps` for a model whose parameters are spread over the processes.
 """
 
 import json
+import os
 import sys
 from pathlib import Path
 
 import pytorch_lightning as pl
 import torch
+from pytorch_lightning.strategies import ModelParallelStrategy
 from torch import distributed
+from torch.distributed.fsdp import fully_shard
 
-from lightning_id import IntrinsicDimensionCallback
+from lightning_id import AtSteps, IntrinsicDimensionCallback
 from lightning_id import callback as callback_module
 from lightning_id.functional.sharded import ShardedGeometry
 from tests.toys import Toy, loader, trainer
@@ -30,6 +35,23 @@ class FixedWeights(Toy):
         return torch.optim.SGD(self.parameters(), lr=0.0)
 
 
+class Sharded(FixedWeights):
+    """The parameters of every layer spread over the processes (FSDP2)."""
+
+    def __init__(self):
+        super().__init__()
+        self.net.pop(1)  # batch norm has statistics, which FSDP leaves alone
+
+    def configure_optimizers(self):
+        return torch.optim.SGD(self.parameters(), lr=0.0)
+
+    def configure_model(self):
+        if self.trainer.world_size > 1:
+            mesh = self.device_mesh["data_parallel"]
+            for layer in (self.net[0], self.net[4], self.net[7], self.net):
+                fully_shard(layer, mesh=mesh)
+
+
 def put_fault(fault: str, is_last: bool) -> None:
     """Make the last rank fail, once, at a place."""
     if fault == "none" or not is_last:
@@ -40,6 +62,9 @@ def put_fault(fault: str, is_last: bool) -> None:
             raise ZeroDivisionError("injected")
 
         callback_module.samples_of = broken
+        return
+    if fault == "die":
+        ShardedGeometry.settle = lambda *_args, **_kwargs: os._exit(1)
         return
     left, settle = [int(fault)], ShardedGeometry.settle
 
@@ -66,22 +91,37 @@ class Widths(pl.Callback):
         ShardedGeometry.__init__ = noting
 
 
-def main(folder: str, devices: str, n_val: str, n_samples: str, fault: str) -> None:
+MODES = {
+    "val": dict,
+    "probe": lambda: {"probe": loader(75, batch_size=8, seed=4), "reduce": "per-position"},
+    "steps": lambda: {"schedule": AtSteps([0, 1, 2]), "probe": "train"},
+    "fsdp": dict,
+    "fsdp steps": lambda: {"schedule": AtSteps([0, 1, 2])},
+}
+
+
+def main(
+    folder: str, devices: str, n_val: str, n_samples: str, fault: str, mode: str = "val"
+) -> None:
     pl.seed_everything(0, verbose=False)
     callback = IntrinsicDimensionCallback(
-        ["input", "net.*"], ("twonn", "pca", "participation_ratio"), n_samples=int(n_samples)
-    )
+        ["input", "net.*"], ("twonn", "pca", "participation_ratio"), n_samples=int(n_samples),
+        per_class=10, **MODES[mode](),
+    )  # fmt: skip
     widths = Widths()
+    shards = mode.startswith("fsdp")
+    spread = ModelParallelStrategy(data_parallel_size=2, tensor_parallel_size=1)
     runner = trainer(
         folder, callbacks=[callback, widths], devices=int(devices), max_epochs=1,
-        strategy="ddp" if int(devices) > 1 else "auto", num_sanity_val_steps=-1,
+        strategy="auto" if devices == "1" else spread if shards else "ddp", num_sanity_val_steps=-1,
     )  # fmt: skip
     put_fault(fault, runner.global_rank == int(devices) - 1 > 0)
-    model = FixedWeights()
+    model = Sharded() if shards else FixedWeights()
     runner.fit(model, loader(64), loader(int(n_val), batch_size=8, seed=1))
     logged = {key: float(value) for key, value in runner.callback_metrics.items() if "id" in key}
     result = {"records": callback.history.records, "logged": logged, "widest": widths.widest}
-    result["weights"] = [float(p.detach().double().sum()) for p in model.parameters()]
+    if not shards:
+        result["weights"] = [float(p.detach().double().sum()) for p in model.parameters()]
     Path(folder, f"rank{runner.global_rank}.json").write_text(json.dumps(result))
     if distributed.is_initialized():
         distributed.barrier()

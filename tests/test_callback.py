@@ -9,8 +9,9 @@ from pytorch_lightning.callbacks import EarlyStopping, ModelCheckpoint
 from pytorch_lightning.loggers import CSVLogger, TensorBoardLogger
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 from torch import nn
+from torch._dynamo.testing import CompileCounter
 
-from lightning_id import EveryNValidations, History, IntrinsicDimensionCallback
+from lightning_id import AtSteps, EveryNValidations, History, IntrinsicDimensionCallback
 from lightning_id.functional import pca_dimension, twonn_dimension
 from lightning_id.layers import named_layers
 from lightning_id.samples import choose_samples
@@ -241,19 +242,47 @@ def test_what_was_matched_is_shown_once(tmp_path, caplog):
     assert "net.5        depth 0.67  16 features" in shown[0]
 
 
-def test_layers_of_a_compiled_module_are_measured_at_every_validation(tmp_path):
+def whole(net, backend):
+    return torch.compile(net, backend=backend)
+
+
+def in_place(net, backend):
+    net.compile(backend=backend)
+    return net
+
+
+def a_part(net, backend):
+    return nn.Sequential(net[:4], torch.compile(net[4:], backend=backend))
+
+
+@pytest.mark.parametrize("compiled", [whole, in_place, a_part])
+def test_compiled_layers_are_measured_at_every_due_validation_and_not_compiled_again(
+    compiled, tmp_path
+):
     class Compiled(Toy):
         def __init__(self):
             super().__init__()
-            self.net = torch.compile(self.net, backend="eager")
+            self.net = compiled(self.net, counter)
 
-    callback = IntrinsicDimensionCallback(["net.5"], schedule=EveryNValidations(2))
-    fit(tmp_path, callback, model=Compiled, max_epochs=5, num_sanity_val_steps=2)
-    compiled = [r["value"] for r in callback.history.records]
-    callback = IntrinsicDimensionCallback(["net.5"], schedule=EveryNValidations(2))
-    fit(tmp_path, callback, max_epochs=5, num_sanity_val_steps=2)
-    assert compiled == [r["value"] for r in callback.history.records]
-    assert len(compiled) == 12  # net.5 and last_hidden, two estimators, three validations
+    layer = "net.1.5" if compiled is a_part else "net.5"
+    values, frames = [], []
+    # The sanity check and the odd validations are not measured: graphs made there have no hooks.
+    for kind, callback in [
+        (Toy, IntrinsicDimensionCallback({"net.5": "d"}, schedule=EveryNValidations(2))),
+        (Compiled, IntrinsicDimensionCallback({layer: "d"}, schedule=EveryNValidations(2))),
+        (Compiled, IntrinsicDimensionCallback({layer: "d"}, schedule=AtSteps([3, 9]))),
+        (Compiled, None),
+    ]:
+        torch.compiler.reset()
+        counter = CompileCounter()
+        watching = [] if callback is None else [callback]
+        fit(tmp_path, *watching, model=kind, max_epochs=5, num_sanity_val_steps=2)
+        frames.append(counter.frame_count)
+        values.append([r["value"] for r in callback.history.records] if callback else [])
+    assert values[0] == values[1]
+    assert len(values[1]) == 12  # the layer and last_hidden, two estimators, three validations
+    assert len(values[2]) == 8
+    assert frames[1] == frames[2] == frames[3] > 0
 
 
 @pytest.mark.parametrize(

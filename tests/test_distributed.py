@@ -6,6 +6,7 @@ import os
 import re
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import pytest
@@ -13,21 +14,30 @@ import pytest
 ROOT = Path(__file__).parents[1]
 
 
-def run(folder, devices, n_val=61, n_samples=2000, fault="none"):
+def start(folder, devices, n_val=61, n_samples=2000, fault="none", mode="val"):
     folder.mkdir()
     env = dict(os.environ) | {"PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"}
-    done = subprocess.run(
+    return subprocess.run(
         [sys.executable, ROOT / "tests/ddp_run.py"]
-        + [str(word) for word in (folder, devices, n_val, n_samples, fault)],
+        + [str(word) for word in (folder, devices, n_val, n_samples, fault, mode)],
         env=env, capture_output=True, text=True, timeout=120, check=False,
     )  # fmt: skip
+
+
+def run(folder, devices, **kwargs):
+    done = start(folder, devices, **kwargs)
     assert done.returncode == 0, done.stderr[-3000:]
     ranks = [json.loads((folder / f"rank{i}.json").read_text()) for i in range(devices)]
     return ranks, done.stderr
 
 
-def numbers(result):
-    return {(r["layer"], r["estimator"], r["stage"]): r["value"] for r in result["records"]}
+def numbers(result, by_step=False):
+    return {
+        (r["layer"], r["estimator"], r["stage"], r["step"] if by_step else None, r["label"]): r[
+            "value"
+        ]
+        for r in result["records"]
+    }
 
 
 @pytest.fixture(scope="module")
@@ -55,10 +65,29 @@ def test_they_are_those_of_one_process_on_the_same_samples(alone, together):
         assert found[key] == pytest.approx(value, rel=1e-5, nan_ok=True), key
 
 
+@pytest.mark.parametrize("mode", ["probe", "steps", "fsdp", "fsdp steps"])
+def test_so_are_those_of_a_probe_between_steps_and_of_sharded_parameters(mode, tmp_path):
+    ((alone,), _), (together, _) = (run(tmp_path / str(n), n, mode=mode) for n in (1, 2))
+    by_step = "steps" in mode  # two processes end an epoch after half as many steps as one
+    expected, found, other = (numbers(r, by_step) for r in (alone, *together))
+    assert str(found) == str(other)
+    assert {key[4] for key in found} == {None, "0", "1"}
+    assert len(found) > 30
+    for key in found:
+        assert found[key] == pytest.approx(expected[key], rel=1e-5, nan_ok=True), key
+
+
+def test_a_process_that_dies_does_not_leave_the_other_waiting(tmp_path):
+    began = time.monotonic()
+    done = start(tmp_path / "run", 2, fault="die")
+    assert done.returncode != 0
+    assert time.monotonic() - began < 60
+
+
 def test_what_the_sampler_repeats_to_fill_the_last_batch_is_not_measured(together):
     # 61 samples on two ranks: one of them is met twice.
     ranks, _ = together
-    assert {r["n_samples"] for r in ranks[0]["records"]} == {61}
+    assert {r["n_samples"] for r in ranks[0]["records"] if r["label"] is None} == {61}
     assert {r["n_duplicates"] for r in ranks[0]["records"] if r["layer"] == "input"} == {0}
 
 

@@ -67,6 +67,7 @@ def broken(*_args, **_kwargs):
         ("lightning_id.recorder.Recorder", "_chosen", broken, "no twonn dimension: ZeroDivision"),
         ("lightning_id.callback", "samples_of", broken, "could not prepare"),
         ("lightning_id.history.History", "to_csv", disk_full, "could not write the history"),
+        ("lightning_id.storage.Storage", "_mapped", disk_full, "no twonn dimension: OSError"),
     ],
 )
 def test_a_fault_is_a_warning_and_the_weights_are_the_same(
@@ -74,8 +75,9 @@ def test_a_fault_is_a_warning_and_the_weights_are_the_same(
 ):
     where = f"{target}.{name}" if isinstance(target, str) else None
     monkeypatch.setattr(*((where,) if where else (target, name)), fault)
+    callback = IntrinsicDimensionCallback(memory_limit=1e-9)  # a byte: rows go to files
     with pytest.warns(UserWarning, match=message):
-        model = train(tmp_path, IntrinsicDimensionCallback(), logger=CSVLogger(tmp_path))
+        model = train(tmp_path, callback, logger=CSVLogger(tmp_path))
     assert_unharmed(model, weights)
 
 
@@ -136,7 +138,7 @@ def test_measuring_keeps_its_budget_and_says_when_it_skips(tmp_path, monkeypatch
 
     monkeypatch.setattr(geometry.Geometry, "neighbors", slow)
     callback = IntrinsicDimensionCallback(max_overhead=0.01)
-    with pytest.warns(UserWarning, match="not every validation is measured"):
+    with pytest.warns(UserWarning, match="not every measurement is made"):
         train(tmp_path, callback)
     assert len(callback.history.validations()) == 1
 

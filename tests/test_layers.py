@@ -12,11 +12,15 @@ DEPTHS = {
     "vgg13": [2, 4, 6, 8, 10, 11, 12, 13],
     "vgg16": [2, 4, 7, 10, 13, 14, 15, 16],
     "vgg19": [2, 4, 8, 12, 16, 17, 18, 19],
-    "vgg16_bn": [2, 4, 7, 10, 13, 14, 15, 16],
     "resnet18": [1, 5, 9, 13, 17, 17, 18],
     "resnet34": [1, 7, 15, 27, 33, 33, 34],
     "resnet50": [1, 10, 22, 40, 49, 49, 50],
+    "resnet101": [1, 10, 22, 91, 100, 100, 101],
+    "resnet152": [1, 10, 34, 142, 151, 151, 152],
+    # Not of the source work. The projections of attention are no modules of their own there.
+    "vit_b_16": [*range(3, 26, 2), 26],
 }
+DEPTHS |= {f"{name}_bn": depths for name, depths in DEPTHS.items() if name.startswith("vgg")}
 
 
 class Wrapped(nn.Module):
@@ -82,7 +86,7 @@ def test_auto_finds_the_layers_and_depths_of_the_source_work(name):
     model = torchvision.models.get_model(name, weights=None).eval()
     chosen = select_layers(model)
     modules = named_layers(model)
-    side = 64 if name.startswith(("resnet", "alexnet")) else 32
+    side = 224 if name.startswith("vit") else 32 if name.startswith("vgg") else 64
     trace = Trace({layer: modules[layer] for layer in chosen if layer in modules})
     with trace.attach(model), torch.no_grad():
         model(torch.zeros(1, 3, side, side))

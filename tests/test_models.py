@@ -134,7 +134,7 @@ def test_a_recurrent_layer_is_measured_if_its_first_axis_is_the_batch(batch_firs
         assert reason is None
         assert found["net.lstm"]["ambient_dimension"] == 6
     else:
-        assert reason.startswith("expected 16 samples along the first axis, got (5, 16, 6)")
+        assert reason.startswith("expected 16 samples along axis 0, got (5, 16, 6)")
 
 
 def test_a_shared_module_is_found_under_both_names_and_measured_once(tmp_path):

@@ -5,14 +5,15 @@ import torch
 from torch import nn
 
 from lightning_id import record_activations
-from lightning_id.recorder import Recorder, first_tensor
+from lightning_id.recorder import Recorder
+from lightning_id.rows import RowRule, first_tensor
 from tests.toys import count_hooks
 
 
 def record(module, batches, reduce="flatten"):
     """Return what a recorder keeps of a module over whole batches, and the recorder."""
     n = sum(len(batch) for batch in batches)
-    recorder, start = Recorder({"layer": module}, n, reduce), 0
+    recorder, start = Recorder({"layer": module}, n, RowRule(reduce)), 0
     for batch in batches:
         rows = torch.arange(len(batch))
         recorder.begin(len(batch), rows, rows + start)
@@ -107,7 +108,10 @@ def test_what_cannot_be_recorded_is_a_reason_and_not_an_exception():
 
     rows, recorder = record(Transposed(), [torch.randn(4, 3)])
     assert rows is None
-    assert recorder.failures == {"layer": "expected 4 samples along the first axis, got (3, 4)"}
+    assert recorder.failures == {
+        "layer": "expected 4 samples along axis 0, got (3, 4); sample_dim={'layer': ...} tells"
+        " where they are"
+    }
 
 
 def test_rows_of_changing_length_are_a_reason():
@@ -127,9 +131,9 @@ def test_the_first_call_of_a_batch_is_recorded_and_calls_are_counted():
 
 
 def test_an_unknown_reduction_is_refused():
-    init = inspect.unwrap(Recorder.__init__)  # past the type checks that only the tests have
+    init = inspect.unwrap(RowRule.__init__)  # past the type checks that only the tests have
     with pytest.raises(ValueError, match="`reduce`"):
-        init(Recorder.__new__(Recorder), {}, 1, "median")
+        init(RowRule.__new__(RowRule), "median")
 
 
 def test_record_activations_leaves_no_hook_even_after_an_exception():

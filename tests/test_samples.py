@@ -7,6 +7,7 @@ from lightning_id.samples import (
     ReservoirSamples,
     batch_length,
     choose_samples,
+    draw,
     pass_size,
 )
 
@@ -45,12 +46,13 @@ def test_without_a_seed_the_first_samples_are_chosen():
 @pytest.mark.parametrize("sizes", [[16, 16, 8], [40], [1] * 40, [7, 7, 7, 7, 7, 5]])
 def test_the_same_samples_are_taken_however_the_batches_split(sizes):
     assert (
-        collect(FixedSamples(choose_samples(40, 9, 0)), sizes) == choose_samples(40, 9, 0).tolist()
+        collect(FixedSamples(choose_samples(40, 9, 0), draw(9, 0)), sizes)
+        == choose_samples(40, 9, 0).tolist()
     )
 
 
 def test_a_batch_without_a_chosen_sample_has_no_rows():
-    samples = FixedSamples(choose_samples(1000, 1, 0))
+    samples = FixedSamples(choose_samples(1000, 1, 0), draw(1, 0))
     taken = [len(samples.take(10)[0]) for _ in range(100)]
     assert sorted(taken) == [0] * 99 + [1]
 

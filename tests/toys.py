@@ -23,6 +23,9 @@ class Toy(pl.LightningModule):
             nn.Linear(16, 3),
         )
 
+    def forward(self, x: Tensor) -> Tensor:
+        return self.net(x)
+
     def training_step(self, batch: list[Tensor], batch_idx: int) -> Tensor:
         x, y = batch
         loss = nn.functional.cross_entropy(self.net(x), y)

@@ -205,6 +205,11 @@ class Geometry:
             self._spectra[standardize] = values.double().cpu()
         return self._spectra[standardize]
 
+    @property
+    def known_spectrum(self) -> Float[Tensor, " r"] | None:
+        """The spectrum, not standardised, if it was asked for before; None otherwise."""
+        return self._spectra.get(False)
+
     def moments(self, standardize: bool = False) -> tuple[float, float]:
         """Return trace and squared Frobenius norm of the covariance, without its eigenvalues.
 
@@ -374,9 +379,8 @@ class Geometry:
                 counts += (~self.x[:, block].isfinite()).sum(1)
             bad = self._sum(counts) > 0
             if not bool(bad.any()):  # the sums overflow, the values do not
-                self._means = torch.cat(
-                    [self.x[:, block].double().mean(0) for block in self._column_blocks()]
-                ).to(self._compute_dtype)
+                means = [self.x[:, block].double().mean(0) for block in self._column_blocks()]
+                self._means = torch.cat([self._means[:0], *means]).to(self._compute_dtype)
             return int(bad.sum())
 
     @cached_property
@@ -848,7 +852,7 @@ def _nearest(
     """
     m, c = candidates.shape
     distance2 = torch.zeros((m, c), dtype=torch.float64, device=x.device)
-    width = min(BLOCK, x.shape[1])
+    width = max(1, min(BLOCK, x.shape[1]))  # one of several processes may hold no column
     chunk = max(1, _tile_elements(x.device) // (4 * width))
     for start in range(0, x.shape[1], BLOCK):
         block = x[:, start : start + BLOCK]

@@ -1,0 +1,188 @@
+"""A pass of our own over samples: between validations, or over another set than theirs.
+
+The user's training must not notice: the model is put into eval mode and back module by module, no
+gradient is kept, and no global random number is used up, whatever the data set draws.
+"""
+
+from collections.abc import Callable, Iterable, Iterator, Sized
+from contextlib import contextmanager
+from typing import Any, TypeGuard
+
+import torch
+from pytorch_lightning.utilities.seed import isolate_rng
+from torch import nn
+from torch.nn.parallel import DistributedDataParallel
+from torch.utils.data import DataLoader, IterableDataset, Subset
+
+from lightning_id.samples import FixedSamples, ReservoirSamples, choose_samples, draw
+
+# Of `pytorch_lightning` or of `lightning.pytorch`: two class trees that share no base.
+AnyTrainer = Any
+AnyModule = Any
+
+_LIGHTNING = ("pytorch_lightning", "lightning")
+
+
+class Probe:
+    """Chosen samples of a loader, and the batches that hold them.
+
+    Of a data set of known size only the chosen samples are loaded, in its order, without shuffling.
+    Several processes take every so-many-th of them each; as many batches pass through each, so that
+    a model that is sharded over them may be asked.
+
+    Args:
+        loader: What the samples come from; an iterable of unknown length is gone through whole.
+        n_samples: How many to choose.
+        seed: See `lightning_id.samples.choose_samples`.
+        rank: Number of this process.
+        world: How many there are.
+
+    Attributes:
+        samples: The chosen samples, in the order of `batches`.
+        batches: The batches, on the CPU.
+    """
+
+    def __init__(
+        self, loader: Iterable[Any], n_samples: int, seed: int | None, rank: int, world: int
+    ) -> None:
+        self.samples: FixedSamples | ReservoirSamples
+        self.batches: Iterable[Any]
+        if not _has_known_samples(loader):
+            self.samples, self.batches = ReservoirSamples(n_samples, seed), loader
+            return
+        positions = choose_samples(_size(loader), n_samples, seed)
+        mine = torch.arange(rank, len(positions), world)
+        self.samples = FixedSamples(torch.arange(len(mine)), draw(len(positions), seed)[mine])
+        # A last one again where the others have one more: it passes, and is not recorded.
+        filled = torch.arange(rank, rank + world * -(-len(positions) // world), world)
+        taken = positions[filled.clamp(max=len(positions) - 1)]
+        self.batches = DataLoader(
+            Subset(loader.dataset, taken.tolist()),
+            batch_size=loader.batch_size or 64,
+            collate_fn=loader.collate_fn,
+            num_workers=loader.num_workers,
+            worker_init_fn=loader.worker_init_fn,
+            multiprocessing_context=loader.multiprocessing_context,
+            pin_memory=loader.pin_memory,
+        )
+
+    def run(
+        self,
+        trainer: AnyTrainer,
+        module: AnyModule,
+        begin_batch: Callable[[Any], None],
+        end_batch: Callable[[], None],
+    ) -> None:
+        """Let the batches pass through the model.
+
+        The model is given what its own steps give it: ``predict_step(batch, batch_idx)`` where the
+        user wrote one, else the batch if it is a tensor, its first element if it is a sequence, its
+        items as keywords if it is a mapping.
+
+        Args:
+            trainer: Moves the batches and knows the wrappers of the model.
+            module: The user's module.
+            begin_batch: Called with each batch before it passes.
+            end_batch: Called after it.
+        """
+        with _as_in_validation(trainer, module):
+            for index, batch in enumerate(self.batches):
+                converted = trainer.precision_plugin.convert_input(batch)
+                prepared = module._on_before_batch_transfer(converted, dataloader_idx=0)
+                moved = trainer.strategy.batch_to_device(prepared, dataloader_idx=0)
+                begin_batch(moved)
+                with trainer.precision_plugin.forward_context():
+                    _pass_through(trainer, module, moved, index)
+                end_batch()
+
+
+def probe_loader(trainer: AnyTrainer, name: str, dataloader_idx: int) -> Iterable[Any]:
+    """Return a loader of a fit by its name.
+
+    Args:
+        trainer: The trainer that fits.
+        name: ``"train"`` or ``"val"``.
+        dataloader_idx: Which one, if there are several.
+
+    Returns:
+        The one that is in use, or a new one before there is one in use.
+
+    Raises:
+        ValueError: If there is none.
+    """
+    loop = trainer.fit_loop if name == "train" else trainer.fit_loop.epoch_loop.val_loop
+    loaders = trainer.train_dataloader if name == "train" else trainer.val_dataloaders
+    if loaders is None:
+        with isolate_rng():
+            loaders = loop._data_source.dataloader()  # what the loop itself will do
+    each = list(loaders) if isinstance(loaders, (list, tuple)) else [loaders]
+    if dataloader_idx >= len(each) or each[dataloader_idx] is None:
+        raise ValueError(f"`probe`: expected a {name} loader, got none; give a DataLoader instead")
+    loader: Iterable[Any] = each[dataloader_idx]
+    if name == "train" and not _has_known_samples(loader):
+        # Another pass over a stream that is in use could take samples away from the training.
+        raise ValueError(
+            f"`probe`: expected a train loader over a data set of known size, got {type(loader)};"
+            " give a DataLoader of its own instead"
+        )
+    return loader
+
+
+def _has_known_samples(loader: Any) -> TypeGuard[DataLoader[Any]]:
+    return (
+        isinstance(loader, DataLoader)
+        and not isinstance(loader.dataset, IterableDataset)
+        and isinstance(loader.dataset, Sized)
+        and loader.batch_sampler is not None  # else the data set gives whole batches
+    )
+
+
+def _size(loader: DataLoader[Any]) -> int:
+    return len(loader.dataset)  # type: ignore[arg-type]  # see `_has_known_samples`
+
+
+@contextmanager
+def _as_in_validation(trainer: AnyTrainer, module: nn.Module) -> Iterator[None]:
+    """Be in validation for a while: eval mode, no gradients, no random number used up."""
+    modes = [(each, each.training) for each in module.modules()]
+    stage = trainer.state.stage
+    try:
+        # Set, not called: `eval` and `train` may be overridden and do more, such as merge weights.
+        for each, _ in modes:
+            each.training = False
+        # What the user does after the transfer, such as augmenting, depends on it.
+        trainer.state.stage = stage if trainer.evaluating else type(stage).VALIDATING
+        with isolate_rng(), torch.no_grad():
+            yield
+    finally:
+        trainer.state.stage = stage
+        for each, mode in modes:
+            each.training = mode
+
+
+def _pass_through(trainer: AnyTrainer, module: AnyModule, batch: Any, index: int) -> None:
+    args: tuple[Any, ...] = (batch,)
+    kwargs: dict[str, Any] = {}
+    name = "forward"
+    if _is_written(type(module).predict_step):
+        name, args = "predict_step", (batch, index)
+    elif not _is_written(type(module).forward):
+        raise ValueError(
+            f"`probe`: expected {type(module).__name__} to have a forward or a predict_step, got"
+            " neither; write one that runs a batch"
+        )
+    elif isinstance(batch, (list, tuple)):
+        args = (batch[0],)
+    elif isinstance(batch, dict):
+        args, kwargs = (), batch
+    wrapper = trainer.strategy.model
+    # DDP would only broadcast buffers, and wait for the others to do the same.
+    if wrapper is None or wrapper is module or isinstance(wrapper, DistributedDataParallel):
+        (module if name == "forward" else getattr(module, name))(*args, **kwargs)
+    else:
+        trainer.strategy._forward_redirection(wrapper, module, name, *args, **kwargs)
+
+
+def _is_written(method: Callable[..., Any]) -> bool:
+    """Tell whether a method is the user's, and not what Lightning put in its place."""
+    return method.__module__.split(".")[0] not in _LIGHTNING

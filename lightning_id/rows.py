@@ -1,0 +1,232 @@
+"""What a layer gives for chosen samples becomes (r, d) rows: how, said once.
+
+===================  ===========  ================================================================
+``reduce``           from (r, d)  from (r, t, d) tokens or (r, c, h, w) maps, t = h * w places
+===================  ===========  ================================================================
+``"flatten"``        as it is     (r, t * d), (r, c * h * w)
+``"mean"``           as it is     (r, d): over the tokens; (r, c): over the places of a map
+``"max"``            as it is     the same, the largest value
+``"cls"``            as it is     the first token
+``"last"``           as it is     the last token
+``"per-position"``   as it is     one token of each sample, drawn once: a sample of all tokens
+===================  ===========  ================================================================
+
+A padding mask leaves tokens out, which ``"flatten"`` cannot.
+"""
+
+import math
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any, Literal, get_args
+
+import torch
+from jaxtyping import Bool, Float
+from torch import Tensor
+
+Reduce = Literal["flatten", "mean", "max", "cls", "last", "per-position"]
+
+SKETCHES = 4  # of a projection: sums of its own each, so that no few large features decide
+
+
+@dataclass(frozen=True)
+class RowRule:
+    """How the output of a layer becomes one row per sample.
+
+    Attributes:
+        reduce: How tokens or maps become one row; see the table of this module.
+        sample_dim: The axis along which the samples lie: one for all layers, or by the name that a
+            layer is shown under; 0 for layers that are not named.
+        max_features: Features above which a row is projected to so many at random; None for never.
+        seed: Seed of the projection.
+
+    Raises:
+        ValueError: If a value is out of its range.
+    """
+
+    reduce: Reduce = "flatten"
+    sample_dim: int | Mapping[str, int] = 0
+    max_features: int | None = None
+    seed: int = 0
+
+    def __post_init__(self) -> None:
+        if self.reduce not in get_args(Reduce):
+            raise ValueError(
+                f"`reduce`: expected one of {', '.join(get_args(Reduce))}, got {self.reduce!r}"
+            )
+        axes = [self.sample_dim] if isinstance(self.sample_dim, int) else self.sample_dim.values()
+        if min(axes, default=0) < 0:
+            raise ValueError(f"`sample_dim`: expected an axis from 0 on, got {self.sample_dim}")
+        if self.max_features is not None and self.max_features < SKETCHES:
+            raise ValueError(
+                f"`max_features`: expected at least {SKETCHES}, got {self.max_features}"
+            )
+
+    def axis_of(self, name: str) -> int:
+        """Return the axis along which the samples of a layer lie.
+
+        Args:
+            name: The name it is shown under.
+
+        Returns:
+            The axis.
+        """
+        if isinstance(self.sample_dim, int):
+            return self.sample_dim
+        return self.sample_dim.get(name, 0)
+
+
+def first_tensor(output: Any) -> Tensor:
+    """Return the tensor of a layer's output: itself, or the first floating one that it holds.
+
+    Args:
+        output: A tensor, tuple, list or mapping (of which ``last_hidden_state`` is preferred).
+
+    Returns:
+        A dense floating tensor.
+
+    Raises:
+        ValueError: If there is none.
+    """
+    if isinstance(output, Mapping):
+        preferred = output.get("last_hidden_state")
+        output = [preferred] if isinstance(preferred, Tensor) else list(output.values())
+    if isinstance(output, (tuple, list)):
+        tensors = [x for x in output if isinstance(x, Tensor) and x.is_floating_point()]
+        output = tensors[0] if tensors else output
+    if not isinstance(output, Tensor):
+        raise ValueError(f"expected a tensor or a tuple or mapping with one, got {type(output)}")
+    if output.is_nested or output.layout != torch.strided:
+        raise ValueError(
+            "expected a dense tensor, got a nested or sparse one; hook a layer before or after it"
+        )
+    if not output.is_floating_point():
+        raise ValueError(f"expected a floating tensor, got {output.dtype}")
+    return output
+
+
+def reduce_rows(
+    x: Float[Tensor, "r ..."],
+    reduce: Reduce,
+    mask: Bool[Tensor, "r t"] | None = None,
+    draws: Float[Tensor, " r"] | None = None,
+) -> Float[Tensor, "r d"]:
+    """Make one row of each sample.
+
+    Args:
+        x: Outputs of chosen samples, (r, ...).
+        reduce: See the table of this module.
+        mask: True for the tokens that count; None for all.
+        draws: A number in [0, 1) per sample, which tells its token for ``"per-position"``.
+
+    Returns:
+        Rows, in the dtype of ``x``, but float32 for the mean of half precision: a mean over
+        thousands of bfloat16 values would lose what tells the rows apart.
+
+    Raises:
+        ValueError: If the mask does not fit, or cannot be respected.
+    """
+    if x.ndim <= 2:
+        return x.reshape(len(x), -1)
+    if reduce == "flatten":
+        if mask is not None:
+            raise ValueError(
+                "a flattened row would hold the padding; reduce='mean', 'max', 'cls', 'last' or"
+                " 'per-position' leaves it out"
+            )
+        return x.reshape(len(x), -1)
+    places = x if x.ndim == 3 else x.flatten(2).transpose(1, 2)
+    if mask is not None and mask.shape[1] != places.shape[1]:
+        raise ValueError(
+            f"expected {mask.shape[1]} tokens, as the mask has, got shape {tuple(x.shape)}"
+        )
+    if mask is not None and not bool(mask.any(1).all()):
+        raise ValueError("expected a token that counts in every sample, got a mask without one")
+    return _REDUCTIONS[reduce](places, mask, draws)
+
+
+Mask = Bool[Tensor, "r t"] | None
+Draws = Float[Tensor, " r"] | None
+
+
+def _mean(x: Float[Tensor, "r t d"], mask: Mask, _draws: Draws) -> Float[Tensor, "r d"]:
+    x = x if x.element_size() > 2 else x.float()
+    if mask is None:
+        return x.mean(1)
+    return x.masked_fill(~mask[:, :, None], 0).sum(1) / mask.sum(1, keepdim=True)
+
+
+def _max(x: Float[Tensor, "r t d"], mask: Mask, _draws: Draws) -> Float[Tensor, "r d"]:
+    return (x if mask is None else x.masked_fill(~mask[:, :, None], -math.inf)).amax(1)
+
+
+def _one(x: Float[Tensor, "r t d"], mask: Mask, draws: Draws) -> Float[Tensor, "r d"]:
+    """Return the token that the draw of each sample tells: 0 the first, just below 1 the last."""
+    if mask is None:
+        mask = torch.ones(x.shape[:2], dtype=torch.bool, device=x.device)
+    assert draws is not None
+    count = mask.sum(1)
+    nth = torch.minimum((draws.to(x.device) * count).long(), count - 1)
+    place = (mask.cumsum(1) > nth[:, None]).int().argmax(1)
+    return x.gather(1, place[:, None, None].expand(-1, 1, x.shape[2]))[:, 0]
+
+
+_REDUCTIONS: dict[str, Callable[[Tensor, Mask, Draws], Tensor]] = {
+    "mean": _mean,
+    "max": _max,
+    "cls": lambda x, mask, _: _one(x, mask, torch.zeros(len(x))),
+    "last": lambda x, mask, _: _one(x, mask, torch.ones(len(x))),
+    "per-position": _one,
+}
+
+
+class RandomProjection:
+    """A seeded random projection of wide rows, the same for every batch and process.
+
+    Four sketches side by side: each permutes the features, flips random signs, and adds up runs of
+    neighbours. Squared distances are kept on average, with a relative deviation of about
+    sqrt(2 / m) for m features: 2 % at 4096. No matrix is made, and the order of the sums is fixed.
+
+    Source: count sketch (Charikar, Chen & Farach-Colton 2002) as a sparse Johnson-Lindenstrauss
+    transform (Kane & Nelson 2014).
+
+    Args:
+        n_features: Features of a row.
+        max_features: Features it is projected to, a multiple of four or rounded down to one.
+        seed: Seed of a private generator.
+
+    Example:
+        >>> x = torch.randn(3, 1000, generator=torch.Generator().manual_seed(0))
+        >>> RandomProjection(1000, 64, seed=0)(x).shape
+        torch.Size([3, 64])
+    """
+
+    def __init__(self, n_features: int, max_features: int, seed: int) -> None:
+        self.n_features = n_features
+        self._buckets = max_features // SKETCHES
+        self._run = math.ceil(n_features / self._buckets)
+        generator = torch.Generator().manual_seed(seed)
+        self._sketches = [
+            (
+                torch.randperm(n_features, generator=generator),
+                torch.randint(2, (n_features,), generator=generator, dtype=torch.int8) * 2 - 1,
+            )
+            for _ in range(SKETCHES)
+        ]
+
+    def __call__(self, rows: Float[Tensor, "r d"]) -> Float[Tensor, "r m"]:
+        """Project rows.
+
+        Args:
+            rows: (r, d) in any floating dtype.
+
+        Returns:
+            (r, m) in float32, or float64 if the rows are.
+        """
+        rows = rows if rows.element_size() > 2 else rows.float()
+        padding = self._run * self._buckets - self.n_features
+        parts = []
+        for order, signs in self._sketches:
+            mixed = rows.index_select(1, order.to(rows.device)) * signs.to(rows)
+            mixed = torch.nn.functional.pad(mixed, (0, padding))
+            parts.append(mixed.view(len(rows), self._buckets, self._run).sum(2))
+        return torch.cat(parts, dim=1) / math.sqrt(SKETCHES)

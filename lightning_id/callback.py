@@ -212,7 +212,7 @@ class IntrinsicDimensionHooks:
             self._measure_between_steps(trainer, pl_module)
 
     def on_validation_start(self, trainer: AnyTrainer, pl_module: AnyModule) -> None:
-        """Prepare a measurement, if this validation is measured."""
+        """Prepare a measurement, if this validation or test is measured."""
         self._start(trainer, pl_module)
 
     def on_validation_batch_start(
@@ -250,36 +250,10 @@ class IntrinsicDimensionHooks:
         if not trainer.sanity_checking:
             self._validations += 1
 
-    def on_test_start(self, trainer: AnyTrainer, pl_module: AnyModule) -> None:
-        """Prepare a measurement on the test set."""
-        self._start(trainer, pl_module)
-
-    def on_test_batch_start(
-        self,
-        trainer: AnyTrainer,
-        pl_module: AnyModule,
-        batch: Any,
-        batch_idx: int,
-        dataloader_idx: int = 0,
-    ) -> None:
-        """Put the hooks on for a batch that holds a chosen sample."""
-        self._begin_batch(batch, dataloader_idx)
-
-    def on_test_batch_end(
-        self,
-        trainer: AnyTrainer,
-        pl_module: AnyModule,
-        outputs: Any,
-        batch: Any,
-        batch_idx: int,
-        dataloader_idx: int = 0,
-    ) -> None:
-        """Take the hooks off."""
-        self._end_batch(dataloader_idx)
-
-    def on_test_epoch_end(self, trainer: AnyTrainer, pl_module: AnyModule) -> None:
-        """Estimate the layers and log the numbers in one call, next to the accuracy."""
-        self._finish(trainer, pl_module)
+    on_test_start = on_validation_start
+    on_test_batch_start = on_validation_batch_start
+    on_test_batch_end = on_validation_batch_end
+    on_test_epoch_end = on_validation_epoch_end
 
     def on_test_end(self, trainer: AnyTrainer, pl_module: AnyModule) -> None:
         """Write the history."""

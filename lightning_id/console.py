@@ -1,10 +1,19 @@
 """A history in the terminal: one line per validation, and the table at the end."""
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
-from lightning_id.history import BEFORE_TRAINING, History, Record, has_value
+from lightning_id.history import BEFORE_TRAINING, History, Record, Validation, has_value
+
+ESTIMATOR_NAMES = {
+    "twonn": "TwoNN",
+    "pca": "PCA 90 %",
+    "gride": "Gride",
+    "mle": "MLE",
+    "participation_ratio": "participation ratio",
+    "effective_rank": "effective rank",
+}
 
 
 def validation_line(metrics: Mapping[str, Any], name: str, history: History) -> str:
@@ -44,18 +53,58 @@ def end_table(history: History) -> str:
         return "Nothing was measured."
     before = [validation for validation in validations if validation[0] == BEFORE_TRAINING]
     shown = [validations[-1], *before[:1]] if before[:1] != validations[-1:] else validations[-1:]
-    header = ["layer", "depth", "width", "TwoNN", "PCA 90 %"]
-    if len(shown) > 1:
-        header += ["TwoNN before", "PCA before"]
+    return _aligned(table_rows(history, shown))
+
+
+def table_rows(
+    history: History,
+    shown: Sequence[Validation],
+    estimators: Sequence[str] = ("twonn", "pca"),
+) -> list[list[str]]:
+    """Return the cells of a table of layers: a headline, then one row per layer.
+
+    Args:
+        history: What was measured.
+        shown: A validation, or that and the one before training to put beside it.
+        estimators: Which dimensions to show.
+
+    Returns:
+        Name, relative depth and width of each layer, and each dimension at each validation.
+    """
+    header = ["layer", "depth", "width"]
+    for validation in shown:
+        names = [ESTIMATOR_NAMES.get(estimator, estimator) for estimator in estimators]
+        if validation is not shown[0]:
+            names = [f"{name.removesuffix(' 90 %')} before" for name in names]
+        header += names
+    columns = [
+        {record["layer"]: record for record in history.at(validation, estimator)}
+        for validation in shown
+        for estimator in estimators
+    ]
     rows = [header]
-    for record in history.at(shown[0], "twonn") or history.at(shown[0], "pca"):
+    for layer, record in next((column for column in columns if column), {}).items():
         depth = "" if record["depth"] is None else f"{record['depth']:.2f}"
-        row = [record["layer"], depth, str(record["ambient_dimension"] or "")]
-        for validation in shown:
-            row.append(_with_error(_find(history, validation, "twonn", record["layer"])))
-            row.append(_with_error(_find(history, validation, "pca", record["layer"])))
-        rows.append(row)
-    return _aligned(rows)
+        cells = [value_with_error(column[layer]) if layer in column else "-" for column in columns]
+        rows.append([layer, depth, str(record["ambient_dimension"] or ""), *cells])
+    return rows
+
+
+def value_with_error(record: Record) -> str:
+    """Return a dimension and its standard error as text.
+
+    Args:
+        record: One record of a history.
+
+    Returns:
+        For example ``"12.10 ± 0.31"``; the value alone where there is no error, ``"-"`` where there
+        is no value.
+    """
+    if not has_value(record):
+        return "-"
+    if record["std_error"] is None or math.isnan(record["std_error"]):
+        return f"{record['value']:g}"
+    return f"{record['value']:.2f} ± {record['std_error']:.2f}"
 
 
 def _profile(history: History, index: int) -> list[Record]:
@@ -64,21 +113,6 @@ def _profile(history: History, index: int) -> list[Record]:
         return []
     records = history.at(validations[index], "twonn")
     return [r for r in records if has_value(r) and r["depth"] is not None]
-
-
-def _find(
-    history: History, validation: tuple[str, int, int], estimator: str, layer: str
-) -> Record | None:
-    found = [r for r in history.at(validation, estimator) if r["layer"] == layer]
-    return found[0] if found else None
-
-
-def _with_error(record: Record | None) -> str:
-    if record is None or not has_value(record):
-        return "-"
-    if record["std_error"] is None or math.isnan(record["std_error"]):
-        return f"{record['value']:g}"
-    return f"{record['value']:.2f} ± {record['std_error']:.2f}"
 
 
 def _aligned(rows: list[list[str]]) -> str:

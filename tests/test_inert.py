@@ -99,13 +99,19 @@ def test_averaged_weights_are_measured_wherever_the_callback_stands(tmp_path):
     assert len(seen[0]) == 8
 
 
-def test_bfloat16_features_are_measured_and_their_dtype_is_recorded(tmp_path):
-    callback = IntrinsicDimensionCallback(["input", "net.5"])
-    runner = trainer(tmp_path, callbacks=[callback], precision="bf16-mixed", max_epochs=1)
-    runner.fit(Toy(), loader(), loader(60, seed=1))
-    dtypes = {r["layer"]: r["dtype"] for r in callback.history.records}
-    assert dtypes["net.5"] == "bfloat16"
-    assert dtypes["input"] == "float32"
+def test_bfloat16_features_are_measured_in_float32_and_their_dtype_is_recorded(tmp_path):
+    found = {}
+    for precision in ("32-true", "bf16-mixed"):
+        callback = IntrinsicDimensionCallback(["input", "net.5"])
+        pl.seed_everything(0, verbose=False)
+        runner = trainer(tmp_path, callbacks=[callback], precision=precision)
+        runner.validate(Toy(), loader(300), verbose=False)
+        records = [r for r in callback.history.records if r["estimator"] == "twonn"]
+        found[precision] = {r["layer"]: r for r in records}
+    mixed, full = found["bf16-mixed"], found["32-true"]
+    assert [mixed[layer]["dtype"] for layer in ("input", "net.5")] == ["float32", "bfloat16"]
+    assert mixed["input"]["value"] == full["input"]["value"]  # a matrix product in bfloat16 shows
+    assert full["net.5"]["low"] < mixed["net.5"]["value"] < full["net.5"]["high"]
 
 
 def test_coarse_features_are_warned_of_once_with_the_name_of_the_layer(tmp_path):

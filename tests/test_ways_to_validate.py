@@ -193,9 +193,17 @@ def test_two_instances_log_under_their_prefixes_and_share_a_checkpoint(tmp_path)
     assert saved[all_.state_key]["records"][0]["n_samples"] == 60
 
 
-def test_finding_a_learning_rate_measures_nothing(tmp_path):
+@pytest.mark.parametrize("finder", ["lr_find", "scale_batch_size"])
+def test_finding_a_learning_rate_or_batch_size_measures_nothing(finder, tmp_path):
     class Tuned(Toy):
         lr = 0.1
+        batch_size = 8
+
+        def train_dataloader(self):
+            return loader(batch_size=self.batch_size)
+
+        def val_dataloader(self):
+            return loader(60)
 
         def configure_optimizers(self):
             return torch.optim.SGD(self.parameters(), lr=self.lr)
@@ -203,9 +211,12 @@ def test_finding_a_learning_rate_measures_nothing(tmp_path):
     callback = IntrinsicDimensionCallback(LAYERS)
     model = Tuned()
     runner = trainer(tmp_path, callbacks=[callback], enable_checkpointing=True)
-    Tuner(runner).lr_find(model, loader(), loader(60), num_training=5)
+    few = {"num_training": 5} if finder == "lr_find" else {"max_trials": 2}
+    getattr(Tuner(runner), finder)(model, **few)
     assert not callback.history.records
     assert count_hooks(model) == 0
+    runner.fit(model)
+    assert len(callback.history.validations()) == 2
 
 
 def test_a_monitor_on_a_sparse_schedule_is_warned_about_at_the_start(tmp_path):

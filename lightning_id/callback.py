@@ -24,6 +24,7 @@ from lightning_id.rows import Reduce, RowRule
 from lightning_id.samples import samples_of
 from lightning_id.schedule import EveryNValidations, Schedule
 from lightning_id.summary import log_keys, plan_table
+from lightning_id.terminal import Terminal
 
 # Of `pytorch_lightning` or of `lightning.pytorch`: two class trees that share no base.
 AnyTrainer = Any
@@ -185,6 +186,7 @@ class IntrinsicDimensionHooks:
         self._started = math.nan  # when the fit began
         self._spent = 0.0  # seconds measured since then
         self._surroundings = ExitStack()
+        self._terminal = Terminal()
         self._warned: set[tuple[str | None, str]] = set()
 
     # --- what Lightning calls --------------------------------------------------------------------
@@ -245,7 +247,7 @@ class IntrinsicDimensionHooks:
         self._finish(trainer, pl_module)
 
     def on_validation_end(self, trainer: AnyTrainer, pl_module: AnyModule) -> None:
-        """Write the history, and what was measured before training to the loggers."""
+        """Write the history, and what was measured before training to the loggers; say it."""
         self._end(trainer)
         if not trainer.sanity_checking:
             self._validations += 1
@@ -259,15 +261,22 @@ class IntrinsicDimensionHooks:
         """Write the history."""
         self._end(trainer)
 
+    def on_train_end(self, trainer: AnyTrainer, pl_module: AnyModule) -> None:
+        """Say the table of all layers."""
+        with self._guard("say the table"):
+            self._terminal.at_end(trainer, self.history)
+
     def on_exception(
         self, trainer: AnyTrainer, pl_module: AnyModule, exception: BaseException
     ) -> None:
         """Take the hooks off: Lightning does not call `teardown` then."""
         self._release()
+        self._terminal.release()
 
     def teardown(self, trainer: AnyTrainer, pl_module: AnyModule, stage: str) -> None:
         """Take the hooks off."""
         self._release()
+        self._terminal.release()
 
     @property
     def state_key(self) -> str:
@@ -428,6 +437,7 @@ class IntrinsicDimensionHooks:
             with self._guard("write the history"):
                 self._record_metrics(trainer, self._pass)
                 self._write(trainer, self._pass)
+                self._say(trainer, self._pass)
             self._spent += self._pass.measurement.seconds if self._pass is not None else 0.0
         self._release()
 
@@ -501,6 +511,17 @@ class IntrinsicDimensionHooks:
         if folder is not None:
             self.history.save(folder, *self._written)
             self._written = len(self.history.records), len(self.history.metrics)
+
+    def _say(self, trainer: AnyTrainer, now: "_Pass") -> None:
+        metrics = {key: float(value) for key, value in trainer.callback_metrics.items()}
+        metrics |= {key.removeprefix(self.prefix): v for key, v in self.last_metrics.items()}
+        if now.stage == BEFORE_TRAINING:
+            self._terminal.after_validation(trainer, self.history, metrics, "before training")
+        elif now.stage != "fit":
+            self._terminal.at_end(trainer, self.history)
+        elif not now.logs_directly:  # there may be very many between steps
+            name = f"epoch {trainer.current_epoch + 1}/{trainer.max_epochs}"
+            self._terminal.after_validation(trainer, self.history, metrics, name)
 
     def _warn_of_stale_monitors(self, trainer: AnyTrainer) -> None:
         """Say so when a monitor would read one measurement again and again."""

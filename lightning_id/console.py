@@ -27,10 +27,8 @@ def validation_line(metrics: Mapping[str, Any], name: str, history: History) -> 
     Returns:
         The line; what was not measured is left out.
     """
-    parts = [name]
-    for key, label in (("val_acc", "val_acc"), ("id/last_hidden", "id/last_hidden")):
-        if key in metrics:
-            parts.append(f"{label} {float(metrics[key]):.4g}")
+    keys = [key for key in (*_headline(metrics), "id/last_hidden") if key in metrics]
+    parts = [name, *(f"{key} {float(metrics[key]):.4g}" for key in keys)]
     profile = _profile(history, -1)
     if profile:
         peak = max(profile, key=lambda record: float(record["value"]))
@@ -38,22 +36,38 @@ def validation_line(metrics: Mapping[str, Any], name: str, history: History) -> 
     return "  ".join(parts)
 
 
-def end_table(history: History) -> str:
+def _headline(metrics: Mapping[str, Any]) -> list[str]:
+    """Return the key of an accuracy, or else of a loss, of a validation if there is one."""
+    for word in ("acc", "loss"):
+        found = [key for key in sorted(metrics) if word in key and not key.startswith("train")]
+        if found:
+            return found[:1]
+    return []
+
+
+def end_rows(history: History) -> list[list[str]]:
     """Return the last validation layer by layer, beside the network before training.
 
     Args:
         history: What was measured.
 
     Returns:
-        A table with relative depth, width, TwoNN with its standard error and the PCA components for
-        90 % of the variance; the same before training, where that was measured.
+        The header and a row per layer: relative depth, width, TwoNN with its standard error and the
+        PCA components for 90 % of the variance; the same before training, where that was measured.
+        Empty if nothing was measured.
     """
     validations = history.validations()
     if not validations:
-        return "Nothing was measured."
+        return []
     before = [validation for validation in validations if validation[0] == BEFORE_TRAINING]
     shown = [validations[-1], *before[:1]] if before[:1] != validations[-1:] else validations[-1:]
-    return _aligned(table_rows(history, shown))
+    return table_rows(history, shown)
+
+
+def end_table(history: History) -> str:
+    """Return `end_rows` as text."""
+    rows = end_rows(history)
+    return _aligned(rows) if rows else "Nothing was measured."
 
 
 def table_rows(

@@ -1,4 +1,4 @@
-"""What the main experiment shows while it runs and when it ends."""
+"""What an experiment of the configs says when it ends."""
 
 import sys
 from pathlib import Path
@@ -6,53 +6,41 @@ from pathlib import Path
 from pytorch_lightning import Callback, LightningModule, Trainer
 
 from lightning_id.callback import IntrinsicDimensionCallback
-from lightning_id.console import end_table, validation_line
 from lightning_id.figures import depth_profile
+from lightning_id.history import RECORDS_FILE
 
 
 class ShowProfile(Callback):
-    """Print a line after every validation, and at the end the table and where to look.
+    """Say at the end of a training where to look, below the table of the callback.
 
     Reads the history of the `IntrinsicDimensionCallback` beside it, whichever comes first in the
     list. Writes ``profile.png``, the dimension against relative depth, into the folder of the run.
-    Prints on one process only.
+    Of several callbacks, told apart by their prefix, one with the prefix ``train/`` has its picture
+    and its records in the folder ``train`` of the run. Prints on one process only.
     """
 
-    def on_validation_end(self, trainer: Trainer, pl_module: LightningModule) -> None:  # noqa: ARG002
-        """Print accuracy, last hidden dimension and peak of the validation that ends."""
-        callback = _beside(trainer)
-        if callback is None or not trainer.is_global_zero or not callback.history.records:
-            return
-        name = (
-            "before training"
-            if trainer.sanity_checking
-            else f"epoch {trainer.current_epoch + 1}/{trainer.max_epochs}"
-        )
-        metrics = callback.last_metrics | dict(trainer.callback_metrics)
-        _say(validation_line(metrics, name, callback.history))
-
     def on_fit_end(self, trainer: Trainer, pl_module: LightningModule) -> None:  # noqa: ARG002
-        """Print the table, draw the picture, and say how to open the curves."""
-        folder = trainer.log_dir
-        callback = _beside(trainer)
-        if callback is None or folder is None or not trainer.is_global_zero:
+        """Draw the picture, and say how to open the curves."""
+        run = trainer.log_dir  # on every rank: it is broadcast
+        callbacks = [c for c in trainer.callbacks if isinstance(c, IntrinsicDimensionCallback)]  # type: ignore[attr-defined]
+        if not callbacks or run is None or not trainer.is_global_zero:
             return
-        picture = Path(folder) / "profile.png"
-        picture.parent.mkdir(parents=True, exist_ok=True)
-        depth_profile(callback.history).savefig(picture)
-        _say(
-            f"\n{end_table(callback.history)}\n\n"
-            "Above about 20 TwoNN is a lower bound.\n"
-            f"Dimension against depth, by epoch:  {picture}\n"
-            f"All records:                        {picture.with_name('history.csv')}\n"
-            f"TensorBoard run:                    {folder}\n"
-            f"Open the curves:                    {_tensorboard()} --logdir {folder}"
-        )
+        _say("")
+        for callback in callbacks:
+            folder = _keep(callback, Path(run))
+            _say(f"Dimension against depth, by epoch:  {folder / 'profile.png'}")
+            _say(f"All records:                        {folder / RECORDS_FILE}")
+        _say(f"TensorBoard run:                    {run}")
+        _say(f"Open the curves:                    {_tensorboard()} --logdir {run}")
 
 
-def _beside(trainer: Trainer) -> IntrinsicDimensionCallback | None:
-    found = [c for c in trainer.callbacks if isinstance(c, IntrinsicDimensionCallback)]  # type: ignore[attr-defined]
-    return found[0] if found else None
+def _keep(callback: IntrinsicDimensionCallback, run: Path) -> Path:
+    """Write history and picture of a callback into the folder of its prefix, and return that."""
+    folder = run / callback.prefix.strip("/")
+    # Written again as a whole: while the training runs, all callbacks write into one file.
+    callback.history.save(folder)
+    depth_profile(callback.history).savefig(folder / "profile.png")
+    return folder
 
 
 def _tensorboard() -> str:

@@ -1,0 +1,121 @@
+"""Figure of the classes by themselves."""
+
+import statistics
+
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+
+from lightning_id.figures.common import (
+    COLORS,
+    FEW_COLORS,
+    SMALL,
+    Clock,
+    in_order,
+    label_of,
+    last_of,
+    missing,
+    plain,
+    samples_in_words,
+    short_names,
+    shortened,
+    strided,
+    validation_of,
+)
+from lightning_id.figures.paper import (
+    footnote,
+    new_figure,
+    only_words,
+    scale_values,
+    tidy,
+    turn_if_crowded,
+)
+from lightning_id.history import History, Record, has_value
+
+MOST_LAYERS = 24  # names that fit below the axis
+MOST_CLASSES = 12  # names that fit in the legend
+
+
+def per_class(history: History, estimator: str = "twonn") -> Figure:
+    """Draw the dimension of each class by itself, layer by layer, at the last measurement.
+
+    A point is a class; the bar is their mean and one standard deviation, divisor K - 1, to either
+    side. The classes have fewer samples than all together, and the dimension depends on their
+    number: compare the points with each other.
+
+    Args:
+        history: What was measured.
+        estimator: Which dimension to draw.
+
+    Returns:
+        The figure.
+    """
+    of_classes = [
+        r for r in history.records if r["estimator"] == estimator and r["label"] is not None
+    ]
+    known = [r for r in of_classes if has_value(r)]
+    if not known:
+        whole = missing(History(of_classes), estimator) if of_classes else ""
+        return only_words(whole or "No class was measured by itself (per_class=True does).")
+    validations = list(dict.fromkeys(map(validation_of, known)))
+    last = last_of(validations)
+    records = in_order(r for r in known if validation_of(r) == last)
+    layers = list(dict.fromkeys(r["layer"] for r in records))
+    figure = new_figure()
+    axes = figure.add_subplot()
+    _draw_classes(figure, axes, records, layers)
+    _draw_means(axes, records, layers)
+    scale_values(axes, [r["value"] for r in records])
+    names = short_names(layers)
+    shown = strided(len(layers), MOST_LAYERS)
+    axes.set_xticks(shown, [names[layers[i]] for i in shown], fontsize=SMALL)
+    turn_if_crowded(axes.get_xticklabels(), [i / len(layers) for i in shown], "right")
+    axes.set_xlabel("layer, in the order of execution")
+    axes.set_ylabel(label_of(estimator))
+    tidy(axes)
+    clock = Clock.of(history.validations())
+    footnote(
+        figure,
+        [
+            f"{clock.name}: {clock.time(last)}",
+            f"{samples_in_words(records)} for each class",
+            "bar: mean and standard deviation of the classes",
+        ],
+    )
+    return figure
+
+
+def _draw_classes(figure: Figure, axes: Axes, records: list[Record], layers: list[str]) -> None:
+    place = {layer: i for i, layer in enumerate(layers)}
+    labels = sorted({r["label"] for r in records}, key=lambda label: (len(label), label))
+    for i, label in enumerate(labels):
+        share = i / max(len(labels) - 1, 1)
+        of_class = [r for r in records if r["label"] == label]
+        axes.plot(
+            [place[r["layer"]] + 0.5 * (share - 0.5) for r in of_class],  # side by side
+            [r["value"] for r in of_class],
+            linestyle="",
+            marker="o",
+            markersize=4 if len(layers) <= MOST_LAYERS else 2,
+            color=COLORS(share),
+            label=plain(shortened(label, 14)),
+        )
+    if len(labels) <= MOST_CLASSES:
+        figure.legend(
+            loc="outside right upper", title="class", frameon=False, fontsize=SMALL,
+            title_fontsize=SMALL,
+        )  # fmt: skip
+
+
+def _draw_means(axes: Axes, records: list[Record], layers: list[str]) -> None:
+    for i, layer in enumerate(layers):
+        values = [r["value"] for r in records if r["layer"] == layer]
+        axes.errorbar(
+            i,
+            statistics.fmean(values),
+            yerr=statistics.stdev(values) if len(values) > 1 else 0,
+            color=FEW_COLORS[-1],
+            marker="_",
+            markersize=12 if len(layers) <= MOST_LAYERS else 4,
+            capsize=3 if len(layers) <= MOST_LAYERS else 0,
+            linewidth=1,
+        )

@@ -1,0 +1,128 @@
+"""Figure of the dimension at many scales."""
+
+import math
+from collections.abc import Mapping
+from typing import Any
+
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.ticker import LogLocator, MaxNLocator
+
+from lightning_id.figures.common import (
+    COLORS,
+    FEW_COLORS,
+    LOG_RANGE,
+    SMALL,
+    short_names,
+    shortened,
+)
+from lightning_id.figures.paper import (
+    footnote,
+    new_figure,
+    only_words,
+    plain_numbers,
+    scale_values,
+    tidy,
+    words,
+)
+from lightning_id.functional.scale import ScaleProfile
+
+
+def scale_profiles(profiles: Mapping[str, ScaleProfile]) -> Figure:
+    """Draw the dimension against scale: Gride over distance, and TwoNN over the number of rows.
+
+    On the left are all rows at growing distances, with 95 % bands; the flat part, where there is
+    one, is drawn thick. On the right are the means over blocks of fewer and fewer rows, with one
+    standard deviation between the blocks. A dimension that depends on the scale is no property of
+    the manifold alone: noise makes it fall from the smallest scale on.
+
+    Args:
+        profiles: What `lightning_id.functional.scale_profile` returned, by name of the layer.
+
+    Returns:
+        The figure.
+    """
+    if not profiles:
+        return only_words("No scale profile was given.")
+    known = {name: each for name, each in profiles.items() if _has_values(each)}
+    if not known:
+        reasons = dict.fromkeys(e.reason for each in profiles.values() for e in each.gride)
+        why = "; ".join(reason for reason in reasons if reason)
+        return only_words(f"No scale has an estimate. Reasons: {shortened(why, 300) or 'none'}.")
+    figure = new_figure(4.2)
+    by_distance, by_rows = figure.subplots(1, 2, sharey=True)
+    names = short_names(list(known), most=28)
+    many = len(known) > len(FEW_COLORS)
+    for i, (name, each) in enumerate(known.items()):
+        color = COLORS(i / (len(known) - 1)) if many else FEW_COLORS[i]
+        _draw_distances(by_distance, each, color, names[name])
+        _draw_decimation(by_rows, each, color)
+    _finish(by_distance, "distance of the neighbours", "Gride, all rows")
+    _finish(by_rows, "rows in a block", "TwoNN, blocks of rows")
+    by_distance.set_ylabel("intrinsic dimension")
+    values = [e.value for each in known.values() for e in each.gride]
+    values += [part.mean for each in known.values() for part in each.decimation]
+    scale_values(by_distance, values)
+    if len(known) <= 16:
+        figure.legend(loc="outside upper left", ncols=3, frameon=False, fontsize=SMALL)
+    without = ", ".join(name for name in profiles if name not in known)
+    footnote(
+        figure,
+        [
+            "thick: where it is flat"
+            if any(each.flat for each in known.values())
+            else "nowhere flat",
+            f"without an estimate: {shortened(without, 150)}" if without else "",
+            "" if len(known) <= 16 else "dark to pale in the order given",
+        ],
+    )
+    return figure
+
+
+def _has_values(profile: ScaleProfile) -> bool:
+    return any(math.isfinite(e.value) for e in profile.gride) or any(
+        part.values for part in profile.decimation
+    )
+
+
+def _draw_distances(axes: Axes, profile: ScaleProfile, color: Any, name: str) -> None:
+    known = [
+        (scale, e.value, e.low, e.high)
+        for scale, e in zip(profile.scales, profile.gride, strict=True)
+        if math.isfinite(e.value)
+    ]
+    scales, values, lows, highs = zip(*known, strict=True) if known else ((), (), (), ())
+    axes.plot(scales, values, color=color, marker="o", markersize=3.5, linewidth=1, label=name)
+    axes.fill_between(scales, lows, highs, color=color, alpha=0.2, linewidth=0)
+    if profile.flat is not None:
+        flat = slice(profile.flat[0], profile.flat[1] + 1)
+        flat_values = [e.value for e in profile.gride[flat]]
+        axes.plot(profile.scales[flat], flat_values, color=color, linewidth=4, alpha=0.6)
+
+
+def _draw_decimation(axes: Axes, profile: ScaleProfile, color: Any) -> None:
+    known = [part for part in profile.decimation if part.values]
+    axes.errorbar(
+        [part.n_rows for part in known],
+        [part.mean for part in known],
+        yerr=[0 if math.isnan(part.spread) else part.spread for part in known],
+        color=color,
+        marker="o",
+        markersize=3.5,
+        linewidth=1,
+        capsize=2,
+    )
+
+
+def _finish(axes: Axes, x: str, title: str) -> None:
+    if axes.has_data() and axes.dataLim.x1 > 0:
+        axes.set_xscale("log")
+        low, high = axes.dataLim.intervalx
+        wide = high > LOG_RANGE * low
+        axes.xaxis.set_major_locator(LogLocator(subs=(1, 2, 5)) if wide else MaxNLocator(nbins=4))
+        plain_numbers(axes.xaxis)
+    else:
+        words(axes, "No estimate.")
+    axes.set_xlabel(x)
+    axes.set_title(title, fontsize=9)
+    tidy(axes)

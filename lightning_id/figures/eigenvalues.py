@@ -1,0 +1,140 @@
+"""Figure of the spectra of the layers."""
+
+from collections.abc import Mapping, Sequence
+
+import torch
+from matplotlib.axes import Axes
+from matplotlib.cm import ScalarMappable
+from matplotlib.colors import BoundaryNorm, ListedColormap
+from matplotlib.figure import Figure
+from numpy import geomspace, linspace
+from torch import Tensor
+
+from lightning_id.figures.common import (
+    COLORS,
+    SMALL,
+    UNTRAINED,
+    Clock,
+    short_names,
+    strided,
+)
+from lightning_id.figures.paper import (
+    footnote,
+    new_figure,
+    only_words,
+    plain_numbers,
+    tidy,
+    words,
+)
+from lightning_id.history import BEFORE_TRAINING, History
+
+MOST_NAMES = 24  # that fit beside the bar
+MOST_POINTS = 200  # of a line; even on the logarithmic axis
+ROUNDING = 1.2e-7  # of float32
+
+Color = tuple[float, float, float, float]
+
+
+def spectra(history: History) -> Figure:
+    """Draw the eigenvalues of the covariance of every layer, and how the training changed them.
+
+    On the left the share of the variance of each eigenvalue at the last measurement, log-log, from
+    the largest on; on the right the same over its share at the first. Shares, because training
+    changes the size of activations too. Eigenvalues of the size of rounding are left out.
+
+    Args:
+        history: What was measured, with the spectra of the first and the last measurement.
+
+    Returns:
+        The figure.
+    """
+    known = {
+        validation: {layer: shares for layer, x in layers.items() if len(shares := _shares(x))}
+        for validation, layers in history.spectra.items()
+    }
+    known = {validation: layers for validation, layers in known.items() if layers}
+    if not known:
+        return only_words("No spectrum with any variance was kept.")
+    first, *_, last = [*known, *known]  # the same one twice, if there is one
+    figure = new_figure(4.6)
+    shares, ratios = figure.subplots(1, 2)
+    layers = list(known[last])
+    colors = [COLORS(i / max(len(layers) - 1, 1)) for i in range(len(layers))]
+    for color, layer in zip(colors, layers, strict=True):
+        _draw(shares, known[last][layer], color)
+    _finish(shares, "share of the variance")
+    clock = Clock.of(history.validations() or known)
+    when = f"{clock.name}: {clock.time(last)}"
+    shares.set_title("before training" if last[0] == BEFORE_TRAINING else when, fontsize=9)
+    if first == last:
+        words(ratios, "Spectra of one measurement only: nothing to compare with.")
+    else:
+        before = (
+            "untrained" if first[0] == BEFORE_TRAINING else f"{clock.name}: {clock.time(first)}"
+        )
+        _draw_ratios(ratios, known[first], known[last], colors)
+        _finish(ratios, "")
+        ratios.set_title(f"the same, over {before}", fontsize=9)
+    _draw_names(figure, ratios, layers, colors)
+    lost = [layer for layer in history.spectra[last] if layer not in known[last]]
+    footnote(
+        figure,
+        [
+            "eigenvalues of the size of rounding left out",
+            f"{len(lost)} layers without variance" if lost else "",
+            "not every name is written" if len(layers) > MOST_NAMES else "",
+        ],
+    )
+    return figure
+
+
+def _shares(eigenvalues: Tensor) -> Tensor:
+    values = eigenvalues.double()
+    values = values[torch.isfinite(values) & (values > 0)]
+    values = values[values > len(values) * ROUNDING * values.max()] if len(values) else values
+    return values / values.sum()
+
+
+def _draw_ratios(
+    axes: Axes,
+    before: Mapping[str, Tensor],
+    after: Mapping[str, Tensor],
+    colors: Sequence[Color],
+) -> None:
+    for color, layer in zip(colors, after, strict=True):
+        if layer in before:
+            both = min(len(before[layer]), len(after[layer]))
+            _draw(axes, after[layer][:both] / before[layer][:both], color)
+    axes.axhline(1, color=UNTRAINED, linestyle=":", linewidth=1)
+
+
+def _draw(axes: Axes, values: Tensor, color: Color) -> None:
+    places = sorted({round(i) for i in geomspace(1, len(values), MOST_POINTS)})
+    axes.plot(
+        places,
+        values[[i - 1 for i in places]].tolist(),
+        color=color,
+        linewidth=1,
+        marker="o" if len(values) == 1 else None,
+    )
+
+
+def _finish(axes: Axes, y: str) -> None:
+    axes.set_xscale("log")
+    low, high = axes.dataLim.intervaly
+    axes.set_yscale("log", base=10 if high > 50 * low else 2)
+    plain_numbers(axes.xaxis)
+    plain_numbers(axes.yaxis)
+    axes.set_xlabel("eigenvalue, largest first")
+    axes.set_ylabel(y)
+    tidy(axes)
+
+
+def _draw_names(figure: Figure, axes: Axes, layers: list[str], colors: Sequence[Color]) -> None:
+    names = short_names(layers)
+    norm = BoundaryNorm(linspace(-0.5, len(layers) - 0.5, len(layers) + 1), len(layers))
+    bar = figure.colorbar(ScalarMappable(norm, ListedColormap(colors)), ax=axes, pad=0.01)
+    shown = strided(len(layers), MOST_NAMES)
+    bar.set_ticks(shown, labels=[names[layers[i]] for i in shown], fontsize=SMALL)
+    bar.ax.invert_yaxis()
+    bar.ax.tick_params(length=0)

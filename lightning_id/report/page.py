@@ -1,0 +1,134 @@
+"""A report as one HTML page that needs no network, or as Markdown."""
+
+import base64
+import re
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from jinja2 import Environment, FileSystemLoader, StrictUndefined
+from markupsafe import Markup
+from matplotlib.figure import Figure
+
+from lightning_id.console import ESTIMATOR_NAMES
+from lightning_id.figures import compare
+from lightning_id.figures.common import samples_in_words
+from lightning_id.history import History
+from lightning_id.report.findings import findings, not_comparable
+from lightning_id.report.interactive import interactive_profile
+from lightning_id.report.pictures import pictures_of, png
+from lightning_id.report.runs import Run, describe, main_estimator, profile, trained
+from lightning_id.report.tables import cost_table, how_made, layer_table
+
+
+def html_page(runs: Sequence[Run]) -> str:
+    """Return the report as HTML: findings, interactive profile, figures, table, how it was made.
+
+    All that it needs is inside; its own policy forbids the browser to fetch anything.
+
+    Args:
+        runs: The runs, which are laid over each other.
+
+    Returns:
+        The page; about 5 MB, nearly all of it the plotting library.
+    """
+    environment = Environment(
+        loader=FileSystemLoader(Path(__file__).parent),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    measured = [run for run in runs if run.history.records]
+    return environment.get_template("page.html.jinja").render(
+        title=_title(runs),
+        not_alike=not_comparable(runs),
+        runs=[_of_run(run) for run in runs],
+        chart=Markup(interactive_profile(measured)) if measured else None,
+        comparison=_data_uri(comparison(measured)) if len(measured) > 1 else None,
+    )
+
+
+def markdown(runs: Sequence[Run]) -> str:
+    """Return findings, tables of layers and how the numbers were made as Markdown.
+
+    Args:
+        runs: The runs.
+
+    Returns:
+        The text.
+    """
+    alike = not_comparable(runs)
+    parts = [f"# Intrinsic dimension: {_plain(_title(runs))}"]
+    parts += [] if alike is None else [_item(*alike)]
+    for run in runs:
+        parts += [f"## {_plain(run.name)}"] if len(runs) > 1 else []
+        parts += [_plain(_spoken_of(run.history))]
+        parts += ["\n".join(_item(*finding) for finding in findings(run.history))]
+        parts += [_table(layer_table(run.history))]
+        parts += ["\n".join(_item(*fact) for fact in how_made(run.history))]
+    return "\n\n".join(part for part in parts if part) + "\n"
+
+
+def comparison(runs: Sequence[Run]) -> Figure:
+    """Return the figure of the last profiles of all runs.
+
+    Args:
+        runs: The runs, at least one.
+
+    Returns:
+        The figure.
+    """
+    estimator = main_estimator(runs[0].history) or "twonn"
+    return compare({run.name: run.history for run in runs}, estimator)
+
+
+def _title(runs: Sequence[Run]) -> str:
+    return ", ".join(run.name for run in runs)
+
+
+def _of_run(run: Run) -> dict[str, Any]:
+    return {
+        "name": run.name,
+        "spoken_of": _spoken_of(run.history),
+        "findings": findings(run.history),
+        "pictures": [
+            {
+                "title": picture.title,
+                "caption": picture.caption,
+                "source": _data_uri(picture.draw(run.history)),
+            }
+            for picture in pictures_of(run.history)
+        ],
+        "layers": layer_table(run.history),
+        "how_made": how_made(run.history),
+        "costs": cost_table(run.history),
+    }
+
+
+def _spoken_of(history: History) -> str:
+    last, estimator = trained(history), main_estimator(history)
+    if last is None or estimator is None:
+        return ""
+    samples = samples_in_words(profile(history, last, estimator)) or "unknown samples"
+    return f"{ESTIMATOR_NAMES.get(estimator, estimator)} of {samples}; {describe(last)}."
+
+
+def _data_uri(figure: Figure) -> str:
+    return f"data:image/png;base64,{base64.b64encode(png(figure)).decode()}"
+
+
+def _item(term: str, text: str) -> str:
+    return f"- **{_plain(term)}.** {_plain(text)}"
+
+
+def _table(rows: Sequence[Sequence[str]]) -> str:
+    if not rows:
+        return ""
+    head, *body = [f"| {' | '.join(map(_plain, row))} |" for row in rows]
+    return "\n".join([head, "|---" + "|---:" * (len(rows[0]) - 1) + "|", *body])
+
+
+def _plain(text: str) -> str:
+    """Return text that Markdown shows as it is."""
+    return re.sub(r"([\\`*_{}\[\]<>#|~])", r"\\\1", text.replace("\n", " "))

@@ -1,0 +1,154 @@
+"""What the callback costs: the source work's network on full MNIST, with and without it.
+
+    LIGHTNING_ID_DATA=FOLDER python tests/benchmarks/cost.py --output docs/cost.md
+
+Every run is a process of its own; runs with 0 (no callback), 1000 and 2000 samples take turns, and
+medians are compared. All seven layers, TwoNN and PCA, at every epoch. The machine must be idle.
+"""
+
+import argparse
+import importlib
+import json
+import statistics
+import subprocess
+import sys
+import time
+from collections import Counter
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytorch_lightning as pl
+
+from lightning_id import IntrinsicDimensionCallback
+from lightning_id.experiments.classifier import Classifier
+from lightning_id.experiments.mnist import MNISTDataModule
+from lightning_id.experiments.networks import MNISTNet
+
+SIZES = (0, 1000, 2000)  # samples; 0 is without the callback
+BARS = {1000: 1.03, 2000: 1.08}
+PARTS = {  # where the time of a measurement goes, and the functions that take it
+    "record": [("recorder.Recorder", "_attempt")],
+    "Gram": [("functional.geometry.Geometry", "_gram_matrix")],
+    "neighbours": [("functional.geometry.Geometry", "_search")],
+    "spectrum": [("functional.geometry.Geometry", "spectrum")],
+    "log": [("callback.IntrinsicDimensionHooks", "_record"),
+            ("callback.IntrinsicDimensionHooks", "_write")],
+}  # fmt: skip
+
+
+def run(n_samples: int, epochs: int) -> dict[str, Any]:
+    """Train once; return seconds of the fit, per training epoch, and of each part."""
+    spent: Counter[str] = Counter()
+    for part, functions in PARTS.items():
+        for where, name in functions:
+            _time(where, name, part, spent)
+    pl.seed_everything(0, verbose=False)
+    layers = ["input", *(f"network.{name}" for name, _ in MNISTNet().named_children())]
+    epoch_times = EpochTimes()
+    callbacks = [epoch_times]
+    if n_samples:
+        callbacks.append(IntrinsicDimensionCallback(layers, n_samples=n_samples, seed=None))
+    trainer = pl.Trainer(
+        max_epochs=epochs, callbacks=callbacks, logger=False, enable_checkpointing=False,
+        enable_progress_bar=False, enable_model_summary=False, num_sanity_val_steps=0,
+    )  # fmt: skip
+    data = MNISTDataModule(batch_size=64)
+    data.prepare_data()
+    data.setup("fit")
+    model = Classifier(MNISTNet(), "sgd", lr=0.01, momentum=0.9)
+    start = time.perf_counter()
+    trainer.fit(model, data)
+    return {
+        "fit": time.perf_counter() - start,
+        "training": statistics.fmean(epoch_times.training),
+        "parts": {part: spent[part] / epochs for part in PARTS},
+    }
+
+
+def _time(where: str, name: str, part: str, spent: "Counter[str]") -> None:
+    """Let a function add the time it takes to a part; what is nested in it counts for itself."""
+    module, _, kind = where.rpartition(".")
+    owner = getattr(importlib.import_module(f"lightning_id.{module}"), kind)
+    plain: Callable[..., Any] = getattr(owner, name)
+
+    def timed(*args: Any, **kwargs: Any) -> Any:
+        others = sum(spent.values())
+        start = time.perf_counter()
+        try:
+            return plain(*args, **kwargs)
+        finally:
+            nested = sum(spent.values()) - others
+            spent[part] += time.perf_counter() - start - nested
+
+    setattr(owner, name, timed)
+
+
+class EpochTimes(pl.Callback):
+    """Seconds of the training batches of every epoch, without the validation."""
+
+    def __init__(self) -> None:
+        self.training: list[float] = []
+
+    def on_train_epoch_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        """Take the time."""
+        self._start = time.perf_counter()
+
+    def on_validation_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        """Take the time again."""
+        self.training.append(time.perf_counter() - self._start)
+
+
+def table(runs: dict[int, list[dict[str, Any]]]) -> str:
+    """Return the comparison as Markdown."""
+    lines = [
+        "| samples | seconds of the fit | with / without | bar | training steps, with / without |"
+        + "".join(f" {part} |" for part in PARTS),
+        "|" + "---|" * (5 + len(PARTS)),
+    ]
+    plain = {key: statistics.median(r[key] for r in runs[0]) for key in ("fit", "training")}
+    for n_samples, found in runs.items():
+        middle = {key: statistics.median(r[key] for r in found) for key in plain}
+        cells = [f"{n_samples or 'none'}", f"{middle['fit']:.1f}"]
+        cells.append(f"{middle['fit'] / plain['fit']:.3f}" if n_samples else "1")
+        cells.append(f"{BARS[n_samples]}" if n_samples else "")
+        cells.append(f"{middle['training'] / plain['training']:.3f}")
+        cells += [f"{statistics.median(r['parts'][part] for r in found):.3f}" for part in PARTS]
+        lines.append("| " + " | ".join(cells) + " |")
+    return "\n".join(lines) + "\n"
+
+
+def main() -> None:
+    """Run in turns, and print and write the table."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--epochs", type=int, default=2)
+    parser.add_argument("--repeats", type=int, default=3)
+    parser.add_argument("--output", type=Path)
+    parser.add_argument("--run", type=int, help=argparse.SUPPRESS)
+    options = parser.parse_args()
+    if options.run is not None:
+        print(json.dumps(run(options.run, options.epochs)))
+        return
+    runs: dict[int, list[dict[str, Any]]] = {size: [] for size in SIZES}
+    for repeat in range(options.repeats):
+        for size in SIZES if repeat % 2 else reversed(SIZES):
+            done = subprocess.run(
+                [sys.executable, __file__, "--run", str(size), "--epochs", str(options.epochs)],
+                capture_output=True, text=True, check=True,
+            )  # fmt: skip
+            runs[size].append(json.loads(done.stdout.splitlines()[-1]))
+            print(size, runs[size][-1], flush=True)
+    text = (
+        "# What the callback costs\n\n"
+        f"Made by `python tests/benchmarks/cost.py --epochs {options.epochs} --repeats"
+        f" {options.repeats}`: the source work's network on full MNIST, all seven layers, TwoNN and"
+        " PCA at every epoch.\nMedians of runs that take turns; parts are seconds per epoch.\n\n"
+        + table(runs)
+    )
+    print(text)
+    if options.output is not None:
+        options.output.write_text(text)
+
+
+if __name__ == "__main__":
+    main()

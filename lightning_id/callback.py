@@ -13,10 +13,12 @@ from lightning_utilities.core.rank_zero import rank_zero_info, rank_zero_warn
 from pytorch_lightning import Callback
 from torch import nn
 
+from lightning_id.charts import Charts
 from lightning_id.functional import get_estimator
 from lightning_id.functional.geometry import MIN_DISTINCT
 from lightning_id.history import BEFORE_TRAINING, History
 from lightning_id.layers import select_layers
+from lightning_id.loggers import key_names
 from lightning_id.measurement import LayerResult, Measurement, Options, Plan
 from lightning_id.probe import Probe, probe_loader
 from lightning_id.processes import Alone, Together
@@ -110,6 +112,9 @@ class IntrinsicDimensionHooks:
             ``"raise"`` or ``"ignore"``. A layer name that does not exist always raises, at the
             start.
         prefix: Put before every logged key, to tell two instances apart.
+        charts: Whether to draw the depth profile and the heat map into every logger, in at most one
+            percent of the time and at the end, and to lay out a page of TensorBoard's custom
+            scalars.
 
     Attributes:
         history: The `History` of all measurements.
@@ -146,6 +151,7 @@ class IntrinsicDimensionHooks:
         max_overhead: float | None = None,
         on_error: Literal["warn", "raise", "ignore"] = "warn",
         prefix: str = "",
+        charts: bool = True,
     ) -> None:
         if n_samples < 1:
             raise ValueError(f"`n_samples`: expected at least 1, got {n_samples}")
@@ -187,6 +193,7 @@ class IntrinsicDimensionHooks:
         self._spent = 0.0  # seconds measured since then
         self._surroundings = ExitStack()
         self._terminal = Terminal()
+        self._charts = Charts(prefix) if charts else None
         self._warned: set[tuple[str | None, str]] = set()
 
     # --- what Lightning calls --------------------------------------------------------------------
@@ -262,9 +269,10 @@ class IntrinsicDimensionHooks:
         self._end(trainer)
 
     def on_train_end(self, trainer: AnyTrainer, pl_module: AnyModule) -> None:
-        """Say the table of all layers."""
-        with self._guard("say the table"):
+        """Say the table of all layers, and draw the last pictures."""
+        with self._guard("say the table and draw the pictures"):
             self._terminal.at_end(trainer, self.history)
+            self._draw(trainer, is_last=True)
 
     def on_exception(
         self, trainer: AnyTrainer, pl_module: AnyModule, exception: BaseException
@@ -438,6 +446,7 @@ class IntrinsicDimensionHooks:
                 self._record_metrics(trainer, self._pass)
                 self._write(trainer, self._pass)
                 self._say(trainer, self._pass)
+                self._draw(trainer, is_last=self._pass.stage in ("validate", "test"))
             self._spent += self._pass.measurement.seconds if self._pass is not None else 0.0
         self._release()
 
@@ -453,6 +462,10 @@ class IntrinsicDimensionHooks:
         if self._plan is None and now.measurement.plan is not None:
             self._plan = now.measurement.plan
             rank_zero_info(plan_table(results))
+            if self._charts is not None and trainer.is_global_zero:
+                layers = list(key_names([result.layer for result in results]).values())
+                theirs = [key for key in trainer.callback_metrics if key.startswith("val")]
+                self._charts.lay_out(trainer.loggers, layers, list(self.estimators), theirs)
             if len(keys) > MANY_KEYS:
                 self._warn_once(
                     None,
@@ -511,6 +524,13 @@ class IntrinsicDimensionHooks:
         if folder is not None:
             self.history.save(folder, *self._written)
             self._written = len(self.history.records), len(self.history.metrics)
+
+    def _draw(self, trainer: AnyTrainer, is_last: bool) -> None:
+        folder = trainer.log_dir  # on every rank: it is broadcast
+        if self._charts is not None and trainer.is_global_zero and not _is_fast_dev_run(trainer):
+            elapsed = time.monotonic() - self._started
+            step = _logger_step(trainer)
+            self._charts.draw(self.history, trainer.loggers, step, folder, elapsed, is_last)
 
     def _say(self, trainer: AnyTrainer, now: "_Pass") -> None:
         metrics = {key: float(value) for key, value in trainer.callback_metrics.items()}

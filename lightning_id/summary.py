@@ -5,6 +5,7 @@ import statistics
 from collections.abc import Sequence
 
 from lightning_id.layers import LAST_HIDDEN
+from lightning_id.loggers import key_names
 from lightning_id.measurement import LayerResult
 
 
@@ -14,8 +15,10 @@ def log_keys(results: Sequence[LayerResult], prefix: str = "") -> dict[str, floa
     ``id_<estimator>/<layer>`` and ``id_<estimator>_se/<layer>`` for every layer with a value; mean
     and deviation over the classes as ``id_<estimator>_per_class/<layer>`` and
     ``id_<estimator>_per_class_sd/<layer>``, where classes were measured; of TwoNN
-    ``id/last_hidden`` (what the last Linear is given), ``id/peak`` (the largest), ``id/peak_depth``
-    (its relative depth, in [0, 1]) and ``id/peak_over_last``.
+    ``id/last_hidden`` (what the last Linear is given) with its 95 % interval
+    ``id/last_hidden_low`` and ``id/last_hidden_high``, ``id/peak`` (the largest), ``id/peak_depth``
+    (its relative depth, in [0, 1]) and ``id/peak_over_last``. A layer is named in a key as every
+    logger takes it: see `lightning_id.loggers.key_names`.
 
     Args:
         results: One per layer.
@@ -24,31 +27,39 @@ def log_keys(results: Sequence[LayerResult], prefix: str = "") -> dict[str, floa
     Returns:
         Finite numbers by key; what has no value has no key.
     """
+    names = key_names([result.layer for result in results])
     keys: dict[str, float] = {}
     for result in results:
-        for name, estimate in result.estimates.items():
-            keys[f"{prefix}id_{name}/{result.layer}"] = estimate.value
-            keys[f"{prefix}id_{name}_se/{result.layer}"] = estimate.std_error
-            classes = [each[name].value for each in result.per_class.values() if name in each]
+        layer = names[result.layer]
+        for estimator, estimate in result.estimates.items():
+            keys[f"id_{estimator}/{layer}"] = estimate.value
+            keys[f"id_{estimator}_se/{layer}"] = estimate.std_error
+            classes = [each[estimator].value for each in result.per_class.values()]
             known = [value for value in classes if not math.isnan(value)]
             if known:
-                key = f"{prefix}id_{name}_per_class"
-                keys[f"{key}/{result.layer}"] = statistics.fmean(known)
-                if len(known) > 1:
-                    keys[f"{key}_sd/{result.layer}"] = statistics.stdev(known)
-    profile = [
-        (result.estimates["twonn"].value, result)
-        for result in results
-        if "twonn" in result.estimates and not math.isnan(result.estimates["twonn"].value)
-    ]
-    if profile:
-        peak, at = max(profile, key=lambda pair: pair[0])
-        last = [value for value, result in profile if result.role == LAST_HIDDEN]
-        keys[f"{prefix}id/peak"] = peak
-        keys[f"{prefix}id/peak_depth"] = math.nan if at.depth is None else at.depth
-        keys[f"{prefix}id/last_hidden"] = last[0] if last else math.nan
-        keys[f"{prefix}id/peak_over_last"] = peak / last[0] if last else math.nan
-    return {key: value for key, value in keys.items() if math.isfinite(value)}
+                keys[f"id_{estimator}_per_class/{layer}"] = statistics.fmean(known)
+            if len(known) > 1:
+                keys[f"id_{estimator}_per_class_sd/{layer}"] = statistics.stdev(known)
+    keys |= _summary(results)
+    return {f"{prefix}{key}": value for key, value in keys.items() if math.isfinite(value)}
+
+
+def _summary(results: Sequence[LayerResult]) -> dict[str, float]:
+    """Return the keys on the TwoNN profile as a whole."""
+    measured = [result for result in results if "twonn" in result.estimates]
+    profile = [result for result in measured if not math.isnan(result.estimates["twonn"].value)]
+    if not profile:
+        return {}
+    at = max(profile, key=lambda result: result.estimates["twonn"].value)
+    peak = at.estimates["twonn"].value
+    keys = {"id/peak": peak, "id/peak_depth": math.nan if at.depth is None else at.depth}
+    for result in profile:
+        if result.role == LAST_HIDDEN:
+            last = result.estimates["twonn"]
+            keys["id/last_hidden"] = last.value
+            keys["id/last_hidden_low"], keys["id/last_hidden_high"] = last.low, last.high
+            keys["id/peak_over_last"] = peak / last.value
+    return keys
 
 
 def plan_table(results: Sequence[LayerResult]) -> str:

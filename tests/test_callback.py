@@ -42,7 +42,8 @@ def test_one_line_on_an_unmodified_module_logs_every_layer_and_the_summary(tmp_p
     layers = {"input", "net.3", "net.5", "last_hidden", "net.8"}
     assert logged == {
         *(f"id_{kind}/{layer}" for kind in ("twonn", "twonn_se", "pca") for layer in layers),
-        *(f"id/{key}" for key in ("last_hidden", "peak", "peak_depth", "peak_over_last")),
+        *("id/last_hidden", "id/last_hidden_low", "id/last_hidden_high"),
+        *("id/peak", "id/peak_depth", "id/peak_over_last"),
     }
     assert callback.history.validations() == [("fit", 0, 6), ("fit", 1, 13)]
 
@@ -229,7 +230,7 @@ def test_the_schedule_says_which_validations_are_measured(tmp_path):
 
 
 def test_early_stopping_can_monitor_the_last_hidden_dimension(tmp_path):
-    stopping = EarlyStopping("id/last_hidden", mode="min", patience=1, min_delta=1e9)
+    stopping = EarlyStopping("id/last_hidden", "id/last_hidden_low", "id/last_hidden_high", mode="min", patience=1, min_delta=1e9)
     runner, _ = fit(tmp_path, IntrinsicDimensionCallback(), stopping, max_epochs=9)
     assert runner.current_epoch == 2
 

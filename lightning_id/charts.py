@@ -1,0 +1,97 @@
+"""The pictures of a run in its loggers while it goes on, within a share of its time."""
+
+import time
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from lightning_utilities.core.rank_zero import rank_zero_info, rank_zero_warn
+
+from lightning_id.history import History
+from lightning_id.loggers import log_figure, tensorboard_layout
+
+SHARE = 0.01  # of the time since the fit began that drawing may take; the last pictures always come
+
+
+class Charts:
+    """Draws the depth profile and the heat map into every logger. On one process only.
+
+    Pictures hold all that came before, so that leaving some out loses nothing: they are drawn as
+    often as one percent of the time allows, and once more at the end.
+
+    Args:
+        prefix: What every logged key begins with.
+    """
+
+    def __init__(self, prefix: str = "") -> None:
+        self.prefix = prefix
+        self._spent = 0.0
+        self._costs = 0.0  # seconds of the last drawing
+        self._drawn = 0  # records in the last pictures
+        self._failed: set[str] = set()  # loggers that were warned of
+        self._laid_out: set[int] = set()
+
+    def draw(
+        self,
+        history: History,
+        loggers: Sequence[Any],
+        step: int,
+        folder: str | Path | None,
+        elapsed: float,
+        is_last: bool = False,
+    ) -> None:
+        """Draw, if there is something new and time for it.
+
+        Args:
+            history: All that was measured.
+            loggers: Those of the Trainer.
+            step: The logger's step.
+            folder: The folder of the run.
+            elapsed: Seconds since the fit began.
+            is_last: Whether nothing more will come: then it is drawn whatever it costs.
+        """
+        if not loggers or len(history.records) == self._drawn:
+            return
+        if not is_last and self._spent + self._costs > SHARE * elapsed:
+            return
+        self._drawn = len(history.records)
+        try:
+            # Not at the top: those who want no pictures need no matplotlib.
+            from lightning_id.figures import depth_profile, heat_map  # noqa: PLC0415
+        except ModuleNotFoundError as error:
+            rank_zero_info(f"No pictures are drawn without {error.name}: see lightning-id[figures]")
+            return
+        start = time.monotonic()
+        for name, figure in (("depth_profile", depth_profile), ("heat_map", heat_map)):
+            key = f"{self.prefix}id/{name}"
+            for logger, failure in log_figure(loggers, key, figure(history), step, folder):
+                self._warn_once(type(logger).__name__, failure)
+        self._costs = time.monotonic() - start
+        self._spent += self._costs
+
+    def lay_out(
+        self,
+        loggers: Sequence[Any],
+        layers: Sequence[str],
+        estimators: Sequence[str],
+        metrics: Sequence[str],
+    ) -> None:
+        """Give TensorBoard its page of custom scalars, once a run.
+
+        Args:
+            loggers: Those of the Trainer.
+            layers: Names as they are in the keys.
+            estimators: Names of the estimators.
+            metrics: What the user logged, to be read beside it.
+        """
+        for logger in loggers:
+            is_board = any(base.__name__ == "TensorBoardLogger" for base in type(logger).__mro__)
+            if is_board and id(logger) not in self._laid_out:
+                self._laid_out.add(id(logger))
+                layout = tensorboard_layout(layers, estimators, metrics, self.prefix)
+                logger.experiment.add_custom_scalars(layout)
+
+    def _warn_once(self, logger: str, failure: Exception) -> None:
+        if logger not in self._failed:
+            self._failed.add(logger)
+            rank_zero_warn(f"{logger} took no picture; the others have theirs: {failure!r}")

@@ -17,8 +17,8 @@ if TYPE_CHECKING:
     from PIL.Image import Image
 
 PAGE = "Intrinsic dimension"
-LONGEST_NAME = 200  # of a layer in a key: MLflow refuses keys of more than 250 characters
-HEAD = 60  # characters of a longer name that are kept from its beginning; layers differ at the end
+LONGEST_NAME = 60  # of a layer: Comet cuts keys at 100, id_participation_ratio_per_class_sd/ has 36
+HEAD = 20  # of them from the beginning of a longer name; layers differ at the end
 _TITLES = {"twonn": "TwoNN", "pca": "PCA, 90 % of the variance", "gride": "Gride", "mle": "MLE"}
 
 

@@ -230,7 +230,7 @@ def test_the_schedule_says_which_validations_are_measured(tmp_path):
 
 
 def test_early_stopping_can_monitor_the_last_hidden_dimension(tmp_path):
-    stopping = EarlyStopping("id/last_hidden", "id/last_hidden_low", "id/last_hidden_high", mode="min", patience=1, min_delta=1e9)
+    stopping = EarlyStopping("id/last_hidden", mode="min", patience=1, min_delta=1e9)
     runner, _ = fit(tmp_path, IntrinsicDimensionCallback(), stopping, max_epochs=9)
     assert runner.current_epoch == 2
 

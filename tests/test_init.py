@@ -22,9 +22,11 @@ def test_importing_the_package_changes_nothing_and_all_public_names_exist():
     assert state == "True False []"
     assert names == str(
         [
+            "AtSteps",
             "EveryNValidations",
             "History",
             "IntrinsicDimensionCallback",
+            "LogSpaced",
             "PCADimension",
             "TwoNNDimension",
             "record_activations",

@@ -192,6 +192,7 @@ def _draw_curve(
     axes.plot(*zip(*shared, strict=True), color=FEW_COLORS[1], marker=_marker(shared))
     axes.set_ylabel(plain(shortened(metric, 20)))
     axes.tick_params(labelbottom=False)
+    axes.margins(y=0.15)  # whole dots at the ends
     tidy(axes)
 
 

@@ -2,7 +2,6 @@
 
 from collections.abc import Mapping, Sequence
 
-import torch
 from matplotlib.axes import Axes
 from matplotlib.cm import ScalarMappable
 from matplotlib.colors import BoundaryNorm, ListedColormap
@@ -90,7 +89,7 @@ def spectra(history: History) -> Figure:
 
 def _shares(eigenvalues: Tensor) -> Tensor:
     values = eigenvalues.double()
-    values = values[torch.isfinite(values) & (values > 0)]
+    values = values[values > 0]
     values = values[values > len(values) * ROUNDING * values.max()] if len(values) else values
     return values / values.sum()
 

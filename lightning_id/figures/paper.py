@@ -106,10 +106,11 @@ def plain_numbers(axis: Axis) -> None:
 def finish_time_bar(bar: Colorbar) -> None:
     """Write the times along a colour bar in whole numbers."""
     if isinstance(bar.norm, LogNorm):
-        plain_numbers(bar.long_axis)
+        bar.formatter = FuncFormatter(lambda value, _: f"{value:g}")
+        bar.minorticks_off()
     else:
         bar.locator = MaxNLocator(nbins=6, integer=True)
-        bar.update_ticks()
+    bar.update_ticks()
     bar.ax.tick_params(labelsize=SMALL)
 
 

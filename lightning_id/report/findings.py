@@ -133,9 +133,9 @@ def last_hidden(history: History) -> str | None:
         f" {value_with_error(now)} ({describe(end)})"
     )
     if _is_clearly_above(then, now):
-        return f"Fell by {1 - _value(now) / _value(then):.0%} {values}."
+        return f"Fell by {_percent(1 - _value(now) / _value(then))} {values}."
     if _is_clearly_above(now, then):
-        return f"Rose by {_value(now) / _value(then) - 1:.0%} {values}."
+        return f"Rose by {_percent(_value(now) / _value(then) - 1)} {values}."
     return f"No change beyond the combined error bars {values}."
 
 
@@ -197,10 +197,10 @@ def untrained_profile(history: History) -> str:
     away = _value(farthest) / median - 1
     narrow = [layer["layer"] for layer in layers if layer not in wide]
     without = f" Without {_names(narrow)}, too narrow for it." if narrow else ""
-    verdict = "Flat" if abs(away) <= FLAT_WITHIN else "Not flat"
     return (
-        f"{verdict}. The layer farthest from the median of {median:.2f} is"
-        f" {_short(farthest['layer'])}, by {away:+.0%}; up to {FLAT_WITHIN:.0%} counts as flat."
+        f"{'Flat' if abs(away) <= FLAT_WITHIN else 'Not flat'}. The layer farthest from the median"
+        f" of {median:.2f} is {_short(farthest['layer'])}, {_percent(abs(away))}"
+        f" {'above' if away > 0 else 'below'} it; up to {_percent(FLAT_WITHIN)} counts as flat."
         f"{without}"
     )
 
@@ -340,6 +340,10 @@ def _names(layers: Sequence[str]) -> str:
 def _listed(shown: Sequence[str], total: int) -> str:
     more = total - len(shown)
     return ", ".join(shown) + (f" and {more} more" if more else "")
+
+
+def _percent(share: float) -> str:
+    return f"{100 * share:.0f} %"
 
 
 def _short(layer: str) -> str:

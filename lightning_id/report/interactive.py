@@ -47,7 +47,7 @@ def interactive_profile(runs: Sequence[Run], element_id: str = "profile") -> str
     last one before is shown. Hovering tells layer, width, value and standard error.
 
     Args:
-        runs: The runs to lay over each other, at least one.
+        runs: The runs to lay over each other, at least one, and each with a dimension.
         element_id: The id of the element that holds the chart.
 
     Returns:
@@ -55,18 +55,16 @@ def interactive_profile(runs: Sequence[Run], element_id: str = "profile") -> str
     """
     estimator = main_estimator(runs[0].history)
     lines = [_line(run, estimator) for run in runs]
-    positions = _positions(runs)
+    stops = positions(runs)
     figure = go.Figure()
     for line, color, symbol in zip(lines, cycle(_COLORS), cycle(_SYMBOLS), strict=False):
-        _draw(figure, line, positions, color, symbol)
+        _draw(figure, line, stops, color, symbol)
     highest = _highest(lines)
     figure.update_layout(**_layout(estimator, highest))
-    if highest is None:
-        _say(figure, f"No layer has a {_name(estimator)} dimension.")
-    elif estimator == "twonn" and highest > LOWER_BOUND_ABOVE:
+    if estimator == "twonn" and highest > LOWER_BOUND_ABOVE:
         _shade_lower_bound(figure)
-    if len(positions) > 1:
-        figure.update_layout(sliders=[_slider(lines, positions)])
+    if len(stops) > 1:
+        figure.update_layout(sliders=[_slider(lines, stops)])
     page: str = figure.to_html(
         full_html=False,
         include_plotlyjs=True,
@@ -83,8 +81,15 @@ def _line(run: Run, estimator: str | None) -> _Line:
     return _Line(run, in_order(layers.values()), measured)
 
 
-def _positions(runs: Sequence[Run]) -> list[Validation]:
-    """Return where the slider stops: the measurements of all runs, merged by stage and step."""
+def positions(runs: Sequence[Run]) -> list[Validation]:
+    """Return where the slider stops: the measurements of all runs, merged by stage and step.
+
+    Args:
+        runs: The runs.
+
+    Returns:
+        Stage, epoch and step; there is no slider where there is but one.
+    """
     found = [v for run in runs for v in run.history.validations() if v[0] != BEFORE_TRAINING]
     if len(runs) == 1:  # as it went, whatever the order of fits and tests
         return found
@@ -151,7 +156,7 @@ def _reach(record: Record | None, end: str) -> float:
     return abs(float(record[end]) - float(record["value"]))
 
 
-def _highest(lines: Sequence[_Line]) -> float | None:
+def _highest(lines: Sequence[_Line]) -> float:
     """Return the highest end of an interval, so that the axis stays while the slider moves."""
     ends = [
         float(record["value"]) + _reach(record, "high")
@@ -159,7 +164,7 @@ def _highest(lines: Sequence[_Line]) -> float | None:
         for records in line.profiles.values()
         for record in records
     ]
-    return max(ends, default=None)
+    return max(ends)
 
 
 def _slider(lines: Sequence[_Line], positions: Sequence[Validation]) -> dict[str, Any]:
@@ -180,7 +185,7 @@ def _slider(lines: Sequence[_Line], positions: Sequence[Validation]) -> dict[str
     }
 
 
-def _layout(estimator: str | None, highest: float | None) -> dict[str, Any]:
+def _layout(estimator: str | None, highest: float) -> dict[str, Any]:
     grid = {"gridcolor": "rgba(128,128,128,0.25)", "zeroline": False, "fixedrange": True}
     return {
         "template": "none",
@@ -192,8 +197,7 @@ def _layout(estimator: str | None, highest: float | None) -> dict[str, Any]:
         "legend": {"orientation": "h", "y": 1.02, "yanchor": "bottom"},
         "xaxis": grid
         | {"title": {"text": "relative depth", "standoff": 6}, "range": [-0.03, 1.03]},
-        "yaxis": grid
-        | {"title": {"text": _name(estimator)}, "range": [0, 1.05 * (highest or 1.0)]},
+        "yaxis": grid | {"title": {"text": _name(estimator)}, "range": [0, 1.05 * highest or 1.0]},
     }
 
 
@@ -207,11 +211,6 @@ def _shade_lower_bound(figure: go.Figure) -> None:
         annotation={"text": f"above {LOWER_BOUND_ABOVE}: lower bounds", "font": {"size": 11}},
         annotation_position="top right",
     )
-
-
-def _say(figure: go.Figure, text: str) -> None:
-    place = {"x": 0.5, "y": 0.5, "xref": "paper", "yref": "paper", "showarrow": False}
-    figure.add_annotation(**place, text=html.escape(text))
 
 
 def _name(estimator: str | None) -> str:

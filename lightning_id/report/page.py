@@ -12,12 +12,12 @@ from matplotlib.figure import Figure
 
 from lightning_id.console import ESTIMATOR_NAMES
 from lightning_id.figures import compare
-from lightning_id.figures.common import samples_in_words
+from lightning_id.figures.common import records_of, samples_in_words
 from lightning_id.history import History
 from lightning_id.report.findings import findings, not_comparable
-from lightning_id.report.interactive import interactive_profile
+from lightning_id.report.interactive import interactive_profile, positions
 from lightning_id.report.pictures import pictures_of, png
-from lightning_id.report.runs import Run, describe, main_estimator, profile, trained
+from lightning_id.report.runs import Run, describe, has_profile, main_estimator, trained
 from lightning_id.report.tables import cost_table, how_made, layer_table
 
 
@@ -39,12 +39,13 @@ def html_page(runs: Sequence[Run]) -> str:
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    measured = [run for run in runs if run.history.records]
+    measured = [run for run in runs if has_profile(run.history)]
     return environment.get_template("page.html.jinja").render(
         title=_title(runs),
         not_alike=not_comparable(runs),
         runs=[_of_run(run) for run in runs],
         chart=Markup(interactive_profile(measured)) if measured else None,
+        has_slider=len(positions(measured)) > 1,
         comparison=_data_uri(comparison(measured)) if len(measured) > 1 else None,
     )
 
@@ -110,8 +111,9 @@ def _spoken_of(history: History) -> str:
     last, estimator = trained(history), main_estimator(history)
     if last is None or estimator is None:
         return ""
-    samples = samples_in_words(profile(history, last, estimator)) or "unknown samples"
-    return f"{ESTIMATOR_NAMES.get(estimator, estimator)} of {samples}; {describe(last)}."
+    name = ESTIMATOR_NAMES.get(estimator, estimator)
+    samples = samples_in_words(records_of(history, estimator).get(last, [])) or "unknown samples"
+    return f"{name} of {samples}; {describe(last)}."
 
 
 def _data_uri(figure: Figure) -> str:

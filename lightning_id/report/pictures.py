@@ -16,7 +16,7 @@ from lightning_id.figures import (
 )
 from lightning_id.history import History
 from lightning_id.layers import LAST_HIDDEN
-from lightning_id.report.runs import estimators, main_estimator
+from lightning_id.report.runs import estimators, has_profile, main_estimator
 
 METRIC = "val_acc"  # shown beside the dimension, if it was logged
 
@@ -51,26 +51,27 @@ PICTURES = [
         "Dimension over depth",
         "One line for each measurement; a hunchback is a rise and a fall from left to right.",
         lambda history: depth_profile(history, _estimator(history)),
-        lambda history: bool(history.records),
+        has_profile,
     ),
     Picture(
         "Dimension over training",
         "One row for each layer, one column for each measurement.",
         lambda history: heat_map(history, _estimator(history), _metric(history)),
-        lambda history: len(history.validations()) > 1,
+        lambda history: has_profile(history) and len(history.validations()) > 1,
     ),
     Picture(
         "Linear and nonlinear dimension",
         "Where PCA is far above TwoNN, the representation is curved.",
         linear_and_nonlinear,
-        lambda history: {"twonn", "pca"} <= set(estimators(history)),
+        lambda history: has_profile(history) and {"twonn", "pca"} <= set(estimators(history)),
     ),
     Picture(
         "Last hidden layer",
         "Its dimension over training, beside what was logged.",
         lambda history: last_hidden_and_metric(history, _metric(history)),
         lambda history: (
-            len(history.validations()) > 1
+            has_profile(history)
+            and len(history.validations()) > 1
             and any(record["role"] == LAST_HIDDEN for record in history.records)
         ),
     ),

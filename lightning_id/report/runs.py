@@ -130,6 +130,11 @@ def profiles(history: History, estimator: str | None) -> dict[Validation, list[R
     }
 
 
+def has_profile(history: History) -> bool:
+    """Tell whether any layer has a dimension, at any measurement."""
+    return bool(profiles(history, main_estimator(history)))
+
+
 def describe(validation: Validation) -> str:
     """Return a measurement in words.
 

@@ -233,8 +233,11 @@ class IntrinsicDimensionHooks:
         dataloader_idx: int = 0,
     ) -> None:
         """Put the hooks on for a batch that holds a chosen sample."""
-        # Only now, whatever the order of the callbacks, are averaged weights in their place.
-        self._pass_probe(trainer, pl_module)
+        # Only now, whatever the order of the callbacks, are averaged weights in their place. All
+        # probes pass before the hooks of any instance are on: they would record the wrong samples.
+        for callback in trainer.callbacks:
+            if isinstance(callback, IntrinsicDimensionHooks):
+                callback._pass_probe(trainer, pl_module)
         self._begin_batch(batch, dataloader_idx)
 
     def on_validation_batch_end(
@@ -382,7 +385,7 @@ class IntrinsicDimensionHooks:
                 Measurement(pl_module, names, samples, self.options, self._plan, self._processes),
                 data=data,
                 probe=source,
-                stage=BEFORE_TRAINING if trainer.sanity_checking else _stage(trainer),
+                stage=BEFORE_TRAINING if _is_untrained(trainer, between_steps) else _stage(trainer),
                 step=trainer.global_step if between_steps else _logger_step(trainer),
                 # Lightning drops what is logged in a sanity check, and most of what is logged
                 # between validations.
@@ -630,6 +633,10 @@ def _logger_step(trainer: AnyTrainer) -> int:
 
 def _stage(trainer: AnyTrainer) -> str:
     return "" if trainer.state.fn is None else trainer.state.fn.value
+
+
+def _is_untrained(trainer: AnyTrainer, between_steps: bool) -> bool:
+    return bool(trainer.sanity_checking or (between_steps and trainer.global_step == 0))
 
 
 def _is_fast_dev_run(trainer: AnyTrainer) -> bool:

@@ -132,6 +132,36 @@ def test_steps_are_measured_between_validations_and_logged_there(tmp_path):
     assert str(History.load(logger.log_dir).records) == str(callback.history.records)
 
 
+@pytest.mark.parametrize("order", [slice(None), slice(None, None, -1)])
+def test_a_probe_passes_unseen_by_another_instance(order, tmp_path):
+    def fit(*callbacks):
+        pl.seed_everything(5, verbose=False)
+        runner = trainer(tmp_path, callbacks=list(callbacks[order]), num_sanity_val_steps=-1)
+        runner.fit(Toy(), loader(64, seed=3), loader(60, seed=1))
+
+    alone = IntrinsicDimensionCallback(LAYERS)
+    fit(alone)
+    both = (
+        IntrinsicDimensionCallback(LAYERS),
+        IntrinsicDimensionCallback(LAYERS, probe="train", prefix="train_"),
+    )
+    fit(*both)
+    for key in ("layer", "value", "n_samples", "note"):
+        found = [r[key] for r in both[0].history.records]
+        assert str(found) == str([r[key] for r in alone.history.records]), key
+    assert values(both[0]) == [expected(60, 1, 60)] * 3
+    assert values(both[1]) == [expected(64, 3, 64)] * 3
+    assert {r["note"] for r in both[1].history.records} == {None}
+
+
+def test_the_network_at_step_0_is_the_untrained_one(tmp_path):
+    callback = IntrinsicDimensionCallback(LAYERS, schedule=AtSteps([0, 1]))
+    train(tmp_path, callback)
+    assert [(stage, step) for stage, _, step in callback.history.validations()] == [
+        ("before_training", 0), ("fit", 1),
+    ]  # fmt: skip
+
+
 def test_a_step_is_measured_once_while_gradients_accumulate_and_after_resuming(tmp_path):
     callback = IntrinsicDimensionCallback(LAYERS, schedule=AtSteps([0, 1, 2, 3, 4]))
     _, runner = train(tmp_path, callback, accumulate_grad_batches=2)

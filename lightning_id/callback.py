@@ -6,7 +6,7 @@ import warnings
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 import torch
 from lightning_utilities.core.rank_zero import rank_zero_info, rank_zero_warn
@@ -16,7 +16,7 @@ from torch import nn
 from lightning_id.charts import Charts
 from lightning_id.functional import get_estimator
 from lightning_id.functional.geometry import MIN_DISTINCT
-from lightning_id.history import BEFORE_TRAINING, History
+from lightning_id.history import BEFORE_TRAINING, History, Kind
 from lightning_id.layers import select_layers
 from lightning_id.loggers import key_names
 from lightning_id.measurement import LayerResult, Measurement, Options, Plan
@@ -27,6 +27,9 @@ from lightning_id.samples import samples_of
 from lightning_id.schedule import EveryNValidations, Schedule
 from lightning_id.summary import log_keys, plan_table
 from lightning_id.terminal import Terminal
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
 
 # Of `pytorch_lightning` or of `lightning.pytorch`: two class trees that share no base.
 AnyTrainer = Any
@@ -288,6 +291,10 @@ class IntrinsicDimensionHooks:
         """Take the hooks off."""
         self._release()
         self._terminal.release()
+
+    def plot(self, kind: Kind = "depth_profile", **options: str) -> "Figure":
+        """Draw what was measured so far: see `History.plot`."""
+        return self.history.plot(kind, **options)
 
     @property
     def state_key(self) -> str:

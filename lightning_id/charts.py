@@ -59,7 +59,7 @@ class Charts:
             # Not at the top: those who want no pictures need no matplotlib.
             from lightning_id.figures import depth_profile, heat_map  # noqa: PLC0415
         except ModuleNotFoundError as error:
-            rank_zero_info(f"No pictures are drawn without {error.name}: see lightning-id[figures]")
+            rank_zero_info(f"No pictures are drawn without {error.name}: see lightning-id[report]")
             return
         start = time.monotonic()
         for name, figure in (("depth_profile", depth_profile), ("heat_map", heat_map)):

@@ -2,9 +2,9 @@
 
 import csv
 import math
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal, get_args
 
 import numpy as np
 import torch
@@ -12,9 +12,19 @@ from torch import Tensor
 
 if TYPE_CHECKING:
     import pandas as pd
+    from matplotlib.figure import Figure
 
 Record = dict[str, Any]
 Validation = tuple[str, int, int]  # stage, epoch, step
+# The figures of a history: functions of `lightning_id.figures`.
+Kind = Literal[
+    "depth_profile",
+    "heat_map",
+    "last_hidden_and_metric",
+    "linear_and_nonlinear",
+    "per_class",
+    "spectra",
+]
 
 COLUMNS: dict[str, type] = {
     "stage": str,
@@ -205,6 +215,30 @@ class History:
                     spectra = history.spectra.setdefault((stage, int(epoch), int(step)), {})
                     spectra[layer] = torch.from_numpy(arrays[key])
         return history
+
+    def plot(self, kind: Kind = "depth_profile", **options: str) -> "Figure":
+        """Draw a picture; a notebook shows it after ``%matplotlib inline``.
+
+        Args:
+            kind: A function of `lightning_id.figures`.
+            **options: What it takes besides the history, for example ``estimator="pca"``.
+
+        Returns:
+            A matplotlib figure that belongs to the caller alone: pyplot does not know it.
+
+        Raises:
+            ValueError: If there is no such kind.
+
+        Example:
+            >>> figure = History().plot("heat_map")
+            >>> figure.savefig("heat_map.png")  # doctest: +SKIP
+        """
+        from lightning_id import figures  # noqa: PLC0415 - they need matplotlib, and a history
+
+        if kind not in get_args(Kind):
+            raise ValueError(f"`kind`: expected one of {', '.join(get_args(Kind))}, got {kind!r}")
+        draw: Callable[..., Figure] = getattr(figures, kind)
+        return draw(self, **options)
 
     def to_pandas(self) -> "pd.DataFrame":
         """Return the records as a tidy data frame: a row each, the columns of `COLUMNS`."""

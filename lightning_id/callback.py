@@ -211,8 +211,10 @@ class IntrinsicDimensionHooks:
             self._warn_of_stale_monitors(trainer)
 
     def on_train_start(self, trainer: AnyTrainer, pl_module: AnyModule) -> None:
-        """Measure before the first step, if the schedule has step 0."""
-        if trainer.global_step == 0:
+        """Measure before the first step, if the schedule has step 0 and no sanity check did it."""
+        records = self.history.records
+        is_measured = bool(records) and records[-1]["stage"] == BEFORE_TRAINING
+        if trainer.global_step == 0 and not is_measured:
             self._measure_between_steps(trainer, pl_module)
 
     def on_train_batch_end(

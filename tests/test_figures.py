@@ -401,6 +401,15 @@ def test_the_ratio_is_pca_over_twonn_of_the_last_measurement():
     assert "epochs trained: 2" in texts(axes.figure)
 
 
+def test_the_gaussian_of_the_same_covariance_is_drawn_where_it_was_measured():
+    history = history_of(2, 4)
+    for record in history.at(("fit", 0, 100), "twonn"):
+        history.records.append(record | {"estimator": "twonn_gaussian", "value": 99.0})
+    axes = linear_and_nonlinear(history).axes[0]
+    assert list(lines_of(axes)[1].get_ydata()) == [99.0] * 4
+    assert "a Gaussian of the same covariance" in texts(axes.figure)
+
+
 def test_the_last_hidden_layer_is_drawn_over_time_and_against_the_metric():
     history = history_of(4, 5)
     figure = last_hidden_and_metric(history)

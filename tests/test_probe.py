@@ -154,9 +154,12 @@ def test_a_probe_passes_unseen_by_another_instance(order, tmp_path):
     assert {r["note"] for r in both[1].history.records} == {None}
 
 
-def test_the_network_at_step_0_is_the_untrained_one(tmp_path):
+@pytest.mark.parametrize("n_sanity", [0, 2, -1])
+def test_the_network_at_step_0_is_the_untrained_one_and_measured_once(n_sanity, tmp_path):
     callback = IntrinsicDimensionCallback(LAYERS, schedule=AtSteps([0, 1]))
-    train(tmp_path, callback)
+    train(tmp_path, callback, num_sanity_val_steps=n_sanity)
+    assert values(callback)[0] == expected(60, 1, 60)
+    assert len(values(callback)) == 2
     assert [(stage, step) for stage, _, step in callback.history.validations()] == [
         ("before_training", 0), ("fit", 1),
     ]  # fmt: skip

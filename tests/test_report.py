@@ -11,10 +11,12 @@ import subprocess
 import sys
 
 import pytest
+import pytorch_lightning as pl
+import torch
 
-from lightning_id import History
+from lightning_id import History, manifolds
 from lightning_id.cli import main
-from lightning_id.functional import pca_dimension, twonn_dimension
+from lightning_id.functional import Geometry, pca_dimension, twonn_dimension
 from lightning_id.report import findings as rules
 from lightning_id.report import write_report
 from lightning_id.report.page import html_page, markdown
@@ -145,6 +147,39 @@ def test_pca_far_above_twonn_is_told_by_ratio():
 def test_the_ratio_to_a_lower_bound_is_said_to_be_an_upper_one():
     history = measured(after_training([30, 10]), LAST, [120, 40], math.nan, "pca")
     assert rules.linear_above_nonlinear(history).endswith("the ratio is an upper one.")
+
+
+def test_a_gaussian_is_above_the_layers_where_error_bars_allow():
+    history = measured(after_training([10, 10, 10]), LAST, [11, 30, 40], 0.5, "twonn_gaussian")
+    told = rules.gaussian_above_nonlinear(history)
+    assert "in 2 of 3 layers (layer1, layer2). Most in layer2: 40.00 ± 0.50 against 10.00" in told
+    assert told.endswith("ratio 4.0.")
+    assert rules.gaussian_above_nonlinear(after_training([10, 10])) is None
+
+
+def with_spectra(**clouds):
+    """Return a history of the TwoNN dimensions and the spectra of clouds."""
+    ids = [float(twonn_dimension(cloud)) for cloud in clouds.values()]
+    history = after_training(ids, layers=list(clouds), n_samples=500)
+    history.keep_spectra(LAST, {name: Geometry(x).spectrum() for name, x in clouds.items()})
+    return history
+
+
+def test_a_linear_layer_has_a_gap_in_its_spectrum_and_a_curved_one_has_none():
+    pl.seed_everything(0, verbose=False)
+    linear = manifolds.gaussian(500, 8, ambient=60, seed=1)
+    noise = 0.01 * manifolds.gaussian(500, 60, seed=2)
+    harmonics = 6.28 * torch.rand(500, 1) * torch.arange(1, 31)
+    curved = torch.cat([harmonics.cos(), harmonics.sin()], dim=1)
+    told = rules.gap_in_spectrum(with_spectra(curved=curved, noisy=linear + noise))
+    assert told.startswith("A gap in 1 of 2 layers (noisy)")
+    assert told.endswith("after eigenvalue 8 of noisy.")
+    exact = rules.gap_in_spectrum(with_spectra(exact=linear))
+    assert exact.endswith("after eigenvalue 8 of exact.")
+    alone = rules.gap_in_spectrum(with_spectra(many=manifolds.gaussian(500, 60, seed=3)))
+    assert alone.startswith("No gap in any of 1 layers")
+    assert rules.gap_in_spectrum(after_training([10, 10])) is None
+    assert rules.gap_in_spectrum(with_spectra(narrow=linear[:, :1])) is None
 
 
 def test_an_untrained_profile_is_flat_when_no_layer_is_far_from_the_median():

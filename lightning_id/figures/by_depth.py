@@ -89,7 +89,8 @@ def linear_and_nonlinear(history: History) -> Figure:
     """Draw PCA (90 % of the variance) and TwoNN of the last measurement, and their ratio.
 
     A ratio far above 1 says that the representation is curved: a linear subspace that holds it has
-    more dimensions than it has.
+    more dimensions than it has. The TwoNN of Gaussian rows of the same covariance is drawn too
+    where it was measured (estimator ``twonn_gaussian``): it is that of a linear representation.
 
     Args:
         history: What was measured.
@@ -105,13 +106,17 @@ def linear_and_nonlinear(history: History) -> Figure:
     last = last_of(both)
     figure = new_figure(5.4)
     axes, ratio = figure.subplots(2, 1, sharex=True, height_ratios=(3, 2))
+    gaussian = profiles(history, "twonn_gaussian").get(last, [])
     for records, color, marker, label in (
         (pca[last], FEW_COLORS[1], "s", "PCA, 90 % of the variance"),
+        (gaussian, FEW_COLORS[2], "^", "TwoNN of a Gaussian of the same covariance"),
         (twonn[last], FEW_COLORS[0], "o", "TwoNN, with 95 % band"),
     ):
+        if not records:
+            continue
         axes.plot(*_points(records), color=color, marker=marker, markersize=4, label=label)
     draw_band(axes, twonn[last], FEW_COLORS[0])
-    scale_values(axes, [r["value"] for r in twonn[last] + pca[last]])
+    scale_values(axes, [r["value"] for r in twonn[last] + pca[last] + gaussian])
     axes.set_ylabel("dimension")
     axes.legend(frameon=False, fontsize=9)
     linear = {r["layer"]: r["value"] for r in pca[last]}

@@ -24,6 +24,7 @@ FIT = "fit"
 LOG_RANGE = 8  # from here on the small values are squeezed on a linear axis
 _LABELS = {
     "twonn": "intrinsic dimension (TwoNN)",
+    "twonn_gaussian": "TwoNN of a Gaussian of the same covariance",
     "gride": "intrinsic dimension (Gride)",
     "mle": "intrinsic dimension (MLE)",
     "pca": "components for 90 % of the variance",

@@ -1,6 +1,7 @@
 """The numerical core: dimensions of point clouds, in torch, without Lightning or torchmetrics."""
 
 from lightning_id.functional.estimate import Estimate
+from lightning_id.functional.gaussian import gaussian_twonn_dimension
 from lightning_id.functional.geometry import Geometry
 from lightning_id.functional.gride import gride_dimension
 from lightning_id.functional.mle import mle_dimension
@@ -23,6 +24,7 @@ __all__ = [
     "ScaleProfile",
     "Spectrum",
     "effective_rank",
+    "gaussian_twonn_dimension",
     "get_estimator",
     "gride_dimension",
     "mle_dimension",

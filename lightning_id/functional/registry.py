@@ -3,6 +3,7 @@
 from collections.abc import Callable
 
 from lightning_id.functional.estimate import Estimate
+from lightning_id.functional.gaussian import gaussian_twonn_dimension
 from lightning_id.functional.geometry import Geometry
 from lightning_id.functional.gride import gride_dimension
 from lightning_id.functional.mle import mle_dimension
@@ -13,6 +14,7 @@ Estimator = Callable[[Geometry], Estimate]
 
 _BUILT_IN: dict[str, Estimator] = {
     "twonn": twonn_dimension,
+    "twonn_gaussian": gaussian_twonn_dimension,
     "pca": pca_dimension,
     "gride": gride_dimension,
     "mle": mle_dimension,

@@ -11,9 +11,12 @@ import statistics
 from collections.abc import Callable, Iterable, Sequence
 from typing import NamedTuple
 
+from torch import Tensor
+
 from lightning_id.console import ESTIMATOR_NAMES, value_with_error
 from lightning_id.figures.by_depth import LOWER_BOUND_ABOVE
 from lightning_id.figures.common import shortened
+from lightning_id.figures.eigenvalues import ROUNDING
 from lightning_id.functional.estimate import NORMAL_975
 from lightning_id.history import History, Record, has_value
 from lightning_id.layers import LAST_HIDDEN
@@ -30,6 +33,8 @@ from lightning_id.report.runs import (
 
 ERROR_BARS = NORMAL_975  # combined standard errors that a difference must exceed: the 95 % interval
 PCA_FAR_ABOVE = 3.0  # times TwoNN
+GAP = 2.0  # times the next eigenvalue
+GAP_WITHIN = 0.5, 4.0  # times TwoNN: where the spectrum of a linear representation would fall
 FLAT_WITHIN = 0.25  # of the median; the source work's untrained VGG-16 stays within 0.18
 NARROW = 2.0  # a layer with fewer units than so many times the median has no room for the dimension
 NAMES_SHOWN = 6  # of the layers in a list
@@ -169,6 +174,77 @@ def linear_above_nonlinear(history: History) -> str | None:
     )
 
 
+def gaussian_above_nonlinear(history: History) -> str | None:
+    """Tell where Gaussian rows of the same covariance have a higher TwoNN than the representation.
+
+    Args:
+        history: What was measured.
+
+    Returns:
+        A sentence; None where no layer has both.
+    """
+    gaussian = {r["layer"]: r for r in profile(history, trained(history), "twonn_gaussian")}
+    curved = profile(history, trained(history), "twonn")
+    pairs = [(gaussian[r["layer"]], r) for r in curved if r["layer"] in gaussian and _value(r) > 0]
+    if not pairs:
+        return None
+    above = [r["layer"] for control, r in pairs if _is_clearly_above(control, r)]
+    where = f" ({_names(above)})" if above else ""
+    control, most = max(pairs, key=lambda pair: _value(pair[0]) / _value(pair[1]))
+    return (
+        "TwoNN of Gaussian rows of the same covariance is above that of the layer, by more than the"
+        f" combined error bars, in {len(above)} of {len(pairs)} layers{where}. Most in"
+        f" {_short(most['layer'])}: {value_with_error(control)} against"
+        f" {value_with_error(most)}, ratio {_value(control) / _value(most):.1f}."
+    )
+
+
+def gap_in_spectrum(history: History) -> str | None:
+    """Tell where the eigenvalues of the covariance fall at once near the TwoNN dimension.
+
+    Were the representation linear, it would be the number of eigenvalues before the fall.
+
+    Args:
+        history: What was measured, with spectra.
+
+    Returns:
+        A sentence; None where no layer has both.
+    """
+    last = trained(history)
+    layers = {r["layer"]: r for r in profile(history, last, "twonn")}
+    spectra = {} if last is None else history.spectra.get(last, {})
+    falls = {
+        layer: fall
+        for layer, eigenvalues in spectra.items()
+        if layer in layers and (fall := _largest_fall(eigenvalues, layers[layer])) is not None
+    }
+    if not falls:
+        return None
+    steepest = max(falls, key=lambda layer: falls[layer])
+    ratio, place = falls[steepest]
+    gaps = [layer for layer in falls if falls[layer][0] >= GAP]
+    answer = f"A gap in {len(gaps)}" if gaps else "No gap in any"
+    where = f" ({_names(gaps)})" if gaps else ""
+    low, high = GAP_WITHIN
+    return (
+        f"{answer} of {len(falls)} layers{where}: an eigenvalue of at least {GAP:g} times the next,"
+        f" at {low:g} to {high:g} times TwoNN. The steepest fall is {ratio:.2f} times, after"
+        f" eigenvalue {place} of {_short(steepest)}."
+    )
+
+
+def _largest_fall(eigenvalues: Tensor, layer: Record) -> tuple[float, int] | None:
+    """Return the largest ratio of an eigenvalue near the dimension to the next, and its place."""
+    values = eigenvalues.double()[: layer["n_samples"] - 1]  # centred rows span one dimension less
+    low, high = (round(times * _value(layer)) for times in GAP_WITHIN)
+    first = max(low, 1)
+    if not first < len(values) or not values[0] > 0:
+        return None
+    values = values.clamp_min(len(values) * ROUNDING * float(values[0]))
+    ratios = (values[:-1] / values[1:])[first - 1 : max(high, first)]
+    return float(ratios.max()), first + int(ratios.argmax())
+
+
 def untrained_profile(history: History) -> str:
     """Tell whether the profile of the untrained network is flat: all layers near the median.
 
@@ -182,7 +258,7 @@ def untrained_profile(history: History) -> str:
     """
     before = untrained(history)
     if before is None:
-        return "Not measured; Trainer(num_sanity_val_steps=-1) measures it."
+        return "Not measured; Trainer(num_sanity_val_steps=-1), or `profile --both`, measures it."
     layers = profile(history, before, main_estimator(history))
     if not layers:
         return "Measured, but no layer has a dimension."
@@ -273,6 +349,8 @@ RULES: dict[str, Callable[[History], str | None]] = {
     "Peak": peak,
     "Last hidden layer": last_hidden,
     "PCA": linear_above_nonlinear,
+    "Gaussian": gaussian_above_nonlinear,
+    "Spectrum": gap_in_spectrum,
     "Untrained network": untrained_profile,
     "Lower bounds": lower_bounds,
     "Not estimated": not_estimated,

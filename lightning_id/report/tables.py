@@ -16,6 +16,7 @@ from lightning_id.versions import version_of
 METHODS = {  # with the default arguments, which are those that the callback uses
     "twonn": "ratio of the distances to the second and the first neighbour, a line through the"
     " smallest 90 % of the ratios; 95 % intervals allow for shared neighbours",
+    "twonn_gaussian": "TwoNN of as many Gaussian rows with the same covariance",
     "pca": "principal components that hold 90 % of the variance",
     "gride": "ratio of the distances to farther neighbours, maximum likelihood",
     "mle": "distances to the nearest neighbours, maximum likelihood",

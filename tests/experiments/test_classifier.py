@@ -151,6 +151,24 @@ def test_final_lr_is_the_rate_after_the_last_step(tmp_path):
     assert run.optimizers[0].param_groups[0]["lr"] == pytest.approx(1e-4)
 
 
+def test_the_rate_falls_by_the_same_factor_at_each_step_after_the_share_it_is_held(tmp_path):
+    model = Classifier(linear_network(), lr=1.0, final_lr=0.01, hold=0.5)
+    run = trainer(tmp_path, max_epochs=4)
+    rates = []
+    model.on_train_batch_start = lambda *_: rates.append(run.optimizers[0].param_groups[0]["lr"])
+    run.fit(model, random_loader())
+    half = len(rates) // 2
+    assert rates[: half + 1] == [1.0] * (half + 1)
+    ratios = [b / a for a, b in zip(rates[half:-1], rates[half + 1 :], strict=True)]
+    assert ratios == pytest.approx([0.01 ** (1 / half)] * (half - 1))
+
+
+@pytest.mark.parametrize("hold", [-0.1, 1])
+def test_a_share_that_is_none_is_an_error(hold):
+    with pytest.raises(ValueError, match="expected a share in"):
+        Classifier(linear_network(), hold=hold)
+
+
 def test_without_final_lr_the_rate_stays(tmp_path):
     model = Classifier(linear_network(), lr=0.125)
     run = trainer(tmp_path)

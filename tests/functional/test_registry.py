@@ -26,14 +26,15 @@ def largest_distance(geometry):
 
 def test_built_in_names():
     assert set(ESTIMATORS) == {
-        "twonn", "pca", "gride", "mle", "participation_ratio", "effective_rank"
+        "twonn", "twonn_gaussian", "pca", "gride", "mle", "participation_ratio", "effective_rank"
     }  # fmt: skip
 
 
 @pytest.mark.parametrize("name", sorted(ESTIMATORS))
 def test_a_name_gives_the_function_with_its_default_arguments(name):
     function = {"twonn": "twonn_dimension", "gride": "gride_dimension", "mle": "mle_dimension",
-                "pca": "pca_dimension"}.get(name, name)  # fmt: skip
+                "pca": "pca_dimension",
+                "twonn_gaussian": "gaussian_twonn_dimension"}.get(name, name)  # fmt: skip
     x = manifolds.ball(100, 3)
     assert repr(get_estimator(name)(Geometry(x))) == repr(getattr(functional, function)(x))
 

@@ -1,0 +1,228 @@
+"""Run the source work's experiments and write down what became of its claims.
+
+    python examples/reproduce.py                  # all experiments, then docs/reproduction.md
+    python examples/reproduce.py mnist_shuffled   # only this one; the others as last run
+    python examples/reproduce.py --page           # run nothing, write the page
+
+Words that it does not know go to `lightning-id fit`, for example `--data.root=FOLDER`. A further
+experiment is a line in `EXPERIMENTS` with a config of its name; a further claim is one in
+`lightning_id.experiments.source_work`.
+"""
+
+import argparse
+import json
+import os
+import shlex
+import subprocess
+import sys
+from collections.abc import Iterable, Mapping, Sequence
+from datetime import UTC, datetime
+from pathlib import Path
+
+import yaml
+
+from lightning_id import History
+from lightning_id.console import table_rows
+from lightning_id.experiments.claims import (
+    NOT_RUN,
+    VERDICTS,
+    Claim,
+    Judgement,
+    Numbers,
+    Run,
+    at_step,
+    judge,
+)
+from lightning_id.experiments.published import published
+from lightning_id.experiments.source_work import CLAIMS
+from lightning_id.figures import depth_profile
+from lightning_id.versions import version_of
+
+ROOT = Path(__file__).parents[1]
+PACKAGES = ("torch", "pytorch-lightning")
+MADE = "reproduce.json"  # how a run was made; without it a run is not finished
+
+EXPERIMENTS = {
+    "mnist": "MNIST",
+    "mnist_luminance": "MNIST*: a random luminance",
+    "mnist_shuffled": "MNIST-dagger: shuffled labels",
+    "mnist_dynamics": "Dynamics",
+}
+STEPS = (0, 5, 10, 20, 45, 100, 200, 500, 1000, 2000)  # shown of a run measured between steps
+
+HEAD = """# What became of the source work's claims
+
+Made by `python examples/reproduce.py`: the measured numbers are those of the runs below, the
+published ones are `lightning_id/experiments/published.json`, and the verdicts follow from the
+rules.
+
+{work}. {figures}; of numbers marked "text": {text}.
+
+{verdicts}
+
+Names are those of the layers: `d1` is the last hidden one. All dimensions are TwoNN by the linear
+fit of the source work.
+
+"""
+
+
+# --- runs ----------------------------------------------------------------------------------------
+
+
+def fit(name: str, runs: Path, extra: Sequence[str]) -> None:
+    """Run an experiment in the folder of runs, and note how it was made."""
+    config = ROOT / "configs" / f"{name}.yaml"
+    runs.mkdir(parents=True, exist_ok=True)
+    before = _processor_minutes()
+    # One thread where none was asked for: two beside other work wait for each other.
+    environment = {"OMP_NUM_THREADS": "1", **os.environ}
+    command = [sys.executable, "-m", "lightning_id", "fit", "--config", str(config), *extra]
+    subprocess.run(command, cwd=runs, env=environment, check=True)
+    made = {
+        "command": shlex.join(["lightning-id", "fit", "--config", f"configs/{name}.yaml", *extra]),
+        "minutes": _processor_minutes() - before,
+        "date": datetime.now(UTC).date().isoformat(),
+        "versions": {package: version_of(package) for package in PACKAGES},
+        "threads": environment["OMP_NUM_THREADS"],
+    }
+    (_versions(name, runs)[-1] / MADE).write_text(json.dumps(made))
+
+
+def _processor_minutes() -> float:
+    # Not of the clock: what else the machine does must not count.
+    times = os.times()
+    return (times.children_user + times.children_system) / 60
+
+
+def finished(runs: Path) -> dict[str, Run]:
+    """Return the last finished run of every experiment that has one."""
+    found: dict[str, Run] = {}
+    for name in EXPERIMENTS:
+        done = [folder for folder in _versions(name, runs) if (folder / MADE).exists()]
+        if done:
+            found[name] = Run.load(done[-1])
+    return found
+
+
+def _versions(name: str, runs: Path) -> list[Path]:
+    folders = (runs / "runs" / name).glob("version_*")
+    return sorted(folders, key=lambda folder: int(folder.name.removeprefix("version_")))
+
+
+# --- the page ------------------------------------------------------------------------------------
+
+
+def page(runs: Mapping[str, Run], docs: Path) -> str:
+    """Write the pictures and return the page as Markdown."""
+    judgements = [judge(claim, runs) for claim in CLAIMS]
+    head = HEAD.format(
+        verdicts="\n".join(f"- **{verdict}**: {rule}" for verdict, rule in VERDICTS.items()),
+        **published()["source"],
+    )
+    sections = [section(name, run, docs) for name, run in runs.items()]
+    return "\n".join([head + claims_table(judgements), *sections])
+
+
+def claims_table(judgements: Iterable[Judgement]) -> str:
+    """Return one row per claim."""
+    rows = [["claim", "in the source work", "published", "measured", "rule", "verdict"]]
+    for judgement in judgements:
+        claim = judgement.claim
+        verdict = f"**{judgement.verdict}**"
+        if judgement.verdict == NOT_RUN:
+            verdict += f": {judgement.reason}"
+        rows.append(
+            [
+                claim.says,
+                claim.where,
+                in_words(claim.published, claim),
+                in_words(judgement.measured, claim),
+                claim.rule() or "-",
+                verdict,
+            ]
+        )
+    return markdown(rows)
+
+
+def in_words(numbers: Numbers, claim: Claim) -> str:
+    """Return named numbers as one cell."""
+    return ", ".join(f"{name} {value:{claim.form}}" for name, value in numbers.items()) or "-"
+
+
+def section(name: str, run: Run, docs: Path) -> str:
+    """Return what there is to see of an experiment, with its pictures."""
+    made = json.loads((run.folder / MADE).read_text())
+    versions = ", ".join(f"{package} {version}" for package, version in made["versions"].items())
+    seed = yaml.safe_load((run.folder / "config.yaml").read_text())["seed_everything"]
+    parts = [
+        f"## {EXPERIMENTS[name]}",
+        f"`{made['command']}`, {made['date']}, {made['minutes']:.1f} minutes of processor time"
+        f" ({made['threads']} thread), seed {seed}; {versions}.",
+        quoted_head(ROOT / "configs" / f"{name}.yaml"),
+    ]
+    histories = {"test": run.history} | ({"training": run.train} if run.train else {})
+    for images, history in histories.items():
+        picture = docs / f"reproduction_{name}{'_train' * (images == 'training')}.png"
+        depth_profile(history).savefig(picture, dpi=90)
+        caption = f"{EXPERIMENTS[name]}, {images} images"
+        count = max(record["n_samples"] for record in history.records)
+        parts += [
+            f"![{caption}]({picture.name})",
+            f"On {count} {images} images:",
+            layer_table(history),
+        ]
+    return "\n\n".join(parts)
+
+
+def quoted_head(config: Path) -> str:
+    """Return the comment at the head of a config: its purpose, and departures from the work."""
+    lines = config.read_text().splitlines()
+    end = next(i for i, line in enumerate(lines) if not line.startswith("#"))
+    text = [line.removeprefix("#").removeprefix(" ") for line in lines[:end]]
+    return "\n".join(f"> {line}".rstrip() for line in text)
+
+
+def layer_table(history: History) -> str:
+    """Return the dimensions layer by layer; by step where they were measured between steps."""
+    validations = history.validations()
+    epochs = [epoch for stage, epoch, _ in validations if stage == "fit"]
+    if len(set(epochs)) < len(epochs):
+        measured = [step for _, _, step in validations]
+        shown = [step for step in measured if step in {*STEPS, measured[-1]}]
+        profiles = {step: at_step(history, step) for step in shown}
+        rows = [["steps", *profiles[0]]]
+        rows += [[str(step), *(f"{v:.2f}" for v in ids.values())] for step, ids in profiles.items()]
+        return markdown(rows)
+    return markdown(table_rows(history, [validations[-1], validations[0]]))
+
+
+def markdown(rows: Sequence[Sequence[str]]) -> str:
+    """Return a table; its first row is the header."""
+    lines = ["| " + " | ".join(row) + " |" for row in rows]
+    return "\n".join([lines[0], "|---" * len(rows[0]) + "|", *lines[1:]]) + "\n"
+
+
+def main(arguments: list[str] | None = None) -> None:
+    """Run experiments and write the page."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("names", nargs="*", help=f"of {', '.join(EXPERIMENTS)}; none for all")
+    parser.add_argument("--page", action="store_true", help="run nothing, write the page")
+    parser.add_argument("--runs", type=Path, default=Path(), help="folder in which runs/ is")
+    parser.add_argument("--docs", type=Path, default=ROOT / "docs", help="where the page goes")
+    options, extra = parser.parse_known_args(arguments)
+    unknown = [name for name in options.names if name not in EXPERIMENTS]
+    if unknown:
+        parser.error(f"expected names of {list(EXPERIMENTS)}, got {unknown}")
+    for name in [] if options.page else options.names or EXPERIMENTS:
+        try:
+            fit(name, options.runs, extra)
+        except subprocess.CalledProcessError as error:
+            print(f"{name} failed with exit status {error.returncode}: the page goes without it")
+    options.docs.mkdir(parents=True, exist_ok=True)
+    path = options.docs / "reproduction.md"
+    path.write_text(page(finished(options.runs), options.docs))
+    print(f"Written: {path}")
+
+
+if __name__ == "__main__":
+    main()

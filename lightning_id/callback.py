@@ -1,7 +1,5 @@
 """The Lightning callback: schedules measurements and hands their results to history and loggers."""
 
-import math
-import time
 import warnings
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
@@ -11,8 +9,8 @@ from typing import TYPE_CHECKING, Any, Literal
 import torch
 from lightning_utilities.core.rank_zero import rank_zero_info, rank_zero_warn
 from pytorch_lightning import Callback
-from torch import nn
 
+from lightning_id.budget import Budget
 from lightning_id.charts import Charts
 from lightning_id.functional import get_estimator
 from lightning_id.functional.geometry import MIN_DISTINCT
@@ -27,13 +25,19 @@ from lightning_id.samples import samples_of
 from lightning_id.schedule import EveryNValidations, Schedule
 from lightning_id.summary import log_keys, plan_table
 from lightning_id.terminal import Terminal
+from lightning_id.trainers import (
+    AnyModule,
+    AnyTrainer,
+    is_compiled,
+    is_fast_dev_run,
+    is_untrained,
+    logger_step,
+    measured_loader,
+    stage_of,
+)
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
-
-# Of `pytorch_lightning` or of `lightning.pytorch`: two class trees that share no base.
-AnyTrainer = Any
-AnyModule = Any
 
 
 SMALLEST_CLASS = 100  # samples: below, the error bar of one class is above 10 %
@@ -160,8 +164,6 @@ class IntrinsicDimensionHooks:
             raise ValueError(f"`n_samples`: expected at least 1, got {n_samples}")
         if on_error not in ("warn", "raise", "ignore"):
             raise ValueError(f"`on_error`: expected 'warn', 'raise' or 'ignore', got {on_error!r}")
-        if max_overhead is not None and not 0 < max_overhead < 1:
-            raise ValueError(f"`max_overhead`: expected a share in (0, 1), got {max_overhead}")
         if memory_limit is not None and memory_limit <= 0:
             raise ValueError(f"`memory_limit`: expected GiB above 0, got {memory_limit}")
         if isinstance(probe, str) and probe not in ("train", "val"):
@@ -179,7 +181,6 @@ class IntrinsicDimensionHooks:
         )
         self.probe = probe
         self.dataloader_idx = dataloader_idx
-        self.max_overhead = max_overhead
         self.on_error = on_error
         self.prefix = prefix
         self.history = History()
@@ -192,8 +193,7 @@ class IntrinsicDimensionHooks:
         self._due = False  # whether one is made now, alike in all processes
         self._last_step = 0  # the last one that was asked of the schedule
         self._processes = Alone()
-        self._started = math.nan  # when the fit began
-        self._spent = 0.0  # seconds measured since then
+        self._budget = Budget(max_overhead)
         self._surroundings = ExitStack()
         self._terminal = Terminal()
         self._charts = Charts(prefix) if charts else None
@@ -204,7 +204,7 @@ class IntrinsicDimensionHooks:
     def on_fit_start(self, trainer: AnyTrainer, pl_module: AnyModule) -> None:
         """Resolve the layers, so that a wrong name fails before anything is trained."""
         self._written = 0, 0
-        self._started, self._spent = time.monotonic(), 0.0
+        self._budget.start()
         self._last_step = trainer.global_step
         if not trainer.barebones:
             select_layers(pl_module, self.layers)
@@ -332,7 +332,7 @@ class IntrinsicDimensionHooks:
         self._release()
         self._due = self._is_due(trainer)
         if self._due:
-            probe = self.probe if _stage(trainer) == "fit" else None
+            probe = self.probe if stage_of(trainer) == "fit" else None
             self._prepare(trainer, pl_module, probe)
 
     def _is_due(self, trainer: AnyTrainer) -> bool:
@@ -342,25 +342,15 @@ class IntrinsicDimensionHooks:
             # Two batches say nothing; a whole validation of fresh weights is the untrained network.
             whole = trainer.num_sanity_val_batches == trainer.num_val_batches
             return bool(whole and trainer.global_step == 0)
-        if _stage(trainer) != "fit":
+        if stage_of(trainer) != "fit":
             return True
         return self.schedule.at_validation(self._validations) and self._is_affordable(trainer)
 
     def _is_affordable(self, trainer: AnyTrainer) -> bool:
-        if self.max_overhead is None:
-            return True
-        # The clocks of several processes differ, and they must agree.
-        spent, passed = trainer.strategy.broadcast(
-            (self._spent, time.monotonic() - self._started), src=0
-        )
-        affordable = bool(spent <= self.max_overhead * passed)
-        if not affordable:
-            self._warn_once(
-                None,
-                f"not every measurement is made: {spent:.1f} s of {passed:.1f} s went into"
-                f" measuring, more than max_overhead={self.max_overhead:g}",
-            )
-        return affordable
+        is_affordable = self._budget.allows(trainer.strategy.broadcast)
+        if not is_affordable:
+            self._warn_once(None, f"not every measurement is made: {self._budget}", "max_overhead")
+        return is_affordable
 
     def _prepare(
         self,
@@ -376,7 +366,7 @@ class IntrinsicDimensionHooks:
             self._plan, self._planned_for = None, signature
         with self._guard("prepare a measurement"):
             if probe is None:
-                loader, n_batches = _loader(trainer, self.dataloader_idx)
+                loader, n_batches = measured_loader(trainer, self.dataloader_idx)
                 samples = samples_of(loader, n_batches, self.n_samples, self.seed)
                 source, data = None, "test" if trainer.testing else "val"
             else:
@@ -394,13 +384,15 @@ class IntrinsicDimensionHooks:
                 Measurement(pl_module, names, samples, self.options, self._plan, self._processes),
                 data=data,
                 probe=source,
-                stage=BEFORE_TRAINING if _is_untrained(trainer, between_steps) else _stage(trainer),
-                step=trainer.global_step if between_steps else _logger_step(trainer),
+                stage=BEFORE_TRAINING
+                if is_untrained(trainer, between_steps)
+                else stage_of(trainer),
+                step=trainer.global_step if between_steps else logger_step(trainer),
                 # Lightning drops what is logged in a sanity check, and most of what is logged
                 # between validations.
                 logs_directly=between_steps or trainer.sanity_checking,
             )
-            if any(_is_compiled(module) for module in pl_module.modules()):
+            if any(is_compiled(module) for module in pl_module.modules()):
                 # A compiled graph never sees a hook that came after it: do without it for a while.
                 self._surroundings.enter_context(torch.compiler.set_stance("force_eager"))
 
@@ -459,7 +451,7 @@ class IntrinsicDimensionHooks:
                 self._write(trainer, self._pass)
                 self._say(trainer, self._pass)
                 self._draw(trainer, is_last=self._pass.stage in ("validate", "test"))
-            self._spent += self._pass.measurement.seconds if self._pass is not None else 0.0
+            self._budget.spend(self._pass.measurement.seconds if self._pass is not None else 0.0)
         self._release()
 
     def _estimate(self, trainer: AnyTrainer, now: "_Pass") -> dict[str, float]:
@@ -527,7 +519,7 @@ class IntrinsicDimensionHooks:
 
     def _write(self, trainer: AnyTrainer, now: "_Pass") -> None:
         folder = trainer.log_dir  # on every rank: it is broadcast
-        if not trainer.is_global_zero or not trainer.loggers or _is_fast_dev_run(trainer):
+        if not trainer.is_global_zero or not trainer.loggers or is_fast_dev_run(trainer):
             return
         if now.logs_directly:
             for logger in trainer.loggers:
@@ -539,9 +531,8 @@ class IntrinsicDimensionHooks:
 
     def _draw(self, trainer: AnyTrainer, is_last: bool) -> None:
         folder = trainer.log_dir  # on every rank: it is broadcast
-        if self._charts is not None and trainer.is_global_zero and not _is_fast_dev_run(trainer):
-            elapsed = time.monotonic() - self._started
-            step = _logger_step(trainer)
+        if self._charts is not None and trainer.is_global_zero and not is_fast_dev_run(trainer):
+            step, elapsed = logger_step(trainer), self._budget.elapsed
             self._charts.draw(self.history, trainer.loggers, step, folder, elapsed, is_last)
 
     def _say(self, trainer: AnyTrainer, now: "_Pass") -> None:
@@ -569,9 +560,10 @@ class IntrinsicDimensionHooks:
                     " patience."
                 )
 
-    def _warn_once(self, layer: str | None, text: str) -> None:
-        if (layer, text) not in self._warned and self.on_error != "ignore":
-            self._warned.add((layer, text))
+    def _warn_once(self, layer: str | None, text: str, what: str | None = None) -> None:
+        key = layer, what or text  # a text with numbers of the moment is never the same again
+        if key not in self._warned and self.on_error != "ignore":
+            self._warned.add(key)
             of = "" if layer is None else f"layer {layer!r}: "
             rank_zero_warn(f"{type(self).__name__}: {of}{text}")
 
@@ -608,49 +600,3 @@ def _smallest_class(per_class: bool | int) -> int | None:
     if smallest < MIN_DISTINCT:
         raise ValueError(f"`per_class`: expected at least {MIN_DISTINCT} samples, got {smallest}")
     return smallest
-
-
-def _loader(trainer: AnyTrainer, dataloader_idx: int) -> tuple[Any, int | float]:
-    """Return the loader that is measured, and how many of its batches this pass takes."""
-    loaders: Any = trainer.test_dataloaders if trainer.testing else trainer.val_dataloaders
-    if trainer.testing:
-        batches = trainer.num_test_batches
-    elif trainer.sanity_checking:
-        batches = trainer.num_sanity_val_batches
-    else:
-        batches = trainer.num_val_batches
-    each = list(loaders) if isinstance(loaders, (list, tuple)) else [loaders]
-    if dataloader_idx >= len(batches):
-        raise ValueError(
-            f"`dataloader_idx`: expected 0 to {len(batches) - 1}, the loaders there are,"
-            f" got {dataloader_idx}"
-        )
-    # Several loaders in one batch (CombinedLoader) have no size of their own.
-    loader = each[dataloader_idx] if len(each) == len(batches) else loaders
-    return loader, batches[dataloader_idx]
-
-
-def _logger_step(trainer: AnyTrainer) -> int:
-    """Return the step at which Lightning logs validation metrics: batches that stepped.
-
-    ``global_step`` counts optimiser steps, of which there are several per batch with several
-    optimisers.
-    """
-    loop = trainer.fit_loop.epoch_loop
-    return int(getattr(loop, "_batches_that_stepped", trainer.global_step))
-
-
-def _stage(trainer: AnyTrainer) -> str:
-    return "" if trainer.state.fn is None else trainer.state.fn.value
-
-
-def _is_untrained(trainer: AnyTrainer, between_steps: bool) -> bool:
-    return bool(trainer.sanity_checking or (between_steps and trainer.global_step == 0))
-
-
-def _is_fast_dev_run(trainer: AnyTrainer) -> bool:
-    return bool(getattr(trainer, "fast_dev_run", False))
-
-
-def _is_compiled(module: nn.Module) -> bool:
-    return hasattr(module, "_orig_mod") or getattr(module, "_compiled_call_impl", None) is not None

@@ -15,10 +15,7 @@ from torch.nn.parallel import DistributedDataParallel
 from torch.utils.data import DataLoader, IterableDataset, Subset
 
 from lightning_id.samples import FixedSamples, ReservoirSamples, choose_samples, draw
-
-# Of `pytorch_lightning` or of `lightning.pytorch`: two class trees that share no base.
-AnyTrainer = Any
-AnyModule = Any
+from lightning_id.trainers import AnyModule, AnyTrainer
 
 _LIGHTNING = ("pytorch_lightning", "lightning")
 

@@ -5,9 +5,7 @@ from typing import Any
 
 from lightning_id.console import end_rows, end_table, validation_line
 from lightning_id.history import History
-
-# Of `pytorch_lightning` or of `lightning.pytorch`: two class trees that share no base.
-AnyTrainer = Any
+from lightning_id.trainers import AnyTrainer
 
 
 class Terminal:

@@ -18,12 +18,12 @@ pytestmark = pytest.mark.filterwarnings(
 )
 
 
-def train(folder, *callbacks, logger=False):
+def train(folder, *callbacks, logger=False, **kwargs):
     pl.seed_everything(4, verbose=False)
     model = Toy()
     runner = trainer(
         folder, callbacks=list(callbacks), logger=logger, num_sanity_val_steps=-1,
-        enable_checkpointing=False,
+        enable_checkpointing=False, **kwargs,
     )  # fmt: skip
     runner.fit(model, loader(shuffle=True), loader(60, seed=1))
     return model
@@ -138,9 +138,10 @@ def test_measuring_keeps_its_budget_and_says_when_it_skips(tmp_path, monkeypatch
 
     monkeypatch.setattr(geometry.Geometry, "neighbors", slow)
     callback = IntrinsicDimensionCallback(max_overhead=0.01)
-    with pytest.warns(UserWarning, match="not every measurement is made"):
-        train(tmp_path, callback)
+    with pytest.warns(UserWarning, match="not every measurement is made") as caught:
+        train(tmp_path, callback, max_epochs=4)
     assert len(callback.history.validations()) == 1
+    assert sum("max_overhead" in str(warning.message) for warning in caught) == 1
 
 
 def test_a_budget_out_of_range_is_refused():

@@ -7,11 +7,10 @@ import weakref
 import pytest
 import pytorch_lightning as pl
 import torch
-from pytorch_lightning.callbacks import EMAWeightAveraging
 from torch import nn
 
 from lightning_id import IntrinsicDimensionCallback
-from tests.toys import Toy, count_hooks, loader, trainer
+from tests.toys import Toy, averaged_weights, count_hooks, loader, trainer
 
 pytestmark = pytest.mark.filterwarnings(
     "ignore:.*does not have many workers", "ignore:.*logging interval", "ignore:.*LeafSpec"
@@ -49,7 +48,7 @@ WAYS = {
 def everything(folder, kind, watched, average=False, **kwargs):
     """Train; return weights, optimiser states, logged metrics, generator and modes."""
     pl.seed_everything(7, verbose=False)
-    callbacks = [EMAWeightAveraging(decay=0.9)] if average else []
+    callbacks = [averaged_weights(0.9)] if average else []
     if watched:
         callbacks.append(IntrinsicDimensionCallback(n_samples=40))
     model = kind()
@@ -91,7 +90,7 @@ def test_averaged_weights_are_measured_wherever_the_callback_stands(tmp_path):
     seen = []
     for first in (True, False):
         pl.seed_everything(7, verbose=False)
-        ours, average = IntrinsicDimensionCallback(["net.5"]), EMAWeightAveraging(decay=0.5)
+        ours, average = IntrinsicDimensionCallback(["net.5"]), averaged_weights(0.5)
         callbacks = [ours, average] if first else [average, ours]
         trainer(tmp_path, callbacks=callbacks).fit(Toy(), loader(), loader(60, seed=1))
         seen.append([r["value"] for r in ours.history.records])

@@ -5,7 +5,6 @@ from pathlib import Path
 import pytest
 import pytorch_lightning as pl
 import torch
-from pytorch_lightning.callbacks import EMAWeightAveraging
 from pytorch_lightning.loggers import CSVLogger
 from torch import nn
 from torch.utils.data import DataLoader, Dataset, IterableDataset
@@ -14,7 +13,7 @@ from lightning_id import AtSteps, History, IntrinsicDimensionCallback
 from lightning_id.functional import twonn_dimension
 from lightning_id.probe import Probe
 from lightning_id.samples import choose_samples
-from tests.toys import Toy, count_hooks, loader, toy_data, trainer
+from tests.toys import Toy, averaged_weights, count_hooks, loader, toy_data, trainer
 
 pytestmark = pytest.mark.filterwarnings(
     "ignore:.*does not have many workers", "ignore:.*logging interval", "ignore:.*LeafSpec"
@@ -229,7 +228,7 @@ def test_averaged_weights_are_probed_wherever_the_callback_stands(tmp_path):
     found = []
     for first in (True, False):
         callback = IntrinsicDimensionCallback(["net.5"], probe=loader(50, seed=9))
-        averaging = EMAWeightAveraging(decay=0.5)
+        averaging = averaged_weights(0.5)
         pl.seed_everything(0, verbose=False)
         callbacks = [callback, averaging] if first else [averaging, callback]
         trainer(tmp_path, callbacks=callbacks).fit(Toy(), loader(64), loader(60))

@@ -1,5 +1,6 @@
 """Small real models and data that the tests train."""
 
+import pytest
 import pytorch_lightning as pl
 import torch
 from torch import Tensor, nn
@@ -72,3 +73,10 @@ def count_hooks(model: nn.Module) -> int:
     return sum(
         len(module._forward_hooks) + len(module._forward_pre_hooks) for module in model.modules()
     )
+
+
+def averaged_weights(decay: float) -> pl.Callback:
+    """Return the callback that validates with averaged weights; skips where Lightning has none."""
+    if not hasattr(pl.callbacks, "EMAWeightAveraging"):
+        pytest.skip("pytorch-lightning 2.6 brought EMAWeightAveraging")
+    return pl.callbacks.EMAWeightAveraging(decay=decay)

@@ -3,7 +3,7 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 
-.PHONY: mnist test lint types format clean
+.PHONY: mnist test lint types docs format clean
 
 mnist: $(VENV)/experiments.stamp  ## train the source work's network on MNIST, with the callback on
 	$(BIN)/lightning-id fit --config configs/mnist.yaml
@@ -19,6 +19,10 @@ lint: $(VENV)/dev.stamp  ## what pre-commit and CI check
 types: $(VENV)/dev.stamp
 	$(BIN)/mypy
 
+# The variable: else Material tells in every build how long it is maintained.
+docs: $(VENV)/dev.stamp  ## build the site into site/; a warning is an error
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict
+
 format: $(VENV)/dev.stamp  ## mend what can be mended
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
@@ -30,4 +34,4 @@ $(VENV)/%.stamp: pyproject.toml
 	touch $@
 
 clean:
-	rm -rf $(VENV) runs
+	rm -rf $(VENV) runs site

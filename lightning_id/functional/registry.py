@@ -1,6 +1,7 @@
 """Estimators by name: what a configuration file can ask for, and how to add one."""
 
 from collections.abc import Callable
+from functools import partial
 
 from lightning_id.functional.estimate import Estimate
 from lightning_id.functional.gaussian import gaussian_twonn_dimension
@@ -16,6 +17,7 @@ _BUILT_IN: dict[str, Estimator] = {
     "twonn": twonn_dimension,
     "twonn_gaussian": gaussian_twonn_dimension,
     "pca": pca_dimension,
+    "pca_standardized": partial(pca_dimension, standardize=True),  # that of the source work
     "gride": gride_dimension,
     "mle": mle_dimension,
     "participation_ratio": participation_ratio,
@@ -25,7 +27,7 @@ ESTIMATORS: dict[str, Estimator] = dict(_BUILT_IN)
 
 
 def get_estimator(name: str) -> Estimator:
-    """Return the estimator of that name, with its default arguments.
+    """Return the estimator of that name, with its default arguments but for what the name says.
 
     Args:
         name: A built-in name or one given to `register_estimator`.

@@ -21,7 +21,7 @@ from lightning_id.study.grid import Settings, load_grid
 from lightning_id.study.page import study_page
 from lightning_id.study.picture import draw_study, png
 from lightning_id.study.run import available_digits
-from lightning_id.study.runs import Runs, write_table
+from lightning_id.study.runs import Runs, write_csv, write_table
 
 
 def run_study(
@@ -37,10 +37,10 @@ def run_study(
         config: The YAML of its grid, see `lightning_id.study.grid`.
         out: Its folder; None for ``runs/`` and the name of the YAML. One folder is for one process
             at a time.
-        executor: ``"local"`` or ``"ray"``.
+        executor: ``"local"``, ``"here"`` (in this process) or ``"ray"``.
         workers: Trainings at a time; None for as many as there are cores.
-        page: The Markdown file of the page; None for ``page.md`` in the folder. Its picture lies
-            beside it, with the same name.
+        page: The Markdown file of the page; None for ``page.md`` in the folder. Its picture and the
+            table as CSV lie beside it, with the same name.
 
     Returns:
         The page.
@@ -94,6 +94,10 @@ def _trainings(
         raise ValueError(f"`page`: expected a file that ends in .md, got {str(page)!r}")
     if workers is not None and workers < 1:
         raise ValueError(f"`workers`: expected at least 1, got {workers}")
+    if executor == "here" and workers not in (None, 1):
+        raise ValueError(
+            f"`workers`: expected 1 in this process, got {workers}; the executor 'local' takes more"
+        )
     load_grid(config)  # what is wrong in it is said before anything is downloaded
     MNISTDataModule().prepare_data()
     return load_grid(config, available_digits())
@@ -115,7 +119,9 @@ def _carry_out(
     path.parent.mkdir(parents=True, exist_ok=True)
     picture = path.with_suffix(".png")
     picture.write_bytes(png(draw_study(rows)))
-    text = study_page(rows, picture.name, command=f"lightning-id study {config}")
+    table = runs.folder / "table.csv" if page is None else path.with_suffix(".csv")
+    write_csv(table, rows)
+    text = study_page(rows, picture.name, table.name, f"lightning-id study {config}")
     path.write_text(text, encoding="utf-8")
     return path
 

@@ -1,4 +1,4 @@
-"""Where the trainings of a study run: processes of this machine, or a Ray cluster."""
+"""Where the trainings of a study run: processes of this machine, this one, or a Ray cluster."""
 
 import gc
 import logging
@@ -20,6 +20,7 @@ from lightning_id.study.run import Outcome, attempt
 
 Executor = Callable[[Sequence[Settings], int | None], Iterator[Outcome]]
 
+_LOGGERS = "pytorch_lightning", "lightning_utilities"
 # Read by OpenMP, OpenBLAS and MKL when they are loaded.
 _ONE_THREAD = dict.fromkeys(("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"), "1")
 
@@ -56,6 +57,21 @@ def run_locally(trainings: Sequence[Settings], workers: int | None = None) -> It
         finally:
             for worker in busy.values():
                 worker.stop()
+
+
+def run_here(trainings: Sequence[Settings], workers: int | None = None) -> Iterator[Outcome]:
+    """Run trainings in this process, one after the other, as a debugger wants it.
+
+    Args:
+        trainings: What to run.
+        workers: One; the command refuses more.
+
+    Yields:
+        How each training ended, as it ends.
+    """
+    assert workers in {None, 1}
+    for settings in trainings:
+        yield _attempt_quietly(settings)
 
 
 def run_on_ray(trainings: Sequence[Settings], workers: int | None = None) -> Iterator[Outcome]:
@@ -99,7 +115,7 @@ def run_on_ray(trainings: Sequence[Settings], workers: int | None = None) -> Ite
             ray.shutdown()
 
 
-EXECUTORS: dict[str, Executor] = {"local": run_locally, "ray": run_on_ray}
+EXECUTORS: dict[str, Executor] = {"local": run_locally, "here": run_here, "ray": run_on_ray}
 
 
 class _Worker:
@@ -159,13 +175,20 @@ def _end_with_parent() -> None:
 
 
 def _attempt_quietly(settings: Settings) -> Outcome:
-    """Run a training in a process of its own: on one thread, without a word."""
+    """Run a training on one thread and without a word; the process is then as it was."""
+    threads = torch.get_num_threads()
+    levels = {logging.getLogger(name): logging.getLogger(name).level for name in _LOGGERS}
     torch.set_num_threads(1)
-    for name in ("pytorch_lightning", "lightning_utilities"):
-        logging.getLogger(name).setLevel(logging.ERROR)
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")
-        outcome = attempt(settings)
+    for logger in levels:
+        logger.setLevel(logging.ERROR)
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            outcome = attempt(settings)
+    finally:
+        torch.set_num_threads(threads)
+        for logger, level in levels.items():
+            logger.setLevel(level)
     # Trainer and model refer to each other: left to itself a process grew by 10 MB a training.
     gc.collect()
     return outcome

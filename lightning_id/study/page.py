@@ -18,12 +18,13 @@ IMAGES = {"id_train": "On training images", "id_test": "On test images"}
 STATISTICS_SEED = 0  # the default of `lightning_id.study.statistics.correlate`
 
 
-def study_page(rows: Sequence[Row], picture: str, command: str) -> str:
+def study_page(rows: Sequence[Row], picture: str, table: str, command: str) -> str:
     """Return the page.
 
     Args:
         rows: The table.
         picture: Where the picture is, as seen from the page.
+        table: Where the table is, as seen from the page.
         command: What the study was run with.
 
     Returns:
@@ -36,7 +37,8 @@ def study_page(rows: Sequence[Row], picture: str, command: str) -> str:
         f"Written by `{command}`; nothing here is typed by hand.",
         *verdicts,
         f"![Last hidden dimension against test error]({picture})",
-        "*Each point is one training; a logarithmic axis where the errors range widely.*",
+        "*Each point is one training; a logarithmic axis where the errors range widely. All numbers"
+        f" of all trainings: [{table}]({table}).*",
         "## With the test error",
         "Pearson's r and Spearman's rank correlation with bootstrap intervals, the p-value of a"
         " permutation test, and the range of r when each cell in turn is left out. A cell is a"

@@ -57,12 +57,13 @@ def attempt(settings: Settings) -> Outcome:
     Returns:
         Its numbers, or the reason why there are none.
     """
-    try:
-        return train(settings)
-    except Exception as error:
-        place = traceback.extract_tb(error.__traceback__)[-1]
-        where = f"{place.name}, line {place.lineno}"
-        return Outcome(settings, reason=f"{type(error).__name__}: {error} ({where})")
+    with isolate_rng():  # that of `train` gives nothing back after an exception
+        try:
+            return train(settings)
+        except Exception as error:
+            place = traceback.extract_tb(error.__traceback__)[-1]
+            where = f"{place.name}, line {place.lineno}"
+            return Outcome(settings, reason=f"{type(error).__name__}: {error} ({where})")
 
 
 def train(settings: Settings) -> Outcome:
@@ -93,8 +94,6 @@ def train(settings: Settings) -> Outcome:
         on_train = _measure(settings, prefix="train_", probe="train")
         trainer = _trainer(
             settings,
-            # In this order: the pass over the training images must be over before the hooks of the
-            # other callback are on.
             callbacks=[on_train, on_test],
             val_check_interval=settings.steps,  # once, at the end
             check_val_every_n_epoch=None,

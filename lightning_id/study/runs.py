@@ -110,10 +110,7 @@ def write_table(folder: Path, rows: Sequence[Row]) -> None:
         folder: Of the study.
         rows: See `Runs.rows`.
     """
-    with (folder / "table.csv").open("w", newline="", encoding="utf-8") as file:
-        writer = csv.DictWriter(file, rows[0].keys())
-        writer.writeheader()
-        writer.writerows(rows)
+    write_csv(folder / "table.csv", rows)
     numbers = [(name, pa.float64()) for name in RESULTS]
     settings = [
         (name, {int: pa.int64(), float: pa.float64(), str: pa.string()}[kind])
@@ -123,6 +120,19 @@ def write_table(folder: Path, rows: Sequence[Row]) -> None:
     notes = [(name, pa.string()) for name in NOTES]
     schema = pa.schema([*names, *settings, *numbers, *notes])
     pq.write_table(pa.Table.from_pylist(list(rows), schema), folder / "table.parquet")
+
+
+def write_csv(path: Path, rows: Sequence[Row]) -> None:
+    """Write the table of a study as CSV.
+
+    Args:
+        path: The file.
+        rows: See `Runs.rows`.
+    """
+    with path.open("w", newline="", encoding="utf-8") as file:
+        writer = csv.DictWriter(file, rows[0].keys())
+        writer.writeheader()
+        writer.writerows(rows)
 
 
 def _write_json(path: Path, content: Any) -> None:

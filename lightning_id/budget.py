@@ -11,6 +11,10 @@ class Budget:
     Args:
         share: The largest share that may be spent; None for no limit.
 
+    Attributes:
+        share: As given.
+        spent: Seconds spent on measuring since the fit began.
+
     Raises:
         ValueError: If the share is not between 0 and 1.
 
@@ -26,12 +30,12 @@ class Budget:
         if share is not None and not 0 < share < 1:
             raise ValueError(f"`max_overhead`: expected a share in (0, 1), got {share}")
         self.share = share
-        self._spent = 0.0
+        self.spent = 0.0
         self._started = math.nan
 
     def start(self) -> None:
         """Begin to count: the fit begins."""
-        self._spent, self._started = 0.0, time.monotonic()
+        self.spent, self._started = 0.0, time.monotonic()
 
     def spend(self, seconds: int | float) -> None:
         """Count what a measurement took.
@@ -39,7 +43,7 @@ class Budget:
         Args:
             seconds: Its time.
         """
-        self._spent += seconds
+        self.spent += seconds
 
     @property
     def elapsed(self) -> float:
@@ -58,11 +62,5 @@ class Budget:
         """
         if self.share is None:
             return True
-        spent, elapsed = broadcast((self._spent, self.elapsed))
+        spent, elapsed = broadcast((self.spent, self.elapsed))
         return spent <= self.share * elapsed
-
-    def __str__(self) -> str:
-        return (
-            f"{self._spent:.1f} s of {self.elapsed:.1f} s went into measuring, more than"
-            f" max_overhead={self.share:g}"
-        )

@@ -1,7 +1,7 @@
 """The Lightning callback: schedules measurements and hands their results to history and loggers."""
 
 import warnings
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal
@@ -349,7 +349,13 @@ class IntrinsicDimensionHooks:
     def _is_affordable(self, trainer: AnyTrainer) -> bool:
         is_affordable = self._budget.allows(trainer.strategy.broadcast)
         if not is_affordable:
-            self._warn_once(None, f"not every measurement is made: {self._budget}", "max_overhead")
+            spent, elapsed = self._budget.spent, self._budget.elapsed
+            self._warn_once(
+                None,
+                f"not every measurement is made: {spent:.1f} s of {elapsed:.1f} s went into"
+                f" measuring, more than max_overhead={self._budget.share:g}",
+                what="budget",
+            )
         return is_affordable
 
     def _prepare(
@@ -497,7 +503,9 @@ class IntrinsicDimensionHooks:
             seconds = result.seconds.get(name)
             self.history.append(**common, estimator=name, seconds=seconds, **fields)
             if estimate.reason is not None:
-                self._warn_once(result.layer, f"no {name} dimension: {estimate.reason}")
+                # What failed here is known here alone: the others are told to look at this log.
+                say = warnings.warn if name in result.errors else rank_zero_warn
+                self._warn_once(result.layer, f"no {name} dimension: {estimate.reason}", say=say)
             elif estimate.note is not None:
                 self._warn_once(result.layer, f"{name} dimension: {estimate.note}")
         for label, estimates in result.per_class.items():
@@ -560,12 +568,18 @@ class IntrinsicDimensionHooks:
                     " patience."
                 )
 
-    def _warn_once(self, layer: str | None, text: str, what: str | None = None) -> None:
+    def _warn_once(
+        self,
+        layer: str | None,
+        text: str,
+        what: str | None = None,
+        say: Callable[[str], None] = rank_zero_warn,
+    ) -> None:
         key = layer, what or text  # a text with numbers of the moment is never the same again
         if key not in self._warned and self.on_error != "ignore":
             self._warned.add(key)
             of = "" if layer is None else f"layer {layer!r}: "
-            rank_zero_warn(f"{type(self).__name__}: {of}{text}")
+            say(f"{type(self).__name__}: {of}{text}")
 
     def _release(self) -> None:
         """Take every hook off and leave the model as it was. May be called at any time."""
@@ -583,9 +597,10 @@ class IntrinsicDimensionHooks:
             if self.on_error == "raise":
                 raise
             if self.on_error == "warn":
-                rank_zero_warn(
+                warnings.warn(  # in every process: the others only know that one failed
                     f"{type(self).__name__} could not {doing}; the training goes on without this"
-                    f" measurement: {error!r}"
+                    f" measurement: {error!r}",
+                    stacklevel=3,
                 )
 
 

@@ -112,8 +112,9 @@ def test_a_rank_without_a_chosen_sample_takes_part(tmp_path):
 
 @pytest.mark.parametrize("fault", ["prepare", 1, 2, 3, 4, 7, 40])
 def test_a_failure_of_one_rank_is_seen_by_all_and_nobody_waits(fault, alone, tmp_path):
-    ranks, _ = run(tmp_path / "run", 2, fault=fault)
+    ranks, log = run(tmp_path / "run", 2, fault=fault)
     assert ranks[0]["weights"] == ranks[1]["weights"] == alone["weights"]
+    assert "injected" in log  # the others are told to look there
     if fault == "prepare":
         assert [len(rank["records"]) for rank in ranks] == [0, 0]
         return

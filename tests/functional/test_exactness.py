@@ -20,8 +20,8 @@ from lightning_id.functional.registry import ESTIMATORS
 N = 2000
 BALL = manifolds.ball(N, 5, ambient=64)
 CLEAN = twonn_linear(BALL)
-# They count repeated rows.
-LINEAR = {"pca", "pca_standardized", "participation_ratio", "effective_rank"}
+# They count repeated rows, or see the covariance alone, which does.
+LINEAR = {"pca", "pca_standardized", "participation_ratio", "effective_rank", "twonn_gaussian"}
 
 
 def permuted(n):

@@ -14,6 +14,7 @@ from lightning_id import History
 from lightning_id.cli import main
 
 CONFIGS = Path(__file__).parents[1] / "configs"
+MNIST_CONFIG = CONFIGS / "mnist.yaml"
 STUDIES = sorted(CONFIGS.glob("study_*.yaml"))  # many trainings each: tests/study runs them
 EXPERIMENTS = sorted(set(CONFIGS.glob("*.yaml")) - set(STUDIES))
 FRAGMENTS = sorted(CONFIGS.glob("callbacks/*.yaml"))
@@ -78,9 +79,8 @@ def test_every_config_is_run_by_a_test_of_this_file_or_is_a_study():
     assert not list(CONFIGS.rglob("*.yml"))
 
 
-@pytest.mark.parametrize("config", EXPERIMENTS, ids=name)
-def test_an_experiment_runs_one_batch_of_everything(config):
-    main(["fit", "--config", str(config), "--trainer.fast_dev_run=true"])
+def test_an_experiment_runs_one_batch_of_everything():
+    main(["fit", "--config", str(MNIST_CONFIG), "--trainer.fast_dev_run=true"])
 
 
 @pytest.mark.parametrize("config", EXPERIMENTS, ids=name)
@@ -91,7 +91,7 @@ def test_an_experiment_runs_on_a_few_digits_and_saves_its_config(config, runs_of
 
 @pytest.fixture
 def mnist_run(runs_of):
-    return runs_of(CONFIGS / "mnist.yaml") / "mnist"
+    return runs_of(MNIST_CONFIG) / "mnist"
 
 
 def test_mnist_writes_the_dimension_of_the_seven_layers_to_csv_and_event_file(mnist_run):
@@ -113,7 +113,7 @@ def test_mnist_puts_accuracy_and_dimension_into_one_row(mnist_run):
 def test_the_two_loggers_of_mnist_count_their_versions_alike(mnist_run, tmp_path):
     shutil.copytree(mnist_run, tmp_path / "runs" / "mnist")
     mnist_run = tmp_path / "runs" / "mnist"
-    main(["fit", "--config", str(CONFIGS / "mnist.yaml"), *FEW])
+    main(["fit", "--config", str(MNIST_CONFIG), *FEW])
     assert {p.name for p in mnist_run.iterdir()} == {"csv", "version_0", "version_1"}
     assert {p.name for p in (mnist_run / "csv").iterdir()} == {"version_0", "version_1"}
 
@@ -144,9 +144,8 @@ def test_dynamics_is_measured_at_the_steps_of_its_config(runs_of):
 
 
 @pytest.mark.parametrize("fragment", FRAGMENTS, ids=name)
-@pytest.mark.parametrize("config", EXPERIMENTS, ids=name)
-def test_a_fragment_adds_its_callbacks_and_keeps_those_of_the_config(config, fragment):
-    plain = yaml.safe_load(config.read_text())
+def test_a_fragment_adds_its_callbacks_and_keeps_those_of_the_config(fragment):
+    plain = yaml.safe_load(MNIST_CONFIG.read_text())
     # The experiments have the callback already: a project to stack a fragment on has not.
     own = [c for c in plain["trainer"]["callbacks"] if c["class_path"] != OURS]
     plain["trainer"]["callbacks"] = own

@@ -14,6 +14,7 @@ from torchvision.datasets import MNIST
 
 from lightning_id import History
 from lightning_id.cli import main
+from lightning_id.shipped import find_config
 from tests.pages import (
     ROOT,
     assert_is_a_target,
@@ -24,7 +25,7 @@ from tests.pages import (
     run_python,
 )
 
-PAGES = sorted((ROOT / "docs").rglob("*.md"))
+PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").rglob("*.md"))]
 EXTRAS = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["optional-dependencies"]
 CONFIG = "configs/mnist.yaml"
 
@@ -32,7 +33,7 @@ pytestmark = pytest.mark.filterwarnings("ignore")  # of Lightning, on runs as sh
 
 
 def name(page: Path) -> str:
-    return page.relative_to(ROOT / "docs").as_posix()
+    return page.relative_to(ROOT).as_posix()
 
 
 def with_block(kind: str) -> list[Path]:
@@ -70,6 +71,11 @@ def test_the_python_blocks_of_a_page_run_one_after_another(page):
         run_python(code, name(page), names)
 
 
+def test_the_readme_begins_with_two_commands():
+    first, second, *_ = commands((ROOT / "README.md").read_text())
+    assert (first, second) == (["make", "mnist"], ["make", "test"])
+
+
 @pytest.mark.parametrize("page", with_block("yaml"), ids=name)
 def test_a_yaml_block_is_read_on_top_of_an_experiment(page, tmp_path, capsys):
     for code in blocks(page.read_text(), "yaml"):
@@ -102,6 +108,8 @@ def assert_exists(words: list[str]) -> None:
     elif program == "pip":
         assert arguments[0] == "install"
         assert arguments[1] == "." or extra_of(arguments[1]) in EXTRAS
+    elif program == ".ci/run":
+        assert (ROOT / program).exists()
     elif program == "tensorboard":
         assert importlib.util.find_spec("tensorboard")
     else:
@@ -122,7 +130,7 @@ def assert_is_parsed(words: list[str]) -> None:
             main(words)
     assert stop.value.code == 0
     for path in [word for word in words if word.endswith(".yaml")]:
-        assert (ROOT / path).exists()
+        assert Path(find_config(path)).exists()
 
 
 def extra_of(requirement: str) -> str:

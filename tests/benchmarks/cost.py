@@ -69,6 +69,7 @@ def run(n_samples: int, epochs: int, board: str | None = None) -> dict[str, Any]
     return {
         "fit": time.perf_counter() - start,
         "training": statistics.fmean(epoch_times.training),
+        "control": epoch_times.training[0],  # nothing was measured yet
         "parts": {part: spent[part] / epochs for part in PARTS},
         "pictures": pictures,
     }
@@ -122,16 +123,19 @@ def table(runs: dict[int, list[dict[str, Any]]]) -> str:
     """Return the comparison as Markdown."""
     lines = [
         "| samples | seconds of the fit | with / without | bar | training steps, with / without |"
+        " the same before the first measurement: the noise |"
         + "".join(f" {part} |" for part in PARTS),
-        "|" + "---|" * (5 + len(PARTS)),
+        "|" + "---|" * (6 + len(PARTS)),
     ]
-    plain = {key: statistics.median(r[key] for r in runs[0]) for key in ("fit", "training")}
+    plain = {
+        key: statistics.median(r[key] for r in runs[0]) for key in ("fit", "training", "control")
+    }
     for n_samples, found in runs.items():
         middle = {key: statistics.median(r[key] for r in found) for key in plain}
         cells = [f"{n_samples or 'none'}", f"{middle['fit']:.1f}"]
         cells.append(f"{middle['fit'] / plain['fit']:.3f}" if n_samples else "1")
         cells.append(f"{BARS[n_samples]}" if n_samples else "")
-        cells.append(f"{middle['training'] / plain['training']:.3f}")
+        cells += [f"{middle[key] / plain[key]:.3f}" for key in ("training", "control")]
         cells += [f"{statistics.median(r['parts'][part] for r in found):.3f}" for part in PARTS]
         lines.append("| " + " | ".join(cells) + " |")
     return "\n".join(lines) + "\n"

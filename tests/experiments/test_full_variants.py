@@ -20,7 +20,11 @@ from lightning_id.experiments.source_work import CLAIMS
 
 CONFIGS = Path(__file__).parents[2] / "configs"
 
-pytestmark = [pytest.mark.full_mnist, pytest.mark.timeout(3600)]  # the first of each run trains
+pytestmark = [
+    pytest.mark.full_mnist,
+    pytest.mark.slow,
+    pytest.mark.timeout(3600),
+]  # the first of each run trains
 
 
 def trained(name, mnist_root, tmp_path_factory):

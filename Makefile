@@ -9,8 +9,9 @@ mnist: $(VENV)/experiments.stamp  ## train the source work's network on MNIST, w
 	$(BIN)/lightning-id fit --config configs/mnist.yaml
 
 # One thread for each worker: two-threaded torch beside another job waits for threads that do not run.
+# Three workers on two cores: many tests wait, for processes that start or for a browser.
 test: $(VENV)/test.stamp  ## run the tests
-	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist loadfile
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 3 --dist loadfile --no-loadscope-reorder
 
 lint: $(VENV)/dev.stamp  ## what pre-commit and CI check
 	$(BIN)/ruff check .

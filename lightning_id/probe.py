@@ -9,11 +9,11 @@ from contextlib import contextmanager
 from typing import Any, TypeGuard
 
 import torch
-from pytorch_lightning.utilities.seed import isolate_rng
 from torch import nn
 from torch.nn.parallel import DistributedDataParallel
 from torch.utils.data import DataLoader, IterableDataset, Subset
 
+from lightning_id.randomness import kept_rng
 from lightning_id.samples import FixedSamples, ReservoirSamples, choose_samples, draw
 from lightning_id.trainers import AnyModule, AnyTrainer
 
@@ -110,7 +110,7 @@ def probe_loader(trainer: AnyTrainer, name: str, dataloader_idx: int) -> Iterabl
     loop = trainer.fit_loop if name == "train" else trainer.fit_loop.epoch_loop.val_loop
     loaders = trainer.train_dataloader if name == "train" else trainer.val_dataloaders
     if loaders is None:
-        with isolate_rng():
+        with kept_rng():
             loaders = loop._data_source.dataloader()  # what the loop itself will do
     each = list(loaders) if isinstance(loaders, (list, tuple)) else [loaders]
     if dataloader_idx >= len(each) or each[dataloader_idx] is None:
@@ -149,7 +149,7 @@ def _as_in_validation(trainer: AnyTrainer, module: nn.Module) -> Iterator[None]:
             each.training = False
         # What the user does after the transfer, such as augmenting, depends on it.
         trainer.state.stage = stage if trainer.evaluating else type(stage).VALIDATING
-        with isolate_rng(), torch.no_grad():
+        with kept_rng(), torch.no_grad():
             yield
     finally:
         trainer.state.stage = stage

@@ -8,6 +8,7 @@ In headless Chromium, which must be installed with chromedriver. Fails where not
 import argparse
 import sys
 from pathlib import Path
+from typing import Any
 
 from lightning_id.report import write_report
 from tests.browser import charts, headless_chromium, images, tensorboard
@@ -17,28 +18,40 @@ PAGE_CHARTS = 5  # TwoNN, PCA, last hidden layer, and loss and accuracy beside t
 IMAGES = 2  # depth profile and heat map
 
 
+def look(run: Path, out: Path) -> dict[str, dict[str, Any]]:
+    """Open every page, keep a picture of it, and return what is drawn there.
+
+    Args:
+        run: Folder of a finished run.
+        out: Where the pictures go.
+    """
+    drawn = {}
+    with tensorboard(run) as address, headless_chromium(1200, 1100) as browser:
+        for page, find in {
+            "scalars": lambda: charts(browser, address, "scalars", ID_CHARTS),
+            "custom_scalars": lambda: charts(browser, address, "custom_scalars", PAGE_CHARTS),
+            "images": lambda: images(browser, address, IMAGES),
+        }.items():
+            drawn[page] = find()
+            browser.save_screenshot(str(out / f"tensorboard_{page}.png"))
+        report = write_report([run], out / "report.tmp.html")
+        browser.get(report.resolve().as_uri())
+        browser.save_screenshot(str(out / "report.png"))
+        report.unlink()
+    return drawn
+
+
 def main() -> None:
-    """Open every page, say what is drawn, and keep a picture of it."""
+    """Look at a run, and say what is drawn."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("run", type=Path, help="folder of a finished run")
     parser.add_argument("--out", type=Path, default=Path("docs"))
     options = parser.parse_args()
     options.out.mkdir(parents=True, exist_ok=True)
-    with tensorboard(options.run) as address, headless_chromium(1200, 1100) as browser:
-        for page, look in {
-            "scalars": lambda: charts(browser, address, "scalars", ID_CHARTS),
-            "custom_scalars": lambda: charts(browser, address, "custom_scalars", PAGE_CHARTS),
-            "images": lambda: images(browser, address, IMAGES),
-        }.items():
-            drawn = look()
-            sys.stdout.write(f"{page}: {drawn}\n")
-            if not drawn or not all(drawn.values()):
-                sys.exit(f"{page}: not everything is drawn")
-            browser.save_screenshot(str(options.out / f"tensorboard_{page}.png"))
-        report = write_report([options.run], options.out / "report.tmp.html")
-        browser.get(report.resolve().as_uri())
-        browser.save_screenshot(str(options.out / "report.png"))
-        report.unlink()
+    for page, drawn in look(options.run, options.out).items():
+        sys.stdout.write(f"{page}: {drawn}\n")
+        if not drawn or not all(drawn.values()):
+            sys.exit(f"{page}: not everything is drawn")
 
 
 if __name__ == "__main__":

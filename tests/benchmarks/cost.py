@@ -174,8 +174,8 @@ def main() -> None:
         f"Made by `python tests/benchmarks/cost.py --epochs {options.epochs} --repeats"
         f" {options.repeats}`: the source work's network on full MNIST, all seven layers, TwoNN and"
         " PCA at every epoch.\nMedians of runs that take turns; parts are seconds per epoch. Where"
-        " the training steps\nbefore the first measurement differ, so much of the ratio is noise: the"
-        " parts are timed by themselves.\n\n" + table(runs)
+        " the training steps\nbefore the first measurement differ, so much of the ratio is noise:"
+        " the parts are timed by themselves.\n\n" + table(runs)
     )
     with tempfile.TemporaryDirectory() as board:
         drawn = _in_a_process(2000, 5, "--board", board)

@@ -214,6 +214,7 @@ def assert_tells_something_and_is_whole(figure):
     )
     drawn = figure.get_tightbbox()  # in inches, of all that is drawn
     width, height = figure.get_size_inches()
+    assert round(width * figure.dpi) == 1050
     assert drawn.x0 > -0.01
     assert drawn.y0 > -0.01
     assert drawn.x1 < width + 0.01
@@ -233,7 +234,7 @@ def test_a_figure_without_what_it_needs_draws_the_rest_or_says_so(history):
 
 
 def test_what_is_cut_is_found():
-    figure = Figure(figsize=(2, 1))
+    figure = Figure(figsize=(2, 1), dpi=525)
     figure.add_subplot().set_title("a title that is wider than the figure")
     with pytest.raises(AssertionError):
         assert_tells_something_and_is_whole(figure)

@@ -25,11 +25,11 @@ from lightning_id.figures.paper import (
     tidy,
     words,
 )
+from lightning_id.functional.pca import rounding_noise
 from lightning_id.history import BEFORE_TRAINING, History
 
 MOST_NAMES = 24  # that fit beside the bar
 MOST_POINTS = 200  # of a line; even on the logarithmic axis
-ROUNDING = 1.2e-7  # of float32
 
 Color = tuple[float, float, float, float]
 
@@ -90,7 +90,7 @@ def spectra(history: History) -> Figure:
 def _shares(eigenvalues: Tensor) -> Tensor:
     values = eigenvalues.double()
     values = values[values > 0]
-    values = values[values > len(values) * ROUNDING * values.max()] if len(values) else values
+    values = values[values > rounding_noise(values, len(eigenvalues))] if len(values) else values
     return values / values.sum()
 
 

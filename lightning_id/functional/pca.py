@@ -72,11 +72,28 @@ def pca_spectrum(x: Tensor | Geometry, standardize: bool = False) -> Spectrum:
     """
     geometry = as_geometry(x)
     eigenvalues = geometry.spectrum(standardize)
-    # Not max(n, d) roundings, as for the rank of a matrix: of 150 000 columns that is 2 % of the
-    # largest eigenvalue, and photographs keep nine tenths of their components below. Measured: at
-    # most 3 roundings over 20 to 5000 rows of 10 to 400 000 columns; here are at least 4.
-    eps = torch.finfo(torch.float64 if geometry.dtype == "float64" else torch.float32).eps
-    return Spectrum(eigenvalues, noise=geometry.n_samples**0.5 * eps * float(eigenvalues[0]))
+    dtype = torch.float64 if geometry.dtype == "float64" else torch.float32
+    return Spectrum(eigenvalues, rounding_noise(eigenvalues, geometry.n_samples, dtype))
+
+
+def rounding_noise(
+    eigenvalues: Float[Tensor, " r"], n_samples: int, dtype: torch.dtype = torch.float32
+) -> float:
+    """Return the size up to which eigenvalues of a covariance are rounding: sqrt(n) of the largest.
+
+    Not max(n, d) roundings, as for the rank of a matrix: of 150 000 columns that is 2 % of the
+    largest eigenvalue, and photographs keep nine tenths of their components below. Measured: at
+    most 3 roundings over 20 to 5000 rows of 10 to 400 000 columns; here are at least 4.
+
+    Args:
+        eigenvalues: Largest first, at least one.
+        n_samples: Rows n that they are of.
+        dtype: What they were computed in.
+
+    Returns:
+        The bound.
+    """
+    return math.sqrt(n_samples) * torch.finfo(dtype).eps * float(eigenvalues[0])
 
 
 def pca_dimension(

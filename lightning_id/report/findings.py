@@ -16,8 +16,8 @@ from torch import Tensor
 from lightning_id.console import ESTIMATOR_NAMES, value_with_error
 from lightning_id.figures.by_depth import LOWER_BOUND_ABOVE
 from lightning_id.figures.common import shortened
-from lightning_id.figures.eigenvalues import ROUNDING
 from lightning_id.functional.estimate import NORMAL_975
+from lightning_id.functional.pca import rounding_noise
 from lightning_id.history import History, Record, has_value
 from lightning_id.layers import LAST_HIDDEN
 from lightning_id.report.runs import (
@@ -240,7 +240,7 @@ def _largest_fall(eigenvalues: Tensor, layer: Record) -> tuple[float, int] | Non
     first = max(low, 1)
     if not first < len(values) or not values[0] > 0:
         return None
-    values = values.clamp_min(len(values) * ROUNDING * float(values[0]))
+    values = values.clamp_min(rounding_noise(values, layer["n_samples"]))
     ratios = (values[:-1] / values[1:])[first - 1 : max(high, first)]
     return float(ratios.max()), first + int(ratios.argmax())
 

@@ -182,9 +182,9 @@ def main() -> None:
         drawn = _in_a_process(2000, 5, "--board", board)
     *others, last = drawn["pictures"]
     text += (
-        f"\nPictures into TensorBoard, 5 epochs, {drawn['fit']:.1f} s: drawn"
-        f" {len(drawn['pictures'])} times. The last, which always is, {last:.2f} s; the others together {sum(others):.2f} s,"
-        f" {sum(others) / drawn['fit']:.2%} of the time (bar 1 %).\n"
+        f"\nPictures into TensorBoard in 5 epochs, {drawn['fit']:.1f} s: drawn"
+        f" {len(others) + 1} times. The last, which always is, took {last:.2f} s; the others"
+        f" together {sum(others):.2f} s, {sum(others) / drawn['fit']:.2%} of the time (bar 1 %).\n"
     )
     print(text)
     if options.output is not None:

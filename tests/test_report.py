@@ -16,7 +16,10 @@ import torch
 
 from lightning_id import History, manifolds
 from lightning_id.cli import main
+from lightning_id.console import ESTIMATOR_NAMES
+from lightning_id.figures.common import label_of
 from lightning_id.functional import Geometry, pca_dimension, twonn_dimension
+from lightning_id.functional.registry import _BUILT_IN
 from lightning_id.report import findings as rules
 from lightning_id.report import write_report
 from lightning_id.report.page import html_page, markdown
@@ -273,6 +276,13 @@ def test_the_methods_are_described_as_they_are_by_default():
     assert inspect.signature(twonn_dimension).parameters["discard_fraction"].default == 0.1
     assert "90 %" in METHODS["pca"]
     assert inspect.signature(pca_dimension).parameters["explained_variance"].default == 0.9
+
+
+def test_every_estimator_has_its_words_in_tables_and_figures():
+    for name in _BUILT_IN:
+        assert name in ESTIMATOR_NAMES
+        assert name in METHODS
+        assert label_of(name) != name
 
 
 # --- formats and the command ---------------------------------------------------------------------

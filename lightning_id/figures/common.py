@@ -28,6 +28,7 @@ _LABELS = {
     "gride": "intrinsic dimension (Gride)",
     "mle": "intrinsic dimension (MLE)",
     "pca": "components for 90 % of the variance",
+    "pca_standardized": "components for 90 % of the variance, standardised columns",
     "participation_ratio": "participation ratio",
     "effective_rank": "effective rank",
 }

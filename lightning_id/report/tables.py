@@ -18,6 +18,7 @@ METHODS = {  # with the default arguments, which are those that the callback use
     " smallest 90 % of the ratios; 95 % intervals allow for shared neighbours",
     "twonn_gaussian": "TwoNN of as many Gaussian rows with the same covariance",
     "pca": "principal components that hold 90 % of the variance",
+    "pca_standardized": "the same of columns that are scaled to unit variance first",
     "gride": "ratio of the distances to farther neighbours, maximum likelihood",
     "mle": "distances to the nearest neighbours, maximum likelihood",
     "participation_ratio": "squared sum of the eigenvalues over the sum of their squares",

@@ -7,9 +7,9 @@ from pathlib import Path
 
 import pytest
 import yaml
-from torchvision.datasets import MNIST
 
 from lightning_id.cli import main
+from tests.bare import without_data
 
 PLAIN = {
     "model": {
@@ -39,9 +39,7 @@ def bare_machine(monkeypatch, tmp_path):
     """An empty working folder on a machine with no data and no network."""
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(sys, "argv", ["lightning-id"])
-    monkeypatch.delenv("LIGHTNING_ID_DATA", raising=False)
-    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
-    monkeypatch.setattr(MNIST, "mirrors", ["http://127.0.0.1:9/"])
+    without_data(monkeypatch, tmp_path)
 
 
 @pytest.fixture

@@ -8,10 +8,10 @@ from pathlib import Path
 import pytest
 import yaml
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
-from torchvision.datasets import MNIST
 
 from lightning_id import History
 from lightning_id.cli import main
+from tests.bare import without_data
 
 CONFIGS = Path(__file__).parents[1] / "configs"
 MNIST_CONFIG = CONFIGS / "mnist.yaml"
@@ -39,9 +39,7 @@ def bare_machine(monkeypatch, tmp_path):
 def make_bare(monkeypatch, folder):
     monkeypatch.chdir(folder)
     monkeypatch.setattr(sys, "argv", ["lightning-id"])
-    monkeypatch.delenv("LIGHTNING_ID_DATA", raising=False)
-    monkeypatch.setenv("XDG_CACHE_HOME", str(folder / "cache"))
-    monkeypatch.setattr(MNIST, "mirrors", ["http://127.0.0.1:9/"])
+    without_data(monkeypatch, folder)
 
 
 @pytest.fixture(scope="module")

@@ -10,11 +10,11 @@ from functools import cache
 from pathlib import Path
 
 import pytest
-from torchvision.datasets import MNIST
 
 from lightning_id import History
 from lightning_id.cli import main
 from lightning_id.shipped import find_config
+from tests.bare import without_data
 from tests.pages import (
     ROOT,
     assert_is_a_target,
@@ -45,11 +45,9 @@ def clone(monkeypatch, tmp_path):
     """A folder with the configurations and two runs, on a machine with no data and no network."""
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(sys, "argv", ["lightning-id"])
-    monkeypatch.delenv("LIGHTNING_ID_DATA", raising=False)
-    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    without_data(monkeypatch, tmp_path)
     monkeypatch.setenv("WANDB_MODE", "offline")  # set back afterwards: Lightning sets it too
     monkeypatch.setenv("MLFLOW_TRACKING_URI", "")
-    monkeypatch.setattr(MNIST, "mirrors", ["http://127.0.0.1:9/"])
     (tmp_path / "configs").symlink_to(ROOT / "configs")
     history = History()
     for order, layer in enumerate(("input", "fc1", "fc2")):

@@ -8,9 +8,9 @@ import sys
 from pathlib import Path
 
 import pytest
-from torchvision.datasets import MNIST
 
 from lightning_id.functional import ESTIMATORS
+from tests.bare import without_data
 
 EXAMPLES = Path(__file__).parents[1] / "examples"
 # Studies of minutes, which write pages: `test_calibration.py` and `test_biases.py`.
@@ -27,9 +27,7 @@ pytestmark = [
 def run(tmp_path, monkeypatch, capsys):
     """Run an example in an empty folder, and return the lines it printed."""
     monkeypatch.chdir(tmp_path)
-    monkeypatch.delenv("LIGHTNING_ID_DATA", raising=False)
-    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
-    monkeypatch.setattr(MNIST, "mirrors", ["http://127.0.0.1:9/"])
+    without_data(monkeypatch, tmp_path)
     monkeypatch.setattr(sys, "argv", ["example"])
 
     def run(name):

@@ -3,10 +3,10 @@
 import sys
 
 import pytest
-from torchvision.datasets import MNIST
 
 from lightning_id.cli import main
 from tests import screenshots
+from tests.bare import without_data
 from tests.browser import find_chromium
 from tests.test_configs import CONFIGS, FEW, LAYERS
 
@@ -23,9 +23,7 @@ def run(tmp_path_factory):
     with pytest.MonkeyPatch.context() as patch:
         patch.chdir(folder)
         patch.setattr(sys, "argv", ["lightning-id"])
-        patch.delenv("LIGHTNING_ID_DATA", raising=False)
-        patch.setenv("XDG_CACHE_HOME", str(folder / "cache"))
-        patch.setattr(MNIST, "mirrors", ["http://127.0.0.1:9/"])
+        without_data(patch, folder)
         main(["fit", "--config", str(CONFIGS / "mnist.yaml"), *FEW, "--trainer.max_epochs=3"])
     return folder / "runs" / "mnist" / "version_0"
 

@@ -8,6 +8,8 @@ from pathlib import Path
 
 import pytest
 
+from tests.bare import without_data
+
 ROOT = Path(__file__).parents[1]
 
 
@@ -56,8 +58,7 @@ def command(wheel, tmp_path_factory):
 def elsewhere(tmp_path, monkeypatch):
     """Run in an empty folder, on a machine without data."""
     monkeypatch.delenv("PYTHONPATH", raising=False)
-    monkeypatch.delenv("LIGHTNING_ID_DATA", raising=False)
-    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    without_data(monkeypatch, tmp_path)
     return tmp_path
 
 

@@ -70,9 +70,8 @@ def _gaussian_rows(geometry: Geometry, seed: int) -> Float[Tensor, "n r"]:
     # rows. Directions without variance come out as roundings of the largest eigenvalue, and
     # neighbours on a surface of few dimensions would be told by them: they are left out.
     spectrum = pca_spectrum(geometry)
-    held = spectrum.eigenvalues[: max(spectrum.components(1.0), 1)].clamp_min(
-        0
-    )  # a constant cloud has one 0
+    # At least one: of a constant cloud all are 0, or below it by rounding.
+    held = spectrum.eigenvalues[: max(spectrum.components(1.0), 1)].clamp_min(0)
     # Relative to the largest: float32 then holds what float64 rows may spread over.
     largest = held[0].clamp_min(torch.finfo(torch.float64).tiny)
     generator = torch.Generator().manual_seed(seed)

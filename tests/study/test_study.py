@@ -11,7 +11,6 @@ from pathlib import Path
 import pandas as pd
 import pytest
 import yaml
-from torchvision.datasets import MNIST
 
 from lightning_id import History
 from lightning_id.cli import main
@@ -19,6 +18,7 @@ from lightning_id.study.command import run_study
 from lightning_id.study.grid import load_grid
 from lightning_id.study.run import train
 from lightning_id.study.runs import Runs
+from tests.bare import without_data
 
 DEFAULT = Path(__file__).parents[2] / "configs" / "study_mnist.yaml"
 TINY = {"n_train": 40, "n_samples": 40, "steps": 2, "batch_size": 20, "width": 0.5}
@@ -65,9 +65,7 @@ def study(tmp_path_factory):
     path = folder / "tiny.yaml"
     path.write_text(yaml.safe_dump(content))
     with pytest.MonkeyPatch.context() as patch:
-        patch.delenv("LIGHTNING_ID_DATA", raising=False)
-        patch.setenv("XDG_CACHE_HOME", str(folder / "cache"))
-        patch.setattr(MNIST, "mirrors", ["http://127.0.0.1:9/"])
+        without_data(patch, folder)
         run_study(path, folder / "out", "here")
     return folder / "out"
 

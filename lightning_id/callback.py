@@ -85,7 +85,8 @@ class IntrinsicDimensionHooks:
             ``"re:..."``, ``"!..."`` to exclude, or ``"input"``. What the last Linear is given is
             always measured, as ``"last_hidden"`` unless it is the output of a layer that is
             measured anyway.
-        estimators: ``"twonn"``, ``"pca"`` (components for 90 % of the variance), ``"gride"``,
+        estimators: ``"twonn"``, ``"twonn_gaussian"`` (of Gaussian rows of the same covariance),
+            ``"pca"`` (components for 90 % of the variance), ``"pca_standardized"``, ``"gride"``,
             ``"mle"``, ``"participation_ratio"``, ``"effective_rank"``, or one that was registered.
         n_samples: Samples to measure, the same ones at every validation. The numbers depend on it:
             compare only runs with the same.

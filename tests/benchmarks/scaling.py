@@ -151,7 +151,7 @@ def _costs(
     expected = [last * (size / sizes[-1]) ** power for size in sizes]
     axes.loglog(sizes, expected, "k--", label=f"slope {power}")
     axes.set(title=title, xlabel=label, ylabel="seconds")
-    axes.set_xticks(sizes, [str(size) for size in sizes], minor=False)
+    axes.set_xticks(sizes, [str(size) for size in sizes], minor=False, rotation=30)
     axes.set_xticks([], minor=True)
     lowest = min(min(point.times.values()) for point in points)
     axes.set_ylim(bottom=lowest / 2)  # the slope leaves the figure where other costs rule

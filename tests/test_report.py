@@ -14,7 +14,8 @@ import pytest
 import pytorch_lightning as pl
 import torch
 
-from lightning_id import History, IntrinsicDimensionCallback, manifolds
+from lightning_id import History, manifolds
+from lightning_id.callback import IntrinsicDimensionHooks
 from lightning_id.cli import main
 from lightning_id.console import ESTIMATOR_NAMES
 from lightning_id.figures.common import label_of
@@ -283,7 +284,7 @@ def test_every_estimator_has_its_words_in_tables_and_figures():
         assert name in ESTIMATOR_NAMES
         assert name in METHODS
         assert label_of(name) != name
-        assert f'``"{name}"``' in inspect.getdoc(IntrinsicDimensionCallback)
+        assert f'``"{name}"``' in inspect.getdoc(IntrinsicDimensionHooks)
 
 
 # --- formats and the command ---------------------------------------------------------------------

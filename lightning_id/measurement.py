@@ -13,7 +13,7 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from lightning_id.functional import Estimate, Geometry
-from lightning_id.functional.geometry import CoarseFeaturesWarning
+from lightning_id.functional.coarseness import CoarseFeaturesWarning
 from lightning_id.functional.sharded import PeerError
 from lightning_id.layers import INPUT, LAST_HIDDEN, Trace, named_layers
 from lightning_id.processes import Alone

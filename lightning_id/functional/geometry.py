@@ -12,11 +12,9 @@ with more candidates, then in float64, then by brute force.
 """
 
 import math
-import warnings
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from functools import cached_property
-from itertools import pairwise
 
 import torch
 from jaxtyping import Bool, Float, Int
@@ -25,17 +23,18 @@ from torch import Tensor
 from lightning_id.functional.duplicates import repeats_an_earlier_row
 from lightning_id.functional.estimate import Estimate
 from lightning_id.functional.precision import exact_arithmetic
+from lightning_id.functional.products import (
+    add_triangle,
+    block_width,
+    column_blocks,
+    mirror_triangle,
+)
+from lightning_id.functional.ranking import nearest, rank
 
-BLOCK = 4096  # columns at a time: 32 MB at 2000 rows, and long enough for BLAS to run at full speed
-TILES = 6  # bands of the triangle of a product: 7/12 of its work instead of all
 CANDIDATES = 5  # neighbours proposed for a row when those that are nearest leave a doubt
 LARGEST_GRAM = 50_000  # rows; their n x n matrix takes 10 GB
 EXACT_ORDERS = 16  # up to this order every distance comes from differences, above only in doubt
 MIN_DISTINCT = 3  # a point and its two nearest neighbours
-
-# Share of tied rows above which coarse features, not geometry, may be measured. Smooth features in
-# half precision have none; bfloat16 at mean 1, deviation 1, ID 2 has 0.6 % and is 25 % off.
-TIES_WORTH_A_NOTE = 0.002
 
 # float32 products of differences this small or smaller may have lost terms to underflow.
 _UNDERFLOW = 1e-30
@@ -306,9 +305,7 @@ class Geometry:
         return self.ambient_dimension > self.n_samples
 
     def _column_blocks(self) -> Iterator[slice]:
-        width = self.x.shape[1]
-        for start in range(0, width, BLOCK):
-            yield slice(start, min(start + BLOCK, width))
+        return column_blocks(self.x.shape[1])
 
     @cached_property
     def _means(self) -> Float[Tensor, " d"]:
@@ -337,7 +334,7 @@ class Geometry:
         gram = self._new_gram(dtype)
         # One block of memory for all: fresh ones of this size cost page faults, and malloc does not
         # find them again (1.5 GB lost over 200 704 columns in float16).
-        work = self.x.new_empty((self.n_samples, min(BLOCK, self.x.shape[1])), dtype=dtype)
+        work = self.x.new_empty((self.n_samples, block_width(self.x.shape[1])), dtype=dtype)
         for block in self._column_blocks():
             centred = work[:, : block.stop - block.start]
             if means is None:
@@ -347,8 +344,8 @@ class Geometry:
                 rows = self.x[:, block] if same else centred.copy_(self.x[:, block])
                 means[block] = rows.mean(0)
                 torch.sub(rows, means[block], out=centred)
-            _add_triangle(gram, centred, first=block.start == 0)
-        return _mirror_triangle(self._sum(gram))
+            add_triangle(gram, centred, first=block.start == 0)
+        return mirror_triangle(self._sum(gram))
 
     def _new_gram(self, dtype: torch.dtype) -> Float[Tensor, "n n"]:
         shape = self.n_samples, self.n_samples
@@ -416,8 +413,8 @@ class Geometry:
         probability, the sum over the blocks by one each; a row within ``distance2`` is no longer
         than the row itself plus that distance.
         """
-        width = min(BLOCK, self.ambient_dimension)
-        n_blocks = math.ceil(self.ambient_dimension / BLOCK)
+        width = block_width(self.ambient_dimension)
+        n_blocks = math.ceil(self.ambient_dimension / width)
         eta = torch.finfo(dtype).eps / 2 * (8 * math.sqrt(width) + n_blocks + 4)
         return eta * (2 * norm2.sqrt() + distance2.sqrt()).square()
 
@@ -436,7 +433,7 @@ class Geometry:
         self, rows: Int[Tensor, " m"] | None, columns: Int[Tensor, " c"] | None, k: int
     ) -> tuple[Float[Tensor, "m k"], Int[Tensor, "m k"]]:
         """Propose the k nearest of ``columns`` for each of ``rows``; None is all rows."""
-        return _rank(self._gram, rows, columns, k)
+        return rank(self._gram, rows, columns, k)
 
     @cached_property
     def _proposals(self) -> tuple[Float[Tensor, "n c"], Int[Tensor, "n c"]]:
@@ -478,12 +475,12 @@ class Geometry:
         most = len(distinct) - 1
         wide = min(k + 6, most)
         gram = self._gram_matrix(torch.float64)
-        estimates, candidates = _rank(gram, distinct, distinct, min(wide + 1, most))
+        estimates, candidates = rank(gram, distinct, distinct, min(wide + 1, most))
         norm2 = gram.diagonal()[distinct]
         distance2, index = estimates[:, :k].clone(), candidates[:, :k].clone()
         unknown = torch.full_like(norm2, -math.inf)  # products are taken only where they are right
         sound = self._sound(distance2[:, EXACT_ORDERS:], unknown, norm2, gram.dtype, _FAR_TOLERANCE)
-        distance2[:, :EXACT_ORDERS], index[:, :EXACT_ORDERS] = _nearest(
+        distance2[:, :EXACT_ORDERS], index[:, :EXACT_ORDERS] = nearest(
             self._sum, self.x, distinct, index[:, :EXACT_ORDERS], EXACT_ORDERS, self._compute_dtype
         )
         doubt = self._doubtful(sound & (distance2[:, 0] > _UNDERFLOW))
@@ -510,7 +507,7 @@ class Geometry:
         estimates, candidates = self._candidates(min(k + 1, most))
         norm2 = self._norm2[distinct].double()
 
-        distance2, index = _nearest(
+        distance2, index = nearest(
             self._sum, self.x, distinct, candidates[:, :k], k, self._compute_dtype
         )
         rest = estimates[:, k] if k < most else torch.full_like(norm2, math.inf)
@@ -559,7 +556,7 @@ class Geometry:
         dtype: torch.dtype,
     ) -> Int[Tensor, " g"]:
         """Redo the rows in doubt, in place, from more candidates; return those still in doubt."""
-        near2, near = _nearest(
+        near2, near = nearest(
             self._sum, self.x, self.distinct[doubt], candidates, distance2.shape[1], torch.float64
         )
         distance2[doubt], index[doubt] = near2, near
@@ -596,9 +593,9 @@ class Geometry:
             norm2 += centred.square().sum(1)
         products, norm2 = self._sum(products), self._sum(norm2)
         most = len(distinct) - 1
-        estimates, candidates = _rank(products, rows, distinct, min(wide + 1, most), norm2)
+        estimates, candidates = rank(products, rows, distinct, min(wide + 1, most), norm2)
         rest = estimates[:, wide] if wide < most else torch.full_like(norm2[rows], math.inf)
-        near2, near = _nearest(
+        near2, near = nearest(
             self._sum, self.x, rows, candidates[:, :wide], distance2.shape[1], torch.float64
         )
         distance2[doubt], index[doubt] = near2, near
@@ -655,7 +652,7 @@ class Geometry:
         if standardize:
             centred *= _inverse_deviation(centred)
         moment = centred.new_empty((self.ambient_dimension, self.ambient_dimension))
-        return _mirror_triangle(_add_triangle(moment, centred.T, first=True))
+        return mirror_triangle(add_triangle(moment, centred.T, first=True))
 
     def _standardized_gram(self, dtype: torch.dtype) -> Float[Tensor, "n n"]:
         gram = self._new_gram(dtype)
@@ -663,8 +660,8 @@ class Geometry:
             centred = self._centred(block, dtype)
             centred -= centred.mean(0)
             centred *= _inverse_deviation(centred)
-            _add_triangle(gram, centred, first=block.start == 0)
-        return _mirror_triangle(self._sum(gram))
+            add_triangle(gram, centred, first=block.start == 0)
+        return mirror_triangle(self._sum(gram))
 
 
 def as_geometry(x: Tensor | Geometry) -> Geometry:
@@ -677,30 +674,6 @@ def as_geometry(x: Tensor | Geometry) -> Geometry:
         The geometry.
     """
     return x if isinstance(x, Geometry) else Geometry(x)
-
-
-class CoarseFeaturesWarning(UserWarning):
-    """Half-precision rows whose rounding shows in the nearest distances."""
-
-
-def coarseness_note(geometry: Geometry, tied_share: float) -> str | None:
-    """Return, and warn of, what is to say of half-precision rows whose nearest distances tie.
-
-    Args:
-        geometry: The rows.
-        tied_share: Share of the distinct rows that were left out for a tie.
-
-    Returns:
-        The note, or None if there is nothing to say.
-    """
-    if geometry.x.element_size() > 2 or tied_share <= TIES_WORTH_A_NOTE:
-        return None
-    note = (
-        f"{tied_share:.1%} of the nearest distances tie: {geometry.dtype} features are too coarse"
-        " here, and the dimension is that of their rounding"
-    )
-    warnings.warn(note, CoarseFeaturesWarning, stacklevel=3)
-    return note
 
 
 def _checked(x: Tensor) -> Tensor:
@@ -725,142 +698,8 @@ def _checked(x: Tensor) -> Tensor:
     return x if x.element_size() > 1 else x.float()
 
 
-def _add_triangle(
-    out: Float[Tensor, "n n"], a: Float[Tensor, "n b"], *, first: bool
-) -> Float[Tensor, "n n"]:
-    """Add a aᵀ to the lower triangle of ``out``, or write it there, if first.
-
-    In bands of rows: a symmetric product needs half the work of a general one, and torch has no
-    call for it.
-
-    Returns:
-        ``out``; its upper triangle is left as it was.
-    """
-    edges = [round(i * len(a) / TILES) for i in range(TILES + 1)]
-    for low, high in pairwise(edges):
-        out[low:high, :high].addmm_(a[low:high], a[:high].T, beta=0 if first else 1)
-    return out
-
-
-def _mirror_triangle(out: Float[Tensor, "n n"]) -> Float[Tensor, "n n"]:
-    edges = [round(i * len(out) / TILES) for i in range(TILES + 1)]
-    for low, high in pairwise(edges):
-        out[:low, low:high] = out[low:high, :low].T
-    return out
-
-
 def _inverse_deviation(centred: Float[Tensor, "n b"]) -> Float[Tensor, " b"]:
     # Equal values stay equal when the same mean is subtracted, but their deviation comes out as a
     # rounding instead of 0, and would be blown up to 1.
     constant = centred.amax(0) == centred.amin(0)
     return torch.where(constant, 0, 1 / centred.std(0))
-
-
-def _rank(
-    products: Float[Tensor, "r n"],
-    rows: Int[Tensor, " m"] | None,
-    columns: Int[Tensor, " c"] | None,
-    k: int,
-    norm2: Float[Tensor, " n"] | None = None,
-) -> tuple[Float[Tensor, "m k"], Int[Tensor, "m k"]]:
-    """Rank by distance, a tile of rows at a time: no second n x n matrix is made.
-
-    |x_i - x_j|² = g_ii + g_jj - 2 g_ij is smallest where g_ij - g_jj / 2 is largest.
-
-    Args:
-        products: Inner products of rows with all n rows: the Gram matrix, or only its rows
-            ``rows``.
-        rows: Numbers of the rows to rank for; None for all.
-        columns: Numbers of the rows that may be neighbours, None for all; a row is no neighbour of
-            itself.
-        k: How many to keep.
-        norm2: Squared norms of all n rows; the diagonal of ``products`` if it is left out.
-
-    Returns:
-        Estimated squared distances in float64, ascending, and the numbers of the rows.
-    """
-    norm2 = products.diagonal() if norm2 is None else norm2
-    half = norm2 / 2
-    if columns is not None:
-        half = torch.full_like(half, math.inf).index_copy_(0, columns, half[columns])
-    whole = len(products) == products.shape[1]
-    n_rows = len(products) if rows is None else len(rows)
-    tile = max(1, _tile_elements(products.device) // products.shape[1])
-    work = products.new_empty((min(tile, n_rows), products.shape[1]))
-    estimates, indices = [], []
-    for low in range(0, n_rows, tile):
-        high = min(low + tile, n_rows)
-        some = products[rows[low:high]] if whole and rows is not None else products[low:high]
-        scores = torch.sub(some, half, out=work[: high - low])
-        if rows is None:
-            scores[:, low:high].fill_diagonal_(-math.inf)
-            mine = norm2[low:high]
-        else:
-            scores.scatter_(1, rows[low:high, None], -math.inf)
-            mine = norm2[rows[low:high]]
-        best, index = _largest(scores, k)
-        estimates.append(mine.double()[:, None] - 2 * best.double())
-        indices.append(index)
-    return torch.cat(estimates), torch.cat(indices)
-
-
-def _tile_elements(device: torch.device) -> int:
-    """Return how many numbers to work on at a time: a CPU's cache full, or enough for a GPU."""
-    return 2**20 if device.type == "cpu" else 2**26
-
-
-def _largest(
-    scores: Float[Tensor, "t n"], k: int
-) -> tuple[Float[Tensor, "t k"], Int[Tensor, "t k"]]:
-    """Return the k largest of each row and where they are.
-
-    The k largest lie in the k groups of largest maximum, and a maximum is found at the speed of
-    memory: for three of 10 000 columns twice as fast as ``topk`` alone on a CPU.
-    """
-    groups = 8
-    width = scores.shape[1] // groups
-    if scores.device.type != "cpu" or k * groups > width // 4:
-        best = scores.topk(k, dim=1)
-        return best.values, best.indices
-    tail = width * groups
-    maxima = scores[:, :tail].view(len(scores), groups, width).amax(1)
-    chosen = maxima.topk(k, dim=1).indices
-    columns = (chosen[:, :, None] + width * torch.arange(groups, device=scores.device)).flatten(1)
-    columns = torch.cat(
-        (
-            columns,
-            torch.arange(tail, scores.shape[1], device=scores.device).expand(len(scores), -1),
-        ),
-        dim=1,
-    )
-    values, at = scores.gather(1, columns).topk(k, dim=1)
-    return values, columns.gather(1, at)
-
-
-def _nearest(
-    complete: Callable[[Tensor], Tensor],
-    x: Float[Tensor, "n d"],
-    rows: Int[Tensor, " m"],
-    candidates: Int[Tensor, "m c"],
-    k: int,
-    dtype: torch.dtype,
-) -> tuple[Float[Tensor, "m k"], Int[Tensor, "m k"]]:
-    """Return the k nearest of the candidates by distances computed from differences.
-
-    Differences and squares in ``dtype``, sums over at most 4096 columns in ``dtype`` and beyond in
-    float64.
-    """
-    m, c = candidates.shape
-    distance2 = torch.zeros((m, c), dtype=torch.float64, device=x.device)
-    width = max(1, min(BLOCK, x.shape[1]))  # one of several processes may hold no column
-    chunk = max(1, _tile_elements(x.device) // (4 * width))
-    for start in range(0, x.shape[1], BLOCK):
-        block = x[:, start : start + BLOCK]
-        for low in range(0, m, chunk):
-            mine = block[rows[low : low + chunk]].to(dtype)
-            for j in range(c):
-                difference = block.index_select(0, candidates[low : low + chunk, j]).to(dtype)
-                difference.sub_(mine).square_()
-                distance2[low : low + chunk, j] += difference.sum(1)
-    distance2, order = complete(distance2).sort(dim=1)
-    return distance2[:, :k], candidates.gather(1, order[:, :k])

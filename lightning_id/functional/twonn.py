@@ -8,6 +8,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from lightning_id.functional.coarseness import coarseness_note
 from lightning_id.functional.estimate import (
     Estimate,
     ks_distance,
@@ -19,7 +20,6 @@ from lightning_id.functional.geometry import (
     MIN_DISTINCT,
     Geometry,
     as_geometry,
-    coarseness_note,
 )
 
 

@@ -18,7 +18,7 @@ from typing import Any
 import numpy as np
 
 HERE = Path(__file__).parent
-BLOCK = 4096  # columns at a time, as in lightning_id.functional.geometry
+BLOCK = 4096  # columns at a time, as in lightning_id.functional.products
 PAUSE = 0.05  # seconds before a call: OpenMP threads of the one before stop spinning
 
 

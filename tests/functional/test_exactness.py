@@ -14,7 +14,7 @@ from lightning_id.functional import (
     pca_dimension,
     twonn_dimension,
 )
-from lightning_id.functional.geometry import CoarseFeaturesWarning
+from lightning_id.functional.coarseness import CoarseFeaturesWarning
 from lightning_id.functional.registry import ESTIMATORS
 
 N = 2000

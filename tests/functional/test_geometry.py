@@ -6,8 +6,7 @@ import torch
 from naive import distinct_rows, sorted_distances
 
 from lightning_id import manifolds
-from lightning_id.functional import Geometry, twonn_dimension
-from lightning_id.functional import geometry as module
+from lightning_id.functional import Geometry, products, ranking, twonn_dimension
 
 STAGES = ("_look_wider", "_look_closer", "_brute_force")
 
@@ -146,8 +145,8 @@ def test_products_that_overflow_or_vanish_are_in_doubt(stages):
 def test_tiles_and_groups_change_nothing(monkeypatch):
     x = manifolds.gaussian(5000, 3)
     whole = Geometry(x).neighbors(2)
-    monkeypatch.setattr(module, "_largest", lambda scores, k: scores.topk(k, dim=1))
-    monkeypatch.setattr(module, "_tile_elements", lambda device: 2**18)
+    monkeypatch.setattr(ranking, "_largest", lambda scores, k: scores.topk(k, dim=1))
+    monkeypatch.setattr(ranking, "_tile_elements", lambda device: 2**18)
     tiled = Geometry(x).neighbors(2)
     assert torch.equal(whole.indices, tiled.indices)
     torch.testing.assert_close(whole.distances, tiled.distances, rtol=1e-7, atol=0)
@@ -159,7 +158,7 @@ def test_blocks_of_columns_change_nothing(monkeypatch):
     nearest, spectrum = whole.neighbors(2), whole.spectrum()
     wide = Geometry(x[:50])
     spectrum_of_few_rows = wide.spectrum(standardize=True)
-    monkeypatch.setattr(module, "BLOCK", 8)
+    monkeypatch.setattr(products, "BLOCK", 8)
     blocked = Geometry(x)
     torch.testing.assert_close(blocked.neighbors(2).distances, nearest.distances)
     torch.testing.assert_close(blocked.spectrum(), spectrum, rtol=1e-4, atol=1e-6)

@@ -1,0 +1,131 @@
+"""Which rows are nearest: by their products, quickly, or by their differences, exactly."""
+
+import math
+from collections.abc import Callable
+
+import torch
+from jaxtyping import Float, Int
+from torch import Tensor
+
+from lightning_id.functional.products import block_width, column_blocks
+
+
+def rank(
+    products: Float[Tensor, "r n"],
+    rows: Int[Tensor, " m"] | None,
+    columns: Int[Tensor, " c"] | None,
+    k: int,
+    norm2: Float[Tensor, " n"] | None = None,
+) -> tuple[Float[Tensor, "m k"], Int[Tensor, "m k"]]:
+    """Rank by distance, a tile of rows at a time: no second n x n matrix is made.
+
+    |x_i - x_j|² = g_ii + g_jj - 2 g_ij is smallest where g_ij - g_jj / 2 is largest.
+
+    Args:
+        products: Inner products of rows with all n rows: the Gram matrix, or only its rows
+            ``rows``.
+        rows: Numbers of the rows to rank for; None for all.
+        columns: Numbers of the rows that may be neighbours, None for all; a row is no neighbour of
+            itself.
+        k: How many to keep.
+        norm2: Squared norms of all n rows; the diagonal of ``products`` if it is left out.
+
+    Returns:
+        Estimated squared distances in float64, ascending, and the numbers of the rows.
+    """
+    norm2 = products.diagonal() if norm2 is None else norm2
+    half = norm2 / 2
+    if columns is not None:
+        half = torch.full_like(half, math.inf).index_copy_(0, columns, half[columns])
+    whole = len(products) == products.shape[1]
+    n_rows = len(products) if rows is None else len(rows)
+    tile = max(1, _tile_elements(products.device) // products.shape[1])
+    work = products.new_empty((min(tile, n_rows), products.shape[1]))
+    estimates, indices = [], []
+    for low in range(0, n_rows, tile):
+        high = min(low + tile, n_rows)
+        some = products[rows[low:high]] if whole and rows is not None else products[low:high]
+        scores = torch.sub(some, half, out=work[: high - low])
+        if rows is None:
+            scores[:, low:high].fill_diagonal_(-math.inf)
+            mine = norm2[low:high]
+        else:
+            scores.scatter_(1, rows[low:high, None], -math.inf)
+            mine = norm2[rows[low:high]]
+        best, index = _largest(scores, k)
+        estimates.append(mine.double()[:, None] - 2 * best.double())
+        indices.append(index)
+    return torch.cat(estimates), torch.cat(indices)
+
+
+def _tile_elements(device: torch.device) -> int:
+    """Return how many numbers to work on at a time: a CPU's cache full, or enough for a GPU."""
+    return 2**20 if device.type == "cpu" else 2**26
+
+
+def _largest(
+    scores: Float[Tensor, "t n"], k: int
+) -> tuple[Float[Tensor, "t k"], Int[Tensor, "t k"]]:
+    """Return the k largest of each row and where they are.
+
+    The k largest lie in the k groups of largest maximum, and a maximum is found at the speed of
+    memory: for three of 10 000 columns twice as fast as ``topk`` alone on a CPU.
+    """
+    groups = 8
+    width = scores.shape[1] // groups
+    if scores.device.type != "cpu" or k * groups > width // 4:
+        best = scores.topk(k, dim=1)
+        return best.values, best.indices
+    tail = width * groups
+    maxima = scores[:, :tail].view(len(scores), groups, width).amax(1)
+    chosen = maxima.topk(k, dim=1).indices
+    columns = (chosen[:, :, None] + width * torch.arange(groups, device=scores.device)).flatten(1)
+    columns = torch.cat(
+        (
+            columns,
+            torch.arange(tail, scores.shape[1], device=scores.device).expand(len(scores), -1),
+        ),
+        dim=1,
+    )
+    values, at = scores.gather(1, columns).topk(k, dim=1)
+    return values, columns.gather(1, at)
+
+
+def nearest(
+    complete: Callable[[Tensor], Tensor],
+    x: Float[Tensor, "n d"],
+    rows: Int[Tensor, " m"],
+    candidates: Int[Tensor, "m c"],
+    k: int,
+    dtype: torch.dtype,
+) -> tuple[Float[Tensor, "m k"], Int[Tensor, "m k"]]:
+    """Return the k nearest of the candidates by distances computed from differences.
+
+    Differences and squares in ``dtype``, sums over at most 4096 columns in ``dtype`` and beyond in
+    float64.
+
+    Args:
+        complete: Adds, in place, what other processes hold of a sum over the columns.
+        x: The columns that are here.
+        rows: Numbers of the rows to rank for.
+        candidates: Numbers of the rows that may be their nearest.
+        k: How many to keep.
+        dtype: Dtype of the differences.
+
+    Returns:
+        Squared distances, ascending, and the numbers of the rows.
+    """
+    m, c = candidates.shape
+    distance2 = torch.zeros((m, c), dtype=torch.float64, device=x.device)
+    width = max(1, block_width(x.shape[1]))  # one of several processes may hold no column
+    chunk = max(1, _tile_elements(x.device) // (4 * width))
+    for columns in column_blocks(x.shape[1]):
+        block = x[:, columns]
+        for low in range(0, m, chunk):
+            mine = block[rows[low : low + chunk]].to(dtype)
+            for j in range(c):
+                difference = block.index_select(0, candidates[low : low + chunk, j]).to(dtype)
+                difference.sub_(mine).square_()
+                distance2[low : low + chunk, j] += difference.sum(1)
+    distance2, order = complete(distance2).sort(dim=1)
+    return distance2[:, :k], candidates.gather(1, order[:, :k])

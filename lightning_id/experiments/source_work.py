@@ -40,6 +40,14 @@ def over_input(ids: Sequence[float]) -> float:
     return max(ids) / ids[0]
 
 
+def by_height(untrained: Sequence[float], trained: Sequence[float]) -> Numbers:
+    """Return how high the highest layer of an untrained and of the trained network is."""
+    return {
+        "untrained, highest / input": over_input(untrained),
+        "trained, highest / input": over_input(trained),
+    }
+
+
 def spread(ids: Sequence[float]) -> float:
     """Return the highest layer of a profile over the lowest."""
     return max(ids) / min(ids)
@@ -113,6 +121,11 @@ def by_training(twonn_before: float, twonn: float, pca_before: float, pca: float
         "PCA trained": pca,
         "PCA trained / untrained": pca / pca_before,
     }
+
+
+def against_pca(twonn: float, pca: float) -> Numbers:
+    """Return two dimensions of a layer with their ratio."""
+    return {"TwoNN": twonn, "PCA": pca, "PCA / TwoNN": pca / twonn}
 
 
 def against_gaussian(network: float, gaussian: float) -> Numbers:
@@ -194,21 +207,15 @@ CLAIMS = [
     Claim(
         says="Training makes the hunchback: the untrained network is flat.",
         where="Fig. 5C, VGG-16 on ImageNet",
-        published={
-            "untrained, highest / input": over_input(_FIG5C["ID_untrained"]),
-            "trained, highest / input": over_input(_FIG5C["ID_trained"]),
-        },
+        published=by_height(_FIG5C["ID_untrained"], _FIG5C["ID_trained"]),
         limits=(
             ("untrained, highest / input", "<", 1.3),
             ("trained, highest / input", ">", 2.0),
         ),
         needs=("mnist_luminance",),
-        measure=lambda runs: {
-            "untrained, highest / input": over_input(
-                hidden(at_start(runs["mnist_luminance"].history))
-            ),
-            "trained, highest / input": over_input(hidden(at_end(runs["mnist_luminance"].history))),
-        },
+        measure=lambda runs: by_height(
+            *(hidden(at(runs["mnist_luminance"].history)) for at in (at_start, at_end))
+        ),
         is_same_network=False,
     ),
     Claim(
@@ -335,19 +342,15 @@ CLAIMS = [
     Claim(
         says="On ImageNet, too, training makes the hunchback: the untrained network is flat.",
         where="Fig. 5C, VGG-16",
-        published={
-            "untrained, highest / input": over_input(_FIG5C["ID_untrained"]),
-            "trained, highest / input": over_input(_FIG5C["ID_trained"]),
-        },
+        published=by_height(_FIG5C["ID_untrained"], _FIG5C["ID_trained"]),
         limits=(
             ("untrained, highest / input", "<", 1.3),
             ("trained, highest / input", ">", 2.0),
         ),
         needs=(IMAGENET,),
-        measure=lambda runs: {
-            "untrained, highest / input": over_input(hidden(at_start(runs[IMAGENET].history))),
-            "trained, highest / input": over_input(hidden(at_end(runs[IMAGENET].history))),
-        },
+        measure=lambda runs: by_height(
+            *(hidden(at(runs[IMAGENET].history)) for at in (at_start, at_end))
+        ),
         is_same_network=False,
     ),
     Claim(
@@ -377,19 +380,13 @@ CLAIMS = [
     Claim(
         says="The last hidden layer is curved: PCA needs many times its ID.",
         where="Fig. 5C, VGG-16",
-        published={
-            "TwoNN": _FIG5C["ID_trained"][-2],
-            "PCA": _FIG5C["PCID_trained"][-2],
-            "PCA / TwoNN": _FIG5C["PCID_trained"][-2] / _FIG5C["ID_trained"][-2],
-        },
+        published=against_pca(_FIG5C["ID_trained"][-2], _FIG5C["PCID_trained"][-2]),
         limits=(("PCA / TwoNN", ">", 5.0),),
         needs=(IMAGENET,),
-        measure=lambda runs: {
-            "TwoNN": on_last_hidden(runs[IMAGENET].history, "twonn"),
-            "PCA": on_last_hidden(runs[IMAGENET].history, PCA),
-            "PCA / TwoNN": on_last_hidden(runs[IMAGENET].history, PCA)
-            / on_last_hidden(runs[IMAGENET].history, "twonn"),
-        },
+        measure=lambda runs: against_pca(
+            on_last_hidden(runs[IMAGENET].history, "twonn"),
+            on_last_hidden(runs[IMAGENET].history, PCA),
+        ),
         is_same_network=False,
         form=".3g",
     ),

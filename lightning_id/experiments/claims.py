@@ -210,6 +210,8 @@ def judge(claim: Claim, runs: Mapping[str, Run]) -> Judgement:
         return Judgement(claim, {}, NOT_RUN, reason)
     try:
         measured = claim.measure(runs)
+    except KeyError as error:  # a layer without a number
+        return Judgement(claim, {}, NOT_RUN, f"no number of {error.args[0]}")
     except LookupError as error:  # a shortened run may lack what the claim is about
         return Judgement(claim, {}, NOT_RUN, str(error))
     if not all(_is_kept(limit, measured) for limit in claim.limits):

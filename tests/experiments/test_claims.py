@@ -109,6 +109,9 @@ def test_what_is_missing_is_the_reason():
     judgement = judge(short, {"run": run_of({0: [1] * 7, 2: [1] * 7})})
     assert judgement.verdict == NOT_RUN
     assert judgement.reason == "nothing was measured at step 100; the last step is 2"
+    unknown = claim_of(measure=lambda runs: {"x": at_end(runs["run"].history)["d7"]})
+    judgement = judge(unknown, {"run": run_of({0: [1] * 7})})
+    assert (judgement.verdict, judgement.reason) == (NOT_RUN, "no number of d7")
 
 
 def test_a_run_is_read_from_its_folder(tmp_path):

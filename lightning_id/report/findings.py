@@ -15,7 +15,7 @@ from torch import Tensor
 
 from lightning_id.console import ESTIMATOR_NAMES, value_with_error
 from lightning_id.figures.by_depth import LOWER_BOUND_ABOVE
-from lightning_id.figures.common import shortened
+from lightning_id.figures.common import shortened, validation_of
 from lightning_id.functional.estimate import NORMAL_975
 from lightning_id.functional.pca import rounding_noise
 from lightning_id.history import History, Record, has_value
@@ -153,9 +153,7 @@ def linear_above_nonlinear(history: History) -> str | None:
     Returns:
         A sentence; None where no layer has both.
     """
-    linear = {r["layer"]: r for r in profile(history, trained(history), "pca")}
-    curved = profile(history, trained(history), "twonn")
-    pairs = [(linear[r["layer"]], r) for r in curved if r["layer"] in linear and _value(r) > 0]
+    pairs = _beside_twonn(history, "pca")
     if not pairs:
         return None
     ratios = {r["layer"]: _value(components) / _value(r) for components, r in pairs}
@@ -167,7 +165,8 @@ def linear_above_nonlinear(history: History) -> str | None:
     far = [layer for layer, ratio in ratios.items() if ratio >= PCA_FAR_ABOVE]
     if not far:
         return f"In no layer {PCA_FAR_ABOVE:g} times TwoNN or more; the most in {largest}."
-    bound = "; where TwoNN is a lower bound, the ratio is an upper one" if _too_high(curved) else ""
+    is_bound = bool(_too_high(r for _, r in pairs))
+    bound = "; where TwoNN is a lower bound, the ratio is an upper one" if is_bound else ""
     return (
         f"At least {PCA_FAR_ABOVE:g} times TwoNN in {len(far)} of {len(ratios)} layers"
         f" ({_names(far)}): there the representation is curved. Most in {largest}{bound}."
@@ -183,9 +182,7 @@ def gaussian_above_nonlinear(history: History) -> str | None:
     Returns:
         A sentence; None where no layer has both.
     """
-    gaussian = {r["layer"]: r for r in profile(history, trained(history), "twonn_gaussian")}
-    curved = profile(history, trained(history), "twonn")
-    pairs = [(gaussian[r["layer"]], r) for r in curved if r["layer"] in gaussian and _value(r) > 0]
+    pairs = _beside_twonn(history, "twonn_gaussian")
     if not pairs:
         return None
     above = [r["layer"] for control, r in pairs if _is_clearly_above(control, r)]
@@ -293,7 +290,7 @@ def not_estimated(history: History) -> str | None:
     last = trained(history)
     whole = [record for record in history.records if record["label"] is None]
     missing = [record for record in whole if not has_value(record)]
-    now = [r for r in missing if (r["stage"], r["epoch"], r["step"]) == last]
+    now = [r for r in missing if validation_of(r) == last]
     reasons: dict[tuple[str, str], list[str]] = {}
     for record in now:
         reason = (record["reason"] or "no reason is recorded").removesuffix(".")
@@ -384,6 +381,14 @@ def not_comparable(runs: Sequence[Run]) -> Finding | None:
 
 def _last_profile(history: History) -> list[Record]:
     return profile(history, trained(history), main_estimator(history))
+
+
+def _beside_twonn(history: History, estimator: str) -> list[tuple[Record, Record]]:
+    """Return the records of an estimator, each with TwoNN of its layer, where both are known."""
+    last = trained(history)
+    others = {r["layer"]: r for r in profile(history, last, estimator)}
+    curved = [r for r in profile(history, last, "twonn") if _value(r) > 0]
+    return [(others[r["layer"]], r) for r in curved if r["layer"] in others]
 
 
 def _with_role(layers: Iterable[Record]) -> Record | None:

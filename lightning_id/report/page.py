@@ -59,9 +59,9 @@ def markdown(runs: Sequence[Run]) -> str:
     Returns:
         The text.
     """
-    alike = not_comparable(runs)
+    not_alike = not_comparable(runs)
     parts = [f"# Intrinsic dimension: {_plain(_title(runs))}"]
-    parts += [] if alike is None else [_item(*alike)]
+    parts += [] if not_alike is None else [_item(*not_alike)]
     for run in runs:
         parts += [f"## {_plain(run.name)}"] if len(runs) > 1 else []
         parts += [_plain(_spoken_of(run.history))]

@@ -8,7 +8,7 @@ from collections.abc import Iterable, Sequence
 from typing import Any
 
 from lightning_id.console import ESTIMATOR_NAMES, table_rows
-from lightning_id.figures.common import records_of, samples_in_words
+from lightning_id.figures.common import records_of, samples_in_words, validation_of
 from lightning_id.history import COLUMNS, History, Record, has_value
 from lightning_id.report.runs import Run, describe, estimators, trained, untrained
 from lightning_id.versions import version_of
@@ -126,7 +126,7 @@ def _cost(history: History) -> str:
     if last is None:
         return ""
     whole = sum(each for each, _ in seconds)
-    at_last = sum(each for each, r in seconds if (r["stage"], r["epoch"], r["step"]) == last)
+    at_last = sum(each for each, r in seconds if validation_of(r) == last)
     return f"{whole:.1f} s of estimating in all, {at_last:.2f} s for the table ({describe(last)})"
 
 

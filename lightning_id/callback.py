@@ -110,7 +110,7 @@ class IntrinsicDimensionHooks:
             else the forward of the first element of the batch.
         dataloader_idx: Which validation loader is measured, if there are several.
         max_features: Project rows of more features to so many at random, an approximation that the
-            record names; distances are off by about sqrt(2 / max_features). None for never.
+            record names; squared distances are off by about sqrt(2 / max_features). None for never.
         memory_limit: GiB of rows kept on the device, and again in host memory; what is more goes to
             a temporary file. Rows are estimated where they are kept. None keeps all on the device.
         max_overhead: The largest share of the time since the start of the fit that measuring may

@@ -24,7 +24,6 @@ from pathlib import Path
 import yaml
 
 from lightning_id import History
-from lightning_id.console import table_rows
 from lightning_id.experiments.claims import (
     NOT_RUN,
     VERDICTS,
@@ -39,6 +38,8 @@ from lightning_id.experiments.digits import ROOT_VARIABLE
 from lightning_id.experiments.published import published
 from lightning_id.experiments.source_work import CLAIMS, IMAGENET
 from lightning_id.figures import depth_profile, heat_map
+from lightning_id.figures.common import Clock
+from lightning_id.report.tables import layer_table
 from lightning_id.versions import version_of
 
 ROOT = Path(__file__).parents[1]
@@ -83,25 +84,19 @@ fit of the source work, but for those called PCA in the table of claims: how man
 
 def fit(name: str, runs: Path, extra: Sequence[str]) -> None:
     """Run a config in the folder of runs, and note how it was made."""
-    words = ["fit", "--config", f"configs/{name}.yaml", *extra]
-    _carry_out(name, runs, ["fit", "--config", str(ROOT / words[2]), *extra], words)
+    config = f"configs/{name}.yaml"
+    words = ["fit", "--config", str(ROOT / config), *extra]
+    _carry_out(name, runs, words, ["fit", "--config", config, *extra])
 
 
 def profile(name: str, runs: Path, photos: Path) -> None:
     """Profile a trained network and the same untrained, and note how it was made."""
-    estimators = [
-        "--both",
-        "--estimators",
-        "twonn,pca,pca_standardized,twonn_gaussian",
-        "--seed",
-        "0",
-    ]
-    folder = (runs / "runs" / name / f"version_{len(_versions(name, runs))}").resolve()
-    words = ["profile", name, "--data", f"FOLDER/{photos.name}", *estimators]
-    data = str(photos.resolve())
-    _carry_out(
-        name, runs, ["profile", name, "--data", data, *estimators, "--out", str(folder)], words
-    )
+    estimators = "twonn,pca,pca_standardized,twonn_gaussian"
+    options = ["--both", "--estimators", estimators, "--seed", "0"]
+    folder = (runs / "runs" / name / f"version_{_next_version(name, runs)}").resolve()
+    words = ["profile", name, "--data", str(photos.resolve()), *options, "--out", str(folder)]
+    shown = ["profile", name, "--data", f"FOLDER/{photos.name}", *options]
+    _carry_out(name, runs, words, shown)
 
 
 def _carry_out(name: str, runs: Path, words: Sequence[str], shown: Sequence[str]) -> None:
@@ -138,8 +133,16 @@ def finished(runs: Path) -> dict[str, Run]:
 
 
 def _versions(name: str, runs: Path) -> list[Path]:
-    folders = (runs / "runs" / name).glob("version_*")
-    return sorted(folders, key=lambda folder: int(folder.name.removeprefix("version_")))
+    return sorted((runs / "runs" / name).glob("version_*"), key=_version)
+
+
+def _version(folder: Path) -> int:
+    return int(folder.name.removeprefix("version_"))
+
+
+def _next_version(name: str, runs: Path) -> int:
+    # After the last, as Lightning counts: one that was removed is not filled in.
+    return max(map(_version, _versions(name, runs)), default=-1) + 1
 
 
 # --- the page ------------------------------------------------------------------------------------
@@ -196,14 +199,14 @@ def section(name: str, run: Run, docs: Path) -> str:
     histories = {what: run.history} | ({"training ": run.train} if run.train else {})
     for images, history in histories.items():
         picture = docs / f"reproduction_{name}{'_train' * (history is run.train)}.png"
-        draw = heat_map if is_by_step(history) else depth_profile
+        draw = heat_map if Clock.of(history.validations()).by_step else depth_profile
         draw(history).savefig(picture, dpi=90)
         caption = f"{EXPERIMENTS[name]}, {images}images"
         count = max(record["n_samples"] for record in history.records)
         parts += [
             f"![{caption}]({picture.name})",
             f"On {count} {images}images:",
-            layer_table(history),
+            dimensions(history),
         ]
     return "\n\n".join(parts)
 
@@ -226,24 +229,17 @@ def quoted_head(config: Path) -> str:
     return "\n".join(f"> {line}".rstrip() for line in text)
 
 
-def is_by_step(history: History) -> bool:
-    """Tell whether an epoch has several measurements."""
-    epochs = [epoch for stage, epoch, _ in history.validations() if stage == "fit"]
-    return len(set(epochs)) < len(epochs)
-
-
-def layer_table(history: History) -> str:
+def dimensions(history: History) -> str:
     """Return the dimensions layer by layer; by step where they were measured between steps."""
     validations = history.validations()
-    if is_by_step(history):
-        measured = [step for _, _, step in validations]
-        shown = [step for step in measured if step in {*STEPS, measured[-1]}]
-        profiles = {step: at_step(history, step) for step in shown}
-        rows = [["steps", *profiles[0]]]
-        rows += [[str(step), *(f"{v:.2f}" for v in ids.values())] for step, ids in profiles.items()]
-        return markdown(rows)
-    estimators = list(dict.fromkeys(record["estimator"] for record in history.records))
-    return markdown(table_rows(history, [validations[-1], validations[0]], estimators))
+    if not Clock.of(validations).by_step:
+        return markdown(layer_table(history))
+    measured = [step for _, _, step in validations]
+    shown = [step for step in measured if step in {*STEPS, measured[-1]}]
+    profiles = {step: at_step(history, step) for step in shown}
+    rows = [["steps", *profiles[shown[0]]]]
+    rows += [[str(step), *(f"{v:.2f}" for v in ids.values())] for step, ids in profiles.items()]
+    return markdown(rows)
 
 
 def markdown(rows: Sequence[Sequence[str]]) -> str:

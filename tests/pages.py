@@ -1,9 +1,11 @@
-"""What a Markdown page promises: blocks of code, commands, and files that it links to."""
+"""What a Markdown page promises: code, commands and links; and the scripts that write pages."""
 
+import importlib.util
 import re
 import shlex
 import subprocess
 from pathlib import Path
+from types import ModuleType
 
 ROOT = Path(__file__).parents[1]
 _FENCE = re.compile(r"^```(\w*)\n(.*?)^```", re.DOTALL | re.MULTILINE)
@@ -47,6 +49,14 @@ def broken_links(page: Path) -> list[str]:
         if not target.exists() or (place and place not in _places(target.read_text())):
             broken.append(link)
     return broken
+
+
+def example(name: str) -> ModuleType:
+    """Return a script of the examples as a module, which does not run its main."""
+    spec = importlib.util.spec_from_file_location(name, ROOT / "examples" / f"{name}.py")
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
 
 
 def _places(text: str) -> set[str]:

@@ -1,18 +1,13 @@
 """The page on biases is made by its script: a small form of it."""
 
-import importlib.util
-
 import pytest
 
-from tests.pages import ROOT
+from tests.pages import ROOT, example
 
 
 @pytest.fixture(scope="module")
 def biases():
-    spec = importlib.util.spec_from_file_location("biases", ROOT / "examples" / "biases.py")
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
+    return example("biases")
 
 
 def test_the_example_prints_and_writes_a_table_for_each_bias(biases, tmp_path, capsys):

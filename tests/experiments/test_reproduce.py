@@ -1,16 +1,13 @@
 """The page of examples/reproduce.py, from a small form of one experiment."""
 
-import importlib.util
-from pathlib import Path
-
 import numpy as np
 import pytest
 from PIL import Image
 
 from lightning_id.history import BEFORE_TRAINING
 from tests.bare import without_data
+from tests.pages import ROOT, example
 
-ROOT = Path(__file__).parents[2]
 FEW = [
     "--data.n_train=96",
     "--data.n_val=64",
@@ -21,10 +18,7 @@ FEW = [
 
 @pytest.fixture(scope="module")
 def reproduce():
-    spec = importlib.util.spec_from_file_location("reproduce", ROOT / "examples" / "reproduce.py")
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
+    return example("reproduce")
 
 
 @pytest.fixture(scope="module")
@@ -140,5 +134,21 @@ def test_a_run_between_steps_is_shown_by_step(reproduce):
             stage="fit" if step else BEFORE_TRAINING, epoch=0, step=step, layer="d1", order=0,
             estimator="twonn", value=1.0,
         )  # fmt: skip
-    lines = reproduce.layer_table(history).splitlines()
+    lines = reproduce.dimensions(history).splitlines()
     assert [line.split()[1] for line in lines[2:]] == ["0", "5", "10", "20", "25"]
+
+
+def test_a_run_between_steps_without_the_untrained_network_begins_at_its_first_step(reproduce):
+    history = reproduce.History()
+    for step in (5, 10):
+        history.append(
+            stage="fit", epoch=0, step=step, layer="d1", order=0, estimator="twonn", value=1.0
+        )
+    assert reproduce.dimensions(history).splitlines()[2:] == ["| 5 | 1.00 |", "| 10 | 1.00 |"]
+
+
+def test_a_profile_takes_the_number_after_the_last(reproduce, tmp_path):
+    assert reproduce._next_version("some", tmp_path) == 0
+    for version in (1, 10):
+        (tmp_path / "runs" / "some" / f"version_{version}").mkdir(parents=True)
+    assert reproduce._next_version("some", tmp_path) == 11

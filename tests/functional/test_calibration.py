@@ -1,19 +1,13 @@
 """The error bar is that of fresh samples: a small form of examples/calibration.py."""
 
-import importlib.util
-from pathlib import Path
-
 import pytest
 
-EXAMPLE = Path(__file__).parents[2] / "examples" / "calibration.py"
+from tests.pages import example
 
 
 @pytest.fixture(scope="module")
 def calibration():
-    spec = importlib.util.spec_from_file_location("calibration", EXAMPLE)
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
+    return example("calibration")
 
 
 # Over 60 samples the deviation itself is uncertain by 9 %, a coverage of 95 % by 3 %.

@@ -13,7 +13,7 @@ from lightning_id.functional import ESTIMATORS
 from tests.bare import without_data
 
 EXAMPLES = Path(__file__).parents[1] / "examples"
-# Studies of minutes, which write pages: `test_calibration.py` and `test_biases.py`.
+# Studies of minutes, which write pages: each has a `test_<name>.py` of its own.
 TESTED_ELSEWHERE = {"calibration.py", "biases.py", "reproduce.py"}
 
 pytestmark = [

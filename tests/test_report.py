@@ -296,6 +296,12 @@ def folder(tmp_path):
     return tmp_path / "runs" / "version_0"
 
 
+def test_one_run_needs_no_list_and_none_is_an_error(folder):
+    assert write_report(str(folder), format="markdown") == folder / "report.md"
+    with pytest.raises(ValueError, match="expected at least one folder of a run, got none"):
+        write_report([])
+
+
 def test_the_command_writes_the_page_into_the_folder_of_the_run_and_says_where(folder, capsys):
     main(["report", str(folder)])
     assert capsys.readouterr().out.strip() == str(folder / "report.html")

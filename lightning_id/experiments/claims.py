@@ -11,7 +11,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from lightning_id.history import History, Validation, has_value
+from lightning_id.history import BEFORE_TRAINING, History, Validation, has_value
 
 Numbers = dict[str, float]
 Limit = tuple[str, str, float | str]  # a number, one of `_SIGNS`, a number or the name of one
@@ -87,8 +87,10 @@ class Run:
             LookupError: If it was never logged.
         """
         metrics = self.folder.parent / "csv" / self.folder.name / "metrics.csv"
-        with metrics.open(newline="", encoding="utf-8") as file:
-            values = [row[name] for row in csv.DictReader(file) if row.get(name)]
+        values = []
+        if metrics.is_file():
+            with metrics.open(newline="", encoding="utf-8") as file:
+                values = [row[name] for row in csv.DictReader(file) if row.get(name)]
         if not values:
             raise LookupError(f"no {name} was logged")
         return float(values[-1])
@@ -109,8 +111,22 @@ def profile(history: History, validation: Validation, estimator: str = "twonn") 
 
 
 def at_start(history: History, estimator: str = "twonn") -> Numbers:
-    """Return the profile of the network before training."""
-    return profile(history, history.validations()[0], estimator)
+    """Return the profile of the network before training.
+
+    Args:
+        history: What was measured.
+        estimator: Which dimension.
+
+    Returns:
+        The profile.
+
+    Raises:
+        LookupError: If nothing was measured before training.
+    """
+    for validation in history.validations():
+        if validation[0] == BEFORE_TRAINING:
+            return profile(history, validation, estimator)
+    raise LookupError("nothing was measured before training")
 
 
 def at_end(history: History, estimator: str = "twonn") -> Numbers:

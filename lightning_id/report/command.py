@@ -14,12 +14,14 @@ SUFFIXES = {"html": ".html", "png": ".png", "csv": ".csv", "markdown": ".md"}
 
 
 def write_report(
-    runs: Sequence[str | Path], out: str | Path | None = None, format: str = "html"
+    runs: str | Path | Sequence[str | Path],
+    out: str | Path | None = None,
+    format: str = "html",
 ) -> Path:
     """Make a report of the histories of runs.
 
     Args:
-        runs: Folders of runs, or the CSV files of their records; several are laid over each other.
+        runs: The folder of a run, or the CSV file of its records; several are laid over each other.
         out: The file; None for ``report`` in the folder of the run, in the working folder if there
             are several.
         format: ``"html"``, ``"markdown"`` (findings and tables), ``"png"`` (the depth profile), or
@@ -29,11 +31,14 @@ def write_report(
         The file.
 
     Raises:
-        ValueError: If the format is none of these, or a file is no history.
+        ValueError: If the format is none of these, there is no run, or a file is no history.
         FileNotFoundError: If a run has no history.
     """
     if format not in SUFFIXES:
         raise ValueError(f"`format`: expected one of {', '.join(SUFFIXES)}, got {format!r}")
+    runs = [runs] if isinstance(runs, (str, Path)) else runs
+    if not runs:
+        raise ValueError("`runs`: expected at least one folder of a run, got none")
     path = _beside(runs) / f"report{SUFFIXES[format]}" if out is None else Path(out)
     content = _content(load_runs(runs), format)
     path.parent.mkdir(parents=True, exist_ok=True)

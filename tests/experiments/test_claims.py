@@ -173,3 +173,15 @@ def test_every_claim_has_a_rule_or_an_obstacle_and_every_experiment_is_needed():
 
 def test_the_published_numbers_name_their_source():
     assert set(published()["source"]) == {"work", "figures", "text"}
+
+
+def test_a_profile_after_training_is_none_of_the_untrained_network():
+    trained = run_of({100: range(1, 8)})
+    with pytest.raises(LookupError, match="nothing was measured before training"):
+        at_start(trained.history)
+
+
+def test_a_run_without_metrics_is_a_reason(tmp_path):
+    claim = claim_of(measure=lambda runs: {"x": runs["run"].metric("val_acc")})
+    judged = judge(claim, {"run": Run(tmp_path / "version_0", History(), None)})
+    assert (judged.verdict, judged.reason) == (NOT_RUN, "no val_acc was logged")

@@ -209,7 +209,7 @@ def _in_words(correlation: Correlation) -> str:
         return "none: all errors or all dimensions are alike"
     if correlation.reason is not None:
         return f"{r.value:.2f}, no interval: needs {MIN_UNITS} networks"
-    return f"{r.value:.2f} [{r.low:.2f}, {r.high:.2f}], p = {r.p:.2g}"
+    return f"{r}, p = {r.p:.2g}"
 
 
 def _verdict(found: Correlation) -> str:

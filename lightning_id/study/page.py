@@ -82,10 +82,10 @@ def _cells_of(found: Correlation) -> list[str]:
     return [
         *counts,
         f"{100 * found.level:.3g} %",
-        _interval(r),
+        str(r),
         _p(r),
         f"{r.least:.2f} to {r.most:.2f}",
-        _interval(rho),
+        str(rho),
         _p(rho),
     ]
 
@@ -186,11 +186,7 @@ def _table(head: Sequence[str], body: Iterable[Sequence[str]]) -> str:
 
 
 def _short(found: Correlation) -> str:
-    return _interval(found.pearson) if found.reason is None else _number(found.pearson.value)
-
-
-def _interval(found: Coefficient) -> str:
-    return f"{found.value:.2f} [{found.low:.2f}, {found.high:.2f}]"
+    return str(found.pearson) if found.reason is None else _number(found.pearson.value)
 
 
 def _p(found: Coefficient) -> str:

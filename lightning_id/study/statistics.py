@@ -41,6 +41,10 @@ class Coefficient:
     least: float = np.nan
     most: float = np.nan
 
+    def __str__(self) -> str:
+        """Return it with its interval, for example ``"0.41 [0.10, 0.66]"``."""
+        return f"{self.value:.2f} [{self.low:.2f}, {self.high:.2f}]"
+
 
 @dataclass(frozen=True)
 class Correlation:

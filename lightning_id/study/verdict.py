@@ -75,14 +75,6 @@ def verdict(analysis: Analysis) -> Verdict:
     return Verdict(kind, " ".join([ANSWERS[kind], _over_all(analysis), *_within(analysis.groups)]))
 
 
-def in_words(correlation: Correlation) -> str:
-    """Return Pearson's r with its interval, for example ``"r = 0.41 [0.10, 0.66]"``."""
-    r = correlation.pearson
-    if correlation.reason is not None:
-        return f"r = {r.value:.2f}, no interval"
-    return f"r = {r.value:.2f} [{r.low:.2f}, {r.high:.2f}]"
-
-
 def _not_told(analysis: Analysis) -> str | None:
     over_all = analysis.over_all
     if over_all.n_runs < MIN_RUNS:
@@ -116,7 +108,7 @@ def _kind(analysis: Analysis) -> str:
 
 def _over_all(analysis: Analysis) -> str:
     over_all = analysis.over_all
-    return f"Over all {over_all.n_runs} runs {in_words(over_all)}, {_clearness(over_all)}."
+    return f"Over all {over_all.n_runs} runs {_in_words(over_all)}."
 
 
 def _within(groups: Sequence[Group]) -> list[str]:
@@ -130,8 +122,7 @@ def _within(groups: Sequence[Group]) -> list[str]:
         told = _told(group for group in groups if group.kind == kind)
         if told:
             parts = [
-                f"{'' if kind == SEED else f'{group.label}: '}{in_words(group.correlation)},"
-                f" {_clearness(group.correlation)}"
+                f"{'' if kind == SEED else f'{group.label}: '}{_in_words(group.correlation)}"
                 for group in told
             ]
             sentences.append(f"{headline}: {'; '.join(parts)}.")
@@ -145,9 +136,10 @@ def _told(groups: Iterable[Group]) -> list[Group]:
     return [group for group in groups if group.correlation.reason is None]
 
 
-def _clearness(correlation: Correlation) -> str:
-    return {
+def _in_words(correlation: Correlation) -> str:
+    clearness = {
         1: "clear: the higher the dimension, the higher the error",
         -1: "clear: the higher the dimension, the lower the error",
         0: "not clear",
-    }[correlation.sign]
+    }
+    return f"r = {correlation.pearson}, {clearness[correlation.sign]}"

@@ -19,7 +19,7 @@ from lightning_id.experiments.mnist import MNISTDataModule
 from lightning_id.study.executors import EXECUTORS
 from lightning_id.study.grid import Settings, load_grid
 from lightning_id.study.page import study_page
-from lightning_id.study.picture import draw_study, png
+from lightning_id.study.picture import draw_study
 from lightning_id.study.run import available_digits
 from lightning_id.study.runs import Runs, write_csv, write_table
 
@@ -115,12 +115,13 @@ def _carry_out(
     _run_missing(runs, trainings, executor, workers)
     rows = runs.rows(trainings)
     write_table(runs.folder, rows)
-    path = runs.folder / "page.md" if page is None else Path(page)
-    path.parent.mkdir(parents=True, exist_ok=True)
+    path, table = runs.folder / "page.md", runs.folder / "table.csv"
+    if page is not None:
+        path, table = Path(page), Path(page).with_suffix(".csv")
+        path.parent.mkdir(parents=True, exist_ok=True)
+        write_csv(table, rows)
     picture = path.with_suffix(".png")
-    picture.write_bytes(png(draw_study(rows)))
-    table = runs.folder / "table.csv" if page is None else path.with_suffix(".csv")
-    write_csv(table, rows)
+    draw_study(rows).savefig(picture)
     text = study_page(rows, picture.name, table.name, f"lightning-id study {config}")
     path.write_text(text, encoding="utf-8")
     return path

@@ -1,6 +1,5 @@
 """The picture of a study: last hidden dimension against test error, once for each factor."""
 
-import io
 import math
 from collections.abc import Callable, Sequence
 from functools import partial
@@ -57,13 +56,6 @@ def draw_study(rows: Sequence[Row]) -> Figure:
     for number, panel in enumerate(panels, start=1):
         panel(figure.add_subplot(lines, 2, number))
     return figure
-
-
-def png(figure: Figure) -> bytes:
-    """Return a figure as a PNG file."""
-    file = io.BytesIO()
-    figure.savefig(file, format="png")
-    return file.getvalue()
 
 
 def in_words(name: str) -> str:

@@ -5,7 +5,7 @@ from matplotlib.colors import to_hex
 
 from lightning_id.study.analysis import analyse
 from lightning_id.study.page import study_page
-from lightning_id.study.picture import draw_study, png
+from lightning_id.study.picture import draw_study
 from lightning_id.study.verdict import RULES, verdict
 from tests.study.made import table
 
@@ -88,7 +88,7 @@ def test_the_same_table_gives_the_same_page(rows, page):
     assert study_page(rows, "picture.png", "table.csv", "lightning-id study made.yaml") == page
 
 
-def test_a_study_of_which_nothing_is_left_still_has_a_page_and_a_picture(rows):
+def test_a_study_of_which_nothing_is_left_still_has_a_page_and_a_picture(rows, tmp_path):
     failed = [
         each | dict.fromkeys(("id_train", "id_test", "test_error", "date"), None)
         | {"reason": "RuntimeError: no"}
@@ -99,7 +99,8 @@ def test_a_study_of_which_nothing_is_left_still_has_a_page_and_a_picture(rows):
     text = study_page(failed, "picture.png", "table.csv", "x")
     assert text.count("RuntimeError: no") == 2
     assert "This table cannot tell." in text
-    assert png(draw_study(failed)).startswith(b"\x89PNG")
+    draw_study(failed).savefig(tmp_path / "picture.png")
+    assert (tmp_path / "picture.png").read_bytes().startswith(b"\x89PNG")
 
 
 def test_the_picture_has_a_panel_for_both_sets_the_deviations_and_each_further_factor(rows):

@@ -16,6 +16,7 @@ from rich.progress import (
 )
 
 from lightning_id.experiments.mnist import MNISTDataModule
+from lightning_id.shipped import find_config
 from lightning_id.study.executors import EXECUTORS
 from lightning_id.study.grid import Settings, load_grid
 from lightning_id.study.page import study_page
@@ -122,7 +123,10 @@ def _carry_out(
         write_csv(table, rows)
     picture = path.with_suffix(".png")
     draw_study(rows).savefig(picture)
-    text = study_page(rows, picture.name, table.name, f"lightning-id study {config}")
+    # A shipped file was asked for by its name; where it lies on this machine says nothing.
+    name = Path(config).name
+    asked = name if find_config(name) == str(config) else config
+    text = study_page(rows, picture.name, table.name, f"lightning-id study {asked}")
     path.write_text(text, encoding="utf-8")
     return path
 

@@ -235,6 +235,15 @@ def test_the_page_goes_where_it_is_asked_for_and_says_how_it_was_made(capsys):
     assert str(Path.cwd()) not in page
 
 
+def test_the_page_calls_a_shipped_study_by_its_name(monkeypatch, tmp_path):
+    shipped = tmp_path / "elsewhere"
+    shipped.mkdir()
+    write({"seed": 0}, shipped / "tiny.yaml")
+    monkeypatch.setattr("lightning_id.shipped.FOLDERS", (shipped,))
+    main(["study", "tiny.yaml", "--executor", "here"])
+    assert "Written by `lightning-id study tiny.yaml`" in Path("runs/tiny/page.md").read_text()
+
+
 @pytest.mark.parametrize(
     ("words", "said"),
     [

@@ -9,7 +9,18 @@ from lightning_id.study.statistics import LEVEL, RESAMPLES, Correlation, correla
 
 OUTCOME = "test_error"
 # Numeric settings; of the seed and of what all runs share nothing can be told.
-FACTORS = "label_noise", "n_train", "width", "depth", "dropout", "weight_decay", "steps", "lr"
+FACTORS = (
+    "label_noise",
+    "n_train",
+    "width",
+    "depth",
+    "dropout",
+    "weight_decay",
+    "steps",
+    "lr",
+    "batch_size",
+    "n_samples",
+)
 NOISE, ARCHITECTURE, SEED = "label noise", "architecture", "seed"
 
 

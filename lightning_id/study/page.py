@@ -9,13 +9,18 @@ from lightning_id.study.analysis import OUTCOME, SEED, Analysis, analyse, correl
 from lightning_id.study.grid import Settings
 from lightning_id.study.picture import in_words
 from lightning_id.study.runs import Row
-from lightning_id.study.statistics import LEVEL, RESAMPLES, Coefficient, Correlation
+from lightning_id.study.statistics import (
+    LEVEL,
+    RESAMPLES,
+    RESAMPLING_SEED,
+    Coefficient,
+    Correlation,
+)
 from lightning_id.study.verdict import ANSWERS, CLEAR, RULES, verdict
 
 MEASURES = "id_train", "id_test"
 OTHERS = "peak_train", "peak_test", "peak_over_last_train", "peak_over_last_test"
 IMAGES = {"id_train": "On training images", "id_test": "On test images"}
-STATISTICS_SEED = 0  # the default of `lightning_id.study.statistics.correlate`
 
 
 def study_page(rows: Sequence[Row], picture: str, table: str, command: str) -> str:
@@ -162,7 +167,7 @@ def _how_made(rows: Sequence[Row]) -> list[str]:
         f" {'; '.join(sorted({row['versions'] for row in done}))}.",
         f"{math.fsum(row['cpu_seconds'] for row in done) / 60:.0f} minutes of one core in all.",
         f"{RESAMPLES} bootstrap samples and as many permutations, by private generators of seed"
-        f" {STATISTICS_SEED}.",
+        f" {RESAMPLING_SEED}.",
     ]
     if len(values) > 1:
         facts.append(
@@ -205,5 +210,5 @@ def _spread(values: Iterable[float | None], scale: int, form: str) -> str:
     return f"{mean} ± {format(statistics.stdev(known), form)}" if len(known) > 1 else mean
 
 
-def _distinct(values: Iterable[object]) -> str:
-    return ", ".join(str(value) for value in sorted(set(values), key=str))
+def _distinct(values: Iterable[str | int]) -> str:
+    return ", ".join(map(str, sorted(set(values))))

@@ -19,6 +19,7 @@ WORDS = {
     "id_test": "last hidden dimension (test images)",
     "label_noise": "label noise",
     "n_train": "training images",
+    "n_samples": "images measured",
     "weight_decay": "weight decay",
     "lr": "learning rate",
     "peak_train": "peak (training images)",

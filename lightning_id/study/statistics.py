@@ -16,6 +16,7 @@ from jaxtyping import Float, Int
 Array = npt.NDArray[np.float64]
 
 RESAMPLES = 9999  # of the bootstrap, and permutations
+RESAMPLING_SEED = 0  # of both
 MIN_UNITS = 6  # cells for an interval and a p-value: fewer can be exchanged in too few ways
 LEVEL = 0.95  # of an interval
 ROUNDING = 1e-12  # of a number: what is less is no variation
@@ -81,7 +82,7 @@ def correlate(
     cells: Sequence[Hashable],
     level: float = LEVEL,
     within: bool = False,
-    seed: int = 0,
+    seed: int = RESAMPLING_SEED,
     resamples: int = RESAMPLES,
 ) -> Correlation:
     """Correlate two numbers over runs that come in cells.

@@ -1,9 +1,12 @@
 """The page and the picture of made tables."""
 
+from dataclasses import fields
+
 import pytest
 from matplotlib.colors import to_hex
 
-from lightning_id.study.analysis import analyse
+from lightning_id.study.analysis import analyse, varied
+from lightning_id.study.grid import Settings
 from lightning_id.study.page import study_page
 from lightning_id.study.picture import draw_study
 from lightning_id.study.verdict import RULES, verdict
@@ -68,6 +71,13 @@ def test_only_settings_that_vary_are_correlated(page):
     ]  # fmt: skip
 
 
+def test_every_number_among_the_settings_but_the_seed_is_looked_at_where_it_varies(rows):
+    for field in fields(Settings):
+        levels = [each | {field.name: i % 2} for i, each in enumerate(rows)]
+        is_factor = field.type in (int, float) and field.name != "seed"
+        assert (field.name in varied(levels)) == is_factor
+
+
 def test_every_rule_is_on_the_page(page):
     assert all(f"- **{kind}** ({rule})." in page for kind, rule in RULES.items())
 
@@ -77,6 +87,12 @@ def test_it_says_how_it_was_made(page):
     assert "Trained on 2026-01-01 with torch 9." in page
     assert "private generators of seed 0" in page
     assert "n_samples 1000" in page
+
+
+def test_seeds_are_in_the_order_of_numbers():
+    rows = table(everywhere, noises=[0.0], cells=1, seeds=11)
+    text = study_page(rows, "picture.png", "table.csv", "x")
+    assert "seeds 0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, on mnist" in text
 
 
 def test_the_peak_is_said_to_be_the_input_where_it_is(rows):

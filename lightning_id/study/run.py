@@ -12,7 +12,6 @@ import pytorch_lightning as pl
 import torch
 from jaxtyping import Int64
 from torch import Tensor
-from torch.utils.data import DataLoader
 
 from lightning_id.callback import IntrinsicDimensionCallback
 from lightning_id.experiments.classifier import Classifier
@@ -99,7 +98,7 @@ def train(settings: Settings) -> Outcome:
         )
         trainer.fit(model, data)
         test_accuracy = float(trainer.callback_metrics["val_acc"])
-        train_accuracy = _accuracy(settings, model, data)
+        train_accuracy = _train_accuracy(settings, model, data)
     result = {
         **_dimensions("test", on_test),
         **_dimensions("train", on_train),
@@ -221,12 +220,10 @@ def _trainer(settings: Settings, **arguments: Any) -> pl.Trainer:
     )
 
 
-def _accuracy(settings: Settings, model: Classifier, data: MNISTDataModule) -> float:
-    assert data.train_set is not None
-    loader = DataLoader(
-        data.train_set, batch_size=1000, collate_fn=data.val_dataloader().collate_fn
-    )
-    return float(_trainer(settings).test(model, loader, verbose=False)[0]["test_acc"])
+def _train_accuracy(settings: Settings, model: Classifier, data: MNISTDataModule) -> float:
+    learnt = MNISTDataModule(batch_size=1000)
+    learnt.val_set = data.train_set
+    return float(_trainer(settings).test(model, learnt, verbose=False)[0]["test_acc"])
 
 
 def _dimensions(name: str, callback: IntrinsicDimensionCallback) -> Result:

@@ -80,6 +80,8 @@ def test_cells_of_other_sizes_are_not_exchanged_for_each_other():
     found = correlate(x, y, cells)
     assert found.n_units == 7
     assert 0 < found.pearson.p <= 1
+    sizes = [cell for cell in range(1, 7) for _ in range(cell)]  # no two cells are of one
+    assert correlate(*two_numbers(21, slope=2), sizes).pearson.p == 1
 
 
 def related_by_chance(seed, cells):

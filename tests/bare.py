@@ -18,3 +18,16 @@ def without_data(patch: pytest.MonkeyPatch, folder: Path) -> None:
     patch.delenv("LIGHTNING_ID_DATA", raising=False)
     patch.setenv("XDG_CACHE_HOME", str(folder / "cache"))
     patch.setattr(MNIST, "mirrors", [NOBODY])
+
+
+def make_bare(patch: pytest.MonkeyPatch, folder: Path) -> None:
+    """Work in a folder without data, and let no process that is started here find a network.
+
+    Args:
+        patch: Undoes it.
+        folder: The folder; it holds the empty cache, too.
+    """
+    patch.chdir(folder)
+    without_data(patch, folder)
+    for name in ("http_proxy", "https_proxy"):
+        patch.setenv(name, NOBODY)

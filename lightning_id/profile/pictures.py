@@ -1,6 +1,5 @@
 """The images that a network is measured on: which there are, which are usable, which are chosen."""
 
-import difflib
 import inspect
 import numbers
 from collections.abc import Iterator, Sequence
@@ -18,7 +17,7 @@ from torchvision import datasets
 from torchvision.datasets.folder import IMG_EXTENSIONS
 
 from lightning_id.functional.geometry import MIN_DISTINCT
-from lightning_id.profile.networks import Transform
+from lightning_id.profile.networks import Transform, close_names
 
 ARRAY = ".npy"
 
@@ -171,10 +170,9 @@ def _open(data: str) -> Source:
             f" a {ARRAY} file, got {data!r}, which does not exist"
         )
     if name not in datasets.__all__:
-        close = difflib.get_close_matches(name, datasets.__all__, n=3)
         raise ValueError(
             f"`--data`: expected a data set of torchvision before the colon, got {name!r}."
-            + (f" Close: {', '.join(close)}" if close else "")
+            f"{close_names(name, datasets.__all__)}"
         )
     return _TorchvisionSet(name, Path(root).expanduser())
 

@@ -27,6 +27,7 @@ from lightning_id.profile.compare import (
 from lightning_id.profile.networks import load_network
 from lightning_id.profile.pictures import choose_pictures
 from lightning_id.profile.run import Settings, profile
+from tests.commands import refused
 
 # The first looks at the colour of an image and is right, the second says class 0 always.
 NETS = """
@@ -149,6 +150,16 @@ def test_a_history_a_picture_a_table_and_a_page_are_there_and_it_says_where(caps
     assert "features.2" in Path("out/report.html").read_text()
 
 
+def test_what_was_measured_before_has_its_page_where_it_is_asked_for(capsys):
+    measured("Rows", "rows.npy").save("before")
+    main(["profile", "before", "--out=out"])
+    assert capsys.readouterr().out.endswith(" out/report.html\n")
+    assert Path("out/report.html").exists()
+    assert not Path("before/report.html").exists()
+    main(["profile", "before"])
+    assert Path("before/report.html").exists()
+
+
 def test_untrained_has_a_folder_of_its_own_and_is_the_network_before_training(capsys):
     words = ["--data=rows.npy", "--untrained", "--layers=input,2", "--estimators=gride,pca"]
     main(["profile", "nets_of_profile:Rows", *words])
@@ -249,10 +260,7 @@ def test_a_checkpoint_is_measured():
     ],
 )
 def test_what_is_wrong_is_said_in_a_line_and_ends_the_command(words, message, capsys):
-    with pytest.raises(SystemExit) as stop:
-        main(["profile", *words])
-    assert stop.value.code == 2
-    assert message in capsys.readouterr().err
+    assert message in refused(["profile", *words], capsys)
     assert not Path("runs").exists()
 
 
@@ -317,9 +325,7 @@ def test_a_network_is_compared_once_and_needs_images_if_it_was_not_measured(caps
         (["study", "pretrained"], "expected images to measure efficientnet_lite0"),
         (["profile", "resnet18", "resnet18"], "expected every network once, got resnet18 again"),
     ):
-        with pytest.raises(SystemExit):
-            main(words)
-        assert message in capsys.readouterr().err
+        assert message in refused(words, capsys)
 
 
 def history_of(value: float, accuracy: float | None = None, n_samples: int = 100) -> History:

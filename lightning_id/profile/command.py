@@ -113,7 +113,7 @@ def _run(options: argparse.Namespace) -> None:
     if is_compared:
         together.mkdir(parents=True, exist_ok=True)
         _compare({name: histories[name] for name in folders}, together)
-    page = (together if is_compared else next(iter(folders.values()))) / "report.html"
+    page = (together if is_compared or options.out else folder) / "report.html"
     _say(f"Page:                     {write_report(list(folders.values()), page)}")
 
 

@@ -32,7 +32,8 @@ RULES = {
     BY_LABEL_NOISE_ONLY: "clear within an architecture, whose runs differ in label noise;"
     " not clear within one label noise nor where nothing but the seed differs",
     WITHIN_ALL_GROUPS: "clear over all runs and within every group that can be told",
-    WITHIN_SOME_GROUPS: "anything else: clear within a group, and not within every one or not over all runs",
+    WITHIN_SOME_GROUPS: "anything else: clear within a group, and not within every one or not over"
+    " all runs",
 }
 ANSWERS = {
     NOT_TOLD: "This table cannot tell.",
@@ -43,7 +44,8 @@ ANSWERS = {
     BY_LABEL_NOISE_ONLY: "No: the relation is found only among runs that differ in label noise."
     " Among runs of one label noise none is found.",
     WITHIN_ALL_GROUPS: "Yes, in this study: the relation is there within every group as well.",
-    WITHIN_SOME_GROUPS: "In part: the relation is there in some of the comparisons and not in others.",
+    WITHIN_SOME_GROUPS: "In part: the relation is there in some of the comparisons and not in"
+    " others.",
 }
 
 

@@ -192,7 +192,7 @@ def section(name: str, run: Run, docs: Path) -> str:
     parts = [
         f"## {EXPERIMENTS[name]}",
         f"`{made['command']}`, {made['date']}, {made['minutes']:.1f} minutes of processor time"
-        f" ({made['threads']} thread), {how(name, run)}; {versions}.",
+        f" (threads: {made['threads']}), {how(name, run)}; {versions}.",
         PROFILED if name in PROFILES else quoted_head(ROOT / "configs" / f"{name}.yaml"),
     ]
     what = "" if name in PROFILES else "test "

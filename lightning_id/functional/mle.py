@@ -15,11 +15,7 @@ from lightning_id.functional.estimate import (
     renumber,
     shared_neighbor_std_error,
 )
-from lightning_id.functional.geometry import (
-    MIN_DISTINCT,
-    Geometry,
-    as_geometry,
-)
+from lightning_id.functional.geometry import MIN_DISTINCT, Geometry, as_geometry
 
 _AVERAGES = ("mackay-ghahramani", "levina-bickel", "unbiased")
 

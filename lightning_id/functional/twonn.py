@@ -16,11 +16,7 @@ from lightning_id.functional.estimate import (
     renumber,
     shared_neighbor_std_error,
 )
-from lightning_id.functional.geometry import (
-    MIN_DISTINCT,
-    Geometry,
-    as_geometry,
-)
+from lightning_id.functional.geometry import MIN_DISTINCT, Geometry, as_geometry
 
 
 def twonn_dimension(

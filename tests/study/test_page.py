@@ -117,6 +117,7 @@ def test_a_study_of_which_nothing_is_left_still_has_a_page_and_a_picture(rows, t
     assert "This table cannot tell." in text
     draw_study(failed).savefig(tmp_path / "picture.png")
     assert (tmp_path / "picture.png").read_bytes().startswith(b"\x89PNG")
+    assert (tmp_path / "picture.png").read_bytes().startswith(b"\x89PNG")
 
 
 def test_the_picture_has_a_panel_for_both_sets_the_deviations_and_each_further_factor(rows):

@@ -7,6 +7,7 @@ In headless Chromium, which must be installed with chromedriver. Fails where not
 
 import argparse
 import sys
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -41,6 +42,14 @@ def look(run: Path, out: Path) -> dict[str, dict[str, Any]]:
     return drawn
 
 
+def say(drawn: Mapping[str, Mapping[str, Any]]) -> None:
+    """Print what `look` found, and exit where something is not drawn."""
+    for page, found in drawn.items():
+        sys.stdout.write(f"{page}: {found}\n")
+        if not found or not all(found.values()):
+            sys.exit(f"{page}: not everything is drawn")
+
+
 def main() -> None:
     """Look at a run, and say what is drawn."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
@@ -48,10 +57,7 @@ def main() -> None:
     parser.add_argument("--out", type=Path, default=Path("docs"))
     options = parser.parse_args()
     options.out.mkdir(parents=True, exist_ok=True)
-    for page, drawn in look(options.run, options.out).items():
-        sys.stdout.write(f"{page}: {drawn}\n")
-        if not drawn or not all(drawn.values()):
-            sys.exit(f"{page}: not everything is drawn")
+    say(look(options.run, options.out))
 
 
 if __name__ == "__main__":

@@ -59,3 +59,10 @@ def test_the_pictures_are_on_the_page_of_images(drawn):
 def test_every_page_has_its_picture(drawn):
     names = [f"tensorboard_{page}.png" for page in ("custom_scalars", "images", "scalars")]
     assert sorted(path.name for path in drawn[1].iterdir()) == ["report.png", *names]
+
+
+def test_what_is_drawn_is_said_and_what_is_not_is_an_error(drawn, capsys):
+    screenshots.say(drawn[0])
+    assert "TwoNN" in capsys.readouterr().out
+    with pytest.raises(SystemExit, match="images: not everything is drawn"):
+        screenshots.say(drawn[0] | {"images": {"id/heat_map": []}})

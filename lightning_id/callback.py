@@ -452,13 +452,14 @@ class IntrinsicDimensionHooks:
         return False
 
     def _end(self, trainer: AnyTrainer) -> None:
-        if self._pass is not None:
+        now = self._pass
+        if now is not None:
             with self._guard("write the history"):
-                self._record_metrics(trainer, self._pass)
-                self._write(trainer, self._pass)
-                self._say(trainer, self._pass)
-                self._draw(trainer, is_last=self._pass.stage in ("validate", "test"))
-            self._budget.spend(self._pass.measurement.seconds if self._pass is not None else 0.0)
+                self._record_metrics(trainer, now)
+                self._write(trainer, now)
+                self._say(trainer, now)
+                self._draw(trainer, is_last=now.stage in ("validate", "test"))
+            self._budget.spend(now.measurement.seconds)
         self._release()
 
     def _estimate(self, trainer: AnyTrainer, now: "_Pass") -> dict[str, float]:

@@ -13,7 +13,9 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
+from lightning_id.functional.columns import Columns
 from lightning_id.functional.geometry import Geometry
+from lightning_id.functional.neighbors import Proposer
 
 _QUERIES = 16_384  # rows searched at a time: bounds the memory of the search
 
@@ -46,53 +48,74 @@ class FaissGeometry(Geometry):
     backend = "faiss"
     largest = None
 
-    def __init__(self, x: Tensor) -> None:
+    def _proposer(self, columns: Columns) -> Proposer:
+        return FaissProposer(columns)
+
+    def subset(self, index: Int[Tensor, " s"]) -> "FaissGeometry":
+        """Return the geometry of some of the rows: nothing is saved, there is no Gram matrix.
+
+        Args:
+            index: Numbers of the rows, on the device of ``x``.
+
+        Returns:
+            The geometry.
+        """
+        return FaissGeometry(self.x[index])
+
+
+class FaissProposer(Proposer):
+    """Proposes by an exact search of faiss in float32: see `lightning_id.functional.neighbors`.
+
+    Args:
+        columns: The rows.
+
+    Raises:
+        ModuleNotFoundError: If faiss is not installed.
+    """
+
+    dtype = torch.float32
+    has_products = False  # there is no n x n matrix to take: all orders come from differences
+
+    def __init__(self, columns: Columns) -> None:
         import faiss  # noqa: PLC0415 - an extra: only those who ask for it need it
 
-        super().__init__(x)
+        self._columns = columns
         self._faiss: Any = faiss
 
     @cached_property
-    def _rows32(self) -> Float[Tensor, "n d"]:
-        everything = slice(0, self.ambient_dimension)
-        return self._centred(everything, torch.float32).contiguous()
-
-    @property
-    def _proposal_dtype(self) -> torch.dtype:
-        return torch.float32
+    def _rows(self) -> Float[Tensor, "n d"]:
+        everything = slice(0, self._columns.ambient_dimension)
+        return self._columns.centred(everything, torch.float32).contiguous()
 
     @cached_property
-    def _norm2(self) -> Float[Tensor, " n"]:
-        return self._rows32.square().sum(1)
+    def norm2(self) -> Float[Tensor, " n"]:
+        """Squared norms of the centred rows."""
+        return self._rows.square().sum(1)
 
-    def _ranked(
+    def ranked(
         self, rows: Int[Tensor, " m"] | None, columns: Int[Tensor, " c"] | None, k: int
     ) -> tuple[Float[Tensor, "m k"], Int[Tensor, "m k"]]:
-        """Propose the k nearest of ``columns`` for each of ``rows``; None is all rows."""
-        every = torch.arange(self.n_samples, device=self.x.device)
+        """Propose the k nearest of ``columns`` for each of ``rows``: see `Proposer`."""
+        every = torch.arange(len(self._rows), device=self._rows.device)
         rows = every if rows is None else rows
         columns = every if columns is None else columns
         index = self._index(columns)
         # A row finds itself too, first or among its equals: one more, and it is left out.
         found = [
-            index.search(self._rows32[part].cpu().numpy(), k + 1)
+            index.search(self._rows[part].cpu().numpy(), k + 1)
             for part in torch.split(rows, _QUERIES)
         ]
-        distance2 = torch.from_numpy(np.concatenate([d for d, _ in found])).to(self.x.device)
-        numbers = columns[torch.from_numpy(np.concatenate([i for _, i in found])).to(self.x.device)]
+        distance2 = torch.from_numpy(np.concatenate([d for d, _ in found])).to(rows.device)
+        numbers = columns[torch.from_numpy(np.concatenate([i for _, i in found])).to(rows.device)]
         itself = (numbers == rows[:, None]).to(torch.int8)
         order = itself.argsort(dim=1, stable=True)[:, :k]
         return distance2.double().gather(1, order), numbers.gather(1, order)
 
     def _index(self, columns: Int[Tensor, " c"]) -> Any:
-        index = self._faiss.IndexFlatL2(self.ambient_dimension)
-        if self.x.is_cuda and hasattr(self._faiss, "StandardGpuResources"):
+        index = self._faiss.IndexFlatL2(self._columns.ambient_dimension)
+        if self._rows.is_cuda and hasattr(self._faiss, "StandardGpuResources"):
             resources = self._faiss.StandardGpuResources()
-            index = self._faiss.index_cpu_to_gpu(resources, self.x.device.index or 0, index)
+            index = self._faiss.index_cpu_to_gpu(resources, self._rows.device.index or 0, index)
         for part in torch.split(columns, _QUERIES):
-            index.add(self._rows32[part].cpu().numpy())
+            index.add(self._rows[part].cpu().numpy())
         return index
-
-    def _many(self, k: int) -> tuple[Float[Tensor, "m k"], Int[Tensor, "m k"]]:
-        """Return k neighbours from differences, whatever k: there is no n x n matrix to take."""
-        return self._propose_and_check(k)

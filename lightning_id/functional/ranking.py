@@ -1,13 +1,13 @@
 """Which rows are nearest: by their products, quickly, or by their differences, exactly."""
 
 import math
-from collections.abc import Callable
 
 import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from lightning_id.functional.products import block_width, column_blocks
+from lightning_id.functional.columns import Columns
+from lightning_id.functional.products import block_width
 
 
 def rank(
@@ -92,8 +92,7 @@ def _largest(
 
 
 def nearest(
-    complete: Callable[[Tensor], Tensor],
-    x: Float[Tensor, "n d"],
+    columns: Columns,
     rows: Int[Tensor, " m"],
     candidates: Int[Tensor, "m c"],
     k: int,
@@ -105,8 +104,7 @@ def nearest(
     float64.
 
     Args:
-        complete: Adds, in place, what other processes hold of a sum over the columns.
-        x: The columns that are here.
+        columns: The rows, of which all columns are here or only some.
         rows: Numbers of the rows to rank for.
         candidates: Numbers of the rows that may be their nearest.
         k: How many to keep.
@@ -115,17 +113,18 @@ def nearest(
     Returns:
         Squared distances, ascending, and the numbers of the rows.
     """
+    x = columns.x
     m, c = candidates.shape
     distance2 = torch.zeros((m, c), dtype=torch.float64, device=x.device)
     width = max(1, block_width(x.shape[1]))  # one of several processes may hold no column
     chunk = max(1, _tile_elements(x.device) // (4 * width))
-    for columns in column_blocks(x.shape[1]):
-        block = x[:, columns]
+    for part in columns.blocks():
+        block = x[:, part]
         for low in range(0, m, chunk):
             mine = block[rows[low : low + chunk]].to(dtype)
             for j in range(c):
                 difference = block.index_select(0, candidates[low : low + chunk, j]).to(dtype)
                 difference.sub_(mine).square_()
                 distance2[low : low + chunk, j] += difference.sum(1)
-    distance2, order = complete(distance2).sort(dim=1)
+    distance2, order = columns.sum(distance2).sort(dim=1)
     return distance2[:, :k], candidates.gather(1, order[:, :k])

@@ -17,6 +17,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, distributed
 
+from lightning_id.functional.columns import Columns
 from lightning_id.functional.geometry import Geometry
 
 
@@ -46,18 +47,13 @@ class ShardedGeometry(Geometry):
         try:
             exchange = deal_columns(self.x, group)
             self.settle()  # the memory is taken everywhere: only now does anyone wait for rows
-            self.x = exchange()
-            self.n_samples = len(self.x)
+            self._hold(Columns(exchange(), self.ambient_dimension, self._complete), self.dtype)
             self.settle()
         except PeerError:
             raise
         except Exception:
             self.settle(ok=False)
             raise
-
-    @property
-    def _has_gram_spectrum(self) -> bool:
-        return True  # the d x d matrix needs all columns in one place
 
     def settle(self, ok: bool = True) -> None:
         """Tell the other processes whether this one is well, and hear the same of them.
@@ -73,7 +69,7 @@ class ShardedGeometry(Geometry):
         if ok and not bool(flag):
             raise PeerError("another process failed on this layer; its log says why")
 
-    def _sum(self, partial: Tensor) -> Tensor:
+    def _complete(self, partial: Tensor) -> Tensor:
         self.settle()
         distributed.all_reduce(partial, group=self._group)
         return partial

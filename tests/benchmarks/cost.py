@@ -33,8 +33,8 @@ SIZES = (0, 1000, 2000)  # samples; 0 is without the callback
 BARS = {1000: 1.03, 2000: 1.08}
 PARTS = {  # where the time of a measurement goes, and the functions that take it
     "record": [("recorder.Recorder", "_attempt")],
-    "Gram": [("functional.geometry.Geometry", "_gram_matrix")],
-    "neighbours": [("functional.geometry.Geometry", "_search")],
+    "Gram": [("functional.columns.Columns", "gram_matrix")],
+    "neighbours": [("functional.neighbors.NeighborSearch", "find")],
     "spectrum": [("functional.geometry.Geometry", "spectrum")],
     "log": [("callback.IntrinsicDimensionHooks", "_record"),
             ("callback.IntrinsicDimensionHooks", "_write")],

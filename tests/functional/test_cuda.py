@@ -63,8 +63,9 @@ def test_ordinary_rows_wait_for_the_device_a_few_times_only():
         geometry = Geometry(x)
         with pytest.raises(RuntimeError, match="synchroniz"):
             _ = geometry.reason
-        geometry.__dict__.update(_n_nonfinite=0, distinct=torch.arange(1000, device="cuda"))
-        geometry._doubtful = lambda sound: torch.arange(0, device="cuda")
+        geometry._columns.__dict__["n_nonfinite"] = 0
+        geometry._search.__dict__["distinct"] = torch.arange(1000, device="cuda")
+        geometry._search._doubtful = lambda sound: torch.arange(0, device="cuda")
         with pytest.raises(RuntimeError, match="synchroniz"):  # the final copy
             geometry.neighbors(2)
     finally:

@@ -5,8 +5,9 @@ import pytest
 import torch
 
 from lightning_id import manifolds
-from lightning_id.functional import Geometry, gride_dimension, twonn_dimension
+from lightning_id.functional import Geometry, gride_dimension, scale_profile, twonn_dimension
 from lightning_id.functional import geometry as geometry_module
+from lightning_id.functional.columns import Columns
 
 pytest.importorskip("faiss", reason="the extra `faiss` is not installed")
 from lightning_id.functional.faiss_search import FaissGeometry
@@ -43,6 +44,14 @@ def test_the_estimate_names_the_backend():
     assert gride_dimension(FaissGeometry(x), 2, 4).value == pytest.approx(
         gride_dimension(x, 2, 4).value, rel=1e-6
     )
+
+
+def test_the_scales_of_many_rows_need_no_matrix(monkeypatch):
+    x = manifolds.ball(400, 3, ambient=10)
+    expected = [part.mean for part in scale_profile(x, blocks=(1, 4)).decimation]
+    monkeypatch.setattr(Columns, "gram_matrix", None)
+    found = scale_profile(FaissGeometry(x), blocks=(1, 4)).decimation
+    assert [part.mean for part in found] == pytest.approx(expected, rel=1e-6)
 
 
 def test_too_many_rows_for_a_matrix_are_refused_and_the_way_on_is_named(monkeypatch):

@@ -17,6 +17,8 @@ from torch._subclasses.fake_tensor import (
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from lightning_id.functional import Geometry
+from lightning_id.functional.columns import Columns
+from lightning_id.functional.neighbors import NeighborSearch
 
 
 def asks_for_a_driver() -> bool:
@@ -36,7 +38,7 @@ pytestmark = [
 ]
 
 N = 200
-WAITING = ("_n_nonfinite", "distinct", "_is_constant")  # and the methods _doubtful, _left_float32
+WAITING = ("n_nonfinite", "spread", "is_constant")  # of the columns
 SHAPES = [(N, 30), (N, 5000)]
 DTYPES = [torch.float32, torch.float64, torch.bfloat16]
 
@@ -62,11 +64,14 @@ def geometry_on_cuda(shape, dtype, monkeypatch, n_doubtful=0, n_distinct=None):
     x = torch.empty(shape, dtype=dtype, device="cuda")
     geometry = Geometry(x)
     distinct = torch.arange(n_distinct or shape[0], device="cuda")
-    geometry.__dict__.update(_n_nonfinite=0, distinct=distinct, _is_constant=False, _spread=1.0)
+    geometry._columns.__dict__.update(n_nonfinite=0, is_constant=False, spread=1.0)
+    geometry._search.__dict__["distinct"] = distinct
     monkeypatch.setattr(
-        Geometry, "_doubtful", lambda self, sound: torch.arange(n_doubtful, device=sound.device)
+        NeighborSearch,
+        "_doubtful",
+        lambda self, sound: torch.arange(n_doubtful, device=sound.device),
     )
-    monkeypatch.setattr(Geometry, "_left_float32", lambda self, moment: False)
+    monkeypatch.setattr(Columns, "_left_float32", lambda self, moment: False)
     return geometry
 
 
@@ -79,9 +84,10 @@ def on_cuda(tensor):
 def test_means_gram_matrix_and_ranking_stay_on_the_device(shape, dtype, monkeypatch):
     with FakeTensorMode(), Copies() as copies:
         geometry = geometry_on_cuda(shape, dtype, monkeypatch)
-        estimates, candidates = geometry._proposals
-        assert all(map(on_cuda, (geometry._means, geometry._gram, estimates, candidates)))
-        assert geometry._gram.shape == (N, N)
+        columns = geometry._columns
+        estimates, candidates = geometry._search._proposals
+        assert all(map(on_cuda, (columns.means, columns.gram, estimates, candidates)))
+        assert columns.gram.shape == (N, N)
     assert copies.count == 0
 
 
@@ -108,25 +114,27 @@ def test_the_second_moment_stays_on_the_device_and_the_spectrum_is_copied_once(
 ):
     with FakeTensorMode(), Copies() as copies:
         geometry = geometry_on_cuda(shape, dtype, monkeypatch)
-        monkeypatch.setattr(Geometry, "_left_float32", lambda self, moment: left_float32)
-        assert on_cuda(geometry._second_moment(standardize))
+        monkeypatch.setattr(Columns, "_left_float32", lambda self, moment: left_float32)
+        assert on_cuda(geometry._columns.second_moment(standardize))
         assert copies.count == 0
         assert geometry.spectrum(standardize).device.type == "cpu"
     assert copies.count == 1
 
 
-@pytest.mark.parametrize("place", [*WAITING, "_spread", "_doubtful", "_left_float32", "moments"])
+@pytest.mark.parametrize("place", [*WAITING, "distinct", "_doubtful", "_left_float32", "moments"])
 def test_the_named_places_wait(place):
     with FakeTensorMode():
         x = torch.empty((N, 30), dtype=torch.float64, device="cuda")
         geometry = Geometry(x)
+        columns, search = geometry._columns, geometry._search
         if place == "moments":
-            geometry.__dict__.update(_n_nonfinite=0, _is_constant=False, _spread=1.0)
+            columns.__dict__.update(n_nonfinite=0, is_constant=False, spread=1.0)
         go = {
-            "_doubtful": lambda: geometry._doubtful(x[:, 0] > 0),
-            "_left_float32": lambda: geometry._left_float32(x[:30]),
+            "distinct": lambda: search.distinct,
+            "_doubtful": lambda: search._doubtful(x[:, 0] > 0),
+            "_left_float32": lambda: columns._left_float32(x[:30]),
             "moments": geometry.moments,
-        }.get(place, lambda: getattr(geometry, place))
+        }.get(place, lambda: getattr(columns, place))
         with pytest.raises((DataDependentOutputException, DynamicOutputShapeException)):
             go()
 
@@ -134,6 +142,6 @@ def test_the_named_places_wait(place):
 def test_a_mix_of_devices_is_noticed(monkeypatch):
     with FakeTensorMode():
         geometry = geometry_on_cuda((N, 30), torch.float32, monkeypatch)
-        geometry.__dict__["_means"] = torch.empty(30)
+        geometry._columns.__dict__["means"] = torch.empty(30)
         with pytest.raises(Exception, match="device"):
-            geometry._gram  # noqa: B018
+            geometry._columns.gram  # noqa: B018

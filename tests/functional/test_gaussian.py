@@ -1,9 +1,6 @@
 """The Gaussian of the same covariance: as TwoNN on linear clouds, far above it on curved ones."""
 
 import math
-import os
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
@@ -91,37 +88,6 @@ def test_what_has_no_number_has_a_reason(x, reason):
     estimate = gaussian_twonn_dimension(x)
     assert math.isnan(estimate.value)
     assert reason in estimate.reason
-
-
-RANK = """
-import sys, torch
-from torch import distributed
-from lightning_id import manifolds
-from lightning_id.functional import gaussian_twonn_dimension
-from lightning_id.functional.sharded import ShardedGeometry
-rank, meeting = int(sys.argv[1]), sys.argv[2]
-torch.set_num_threads(1)
-distributed.init_process_group("gloo", f"file://{meeting}", rank=rank, world_size=2)
-for ambient in (40, 900):
-    x = manifolds.gaussian(300, 6, ambient, seed=7)
-    print(float(gaussian_twonn_dimension(ShardedGeometry(x[:200] if rank == 0 else x[200:]))))
-distributed.destroy_process_group()
-"""
-
-
-def test_processes_that_share_a_layer_find_the_number_of_one(tmp_path):
-    env = dict(os.environ) | {"PYTHONPATH": str(ROOT)}
-    ranks = [
-        subprocess.Popen(
-            [sys.executable, "-c", RANK, str(rank), str(tmp_path / "meeting")],
-            env=env, stdout=subprocess.PIPE, text=True,
-        )
-        for rank in range(2)
-    ]  # fmt: skip
-    first, second = ([float(line) for line in r.communicate(timeout=120)[0].split()] for r in ranks)
-    alone = [manifolds.gaussian(300, 6, ambient, seed=7) for ambient in (40, 900)]
-    assert first == second
-    assert first == pytest.approx([float(gaussian_twonn_dimension(x)) for x in alone], rel=1e-4)
 
 
 def test_a_configuration_can_ask_for_it():

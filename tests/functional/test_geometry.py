@@ -7,6 +7,7 @@ from naive import distinct_rows, sorted_distances
 
 from lightning_id import manifolds
 from lightning_id.functional import Geometry, products, ranking, twonn_dimension
+from lightning_id.functional.neighbors import NeighborSearch
 
 STAGES = ("_look_wider", "_look_closer", "_brute_force")
 
@@ -17,13 +18,13 @@ def stages(monkeypatch):
     rows = dict.fromkeys(STAGES, 0)
 
     def counting(name, position):
-        stage = getattr(Geometry, name)
+        stage = getattr(NeighborSearch, name)
 
         def counted(self, *args):
             rows[name] += len(args[position])
             return stage(self, *args)
 
-        monkeypatch.setattr(Geometry, name, counted)
+        monkeypatch.setattr(NeighborSearch, name, counted)
 
     for name, position in zip(STAGES, (2, 2, 0), strict=True):
         counting(name, position)
@@ -82,7 +83,7 @@ def test_orders_above_16_of_ordinary_rows_need_no_second_look(stages):
 def test_fewer_neighbors_after_more_come_from_the_same_search(monkeypatch):
     geometry = Geometry(manifolds.ball(60, 3))
     many = geometry.neighbors(20)
-    monkeypatch.setattr(Geometry, "_search", None)
+    monkeypatch.setattr(NeighborSearch, "find", None)
     few = geometry.neighbors(3)
     assert torch.equal(few.distances, many.distances[:, :3])
     assert torch.equal(few.indices, many.indices[:, :3])
@@ -121,11 +122,11 @@ def test_each_stage_is_reached_by_the_data_it_is_for_and_exact(stage, stages):
 @pytest.mark.parametrize("stage", STAGES)
 def test_data_that_need_a_stage_are_wrong_without_it(stage, monkeypatch):
     if stage == "_look_wider":
-        monkeypatch.setattr(Geometry, "_doubtful", lambda self, sound: torch.arange(0))
+        monkeypatch.setattr(NeighborSearch, "_doubtful", lambda self, sound: torch.arange(0))
     else:
         before = STAGES[STAGES.index(stage) - 1]
-        run = getattr(Geometry, before)
-        monkeypatch.setattr(Geometry, before, lambda *args: run(*args)[:0])
+        run = getattr(NeighborSearch, before)
+        monkeypatch.setattr(NeighborSearch, before, lambda *args: run(*args)[:0])
     with pytest.raises(AssertionError):
         assert_neighbors_exact(NEEDS[stage], 2)
 
@@ -179,6 +180,6 @@ def test_what_is_asked_of_neighbors_is_checked():
 def test_a_geometry_serves_several_estimators_without_a_second_search(monkeypatch):
     geometry = Geometry(manifolds.ball(100, 3))
     first = twonn_dimension(geometry)
-    monkeypatch.setattr(Geometry, "_search", None)
+    monkeypatch.setattr(NeighborSearch, "find", None)
     assert twonn_dimension(geometry) == first
     assert twonn_dimension(geometry, "mle").value != first.value

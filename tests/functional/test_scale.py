@@ -8,6 +8,8 @@ from naive import distinct_rows, sorted_distances, twonn_linear
 
 from lightning_id import manifolds
 from lightning_id.functional import Geometry, gride_dimension, scale_profile, twonn_dimension
+from lightning_id.functional.columns import Columns
+from lightning_id.functional.neighbors import NeighborSearch
 from lightning_id.functional.scale import _longest_flat_run
 
 
@@ -42,13 +44,15 @@ def _orders_and_scales(x):
 
 def test_one_search_and_one_gram_matrix_serve_all(monkeypatch):
     searches, products = [], []
-    search, multiply = Geometry._search, Geometry._gram_matrix
+    search, multiply = NeighborSearch.find, Columns.gram_matrix
     monkeypatch.setattr(
-        Geometry, "_search", lambda self, k: searches.append(self.n_samples) or search(self, k)
+        NeighborSearch,
+        "find",
+        lambda self, k: searches.append(self._columns.n_samples) or search(self, k),
     )
     monkeypatch.setattr(
-        Geometry,
-        "_gram_matrix",
+        Columns,
+        "gram_matrix",
         lambda self, dtype: products.append(dtype) or multiply(self, dtype),
     )
     scale_profile(manifolds.ball(400, 3), blocks=(1, 2, 4))
@@ -86,7 +90,7 @@ def test_a_subset_is_the_geometry_of_its_rows():
     whole, alone = Geometry(x), Geometry(x[index])
     part = whole.subset(index)
     # Wrong products would be noticed and made good: only the time would tell.
-    assert torch.equal(part._gram, whole._gram[index][:, index])
+    assert torch.equal(part._columns.gram, whole._columns.gram[index][:, index])
     torch.testing.assert_close(part.neighbors(3).distances, alone.neighbors(3).distances)
     assert torch.equal(part.neighbors(3).indices, alone.neighbors(3).indices)
     for standardize in (False, True):

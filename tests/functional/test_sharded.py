@@ -1,0 +1,48 @@
+"""What several processes find who hold some of the columns each, by the estimators that do most."""
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from lightning_id import manifolds
+from lightning_id.functional import gaussian_twonn_dimension, scale_profile
+
+ROOT = Path(__file__).parents[2]
+AMBIENT = (40, 900)
+RANK = """
+import sys, torch
+from torch import distributed
+from lightning_id import manifolds
+from lightning_id.functional import gaussian_twonn_dimension, scale_profile
+from lightning_id.functional.sharded import ShardedGeometry
+rank, meeting = int(sys.argv[1]), sys.argv[2]
+torch.set_num_threads(1)
+distributed.init_process_group("gloo", f"file://{meeting}", rank=rank, world_size=2)
+for ambient in map(int, sys.argv[3:]):
+    x = manifolds.gaussian(300, 6, ambient, seed=7)
+    geometry = ShardedGeometry(x[:200] if rank == 0 else x[200:])
+    print(float(gaussian_twonn_dimension(geometry)))
+    print(*[part.mean for part in scale_profile(geometry, blocks=(1, 3)).decimation])
+distributed.destroy_process_group()
+"""
+
+
+def test_processes_that_share_a_layer_find_the_numbers_of_one(tmp_path):
+    ranks = [
+        subprocess.Popen(
+            [sys.executable, "-c", RANK, str(rank), str(tmp_path / "meeting"), *map(str, AMBIENT)],
+            env=dict(os.environ) | {"PYTHONPATH": str(ROOT)}, stdout=subprocess.PIPE, text=True,
+        )
+        for rank in range(2)
+    ]  # fmt: skip
+    first, second = ([float(word) for word in r.communicate(timeout=120)[0].split()] for r in ranks)
+    alone = []
+    for ambient in AMBIENT:
+        x = manifolds.gaussian(300, 6, ambient, seed=7)
+        parts = scale_profile(x, blocks=(1, 3)).decimation
+        alone += [float(gaussian_twonn_dimension(x)), *(part.mean for part in parts)]
+    assert first == second
+    assert first == pytest.approx(alone, rel=1e-4)

@@ -14,6 +14,7 @@ import pytest
 from lightning_id import History
 from lightning_id.cli import main
 from lightning_id.shipped import find_config
+from tests import readme
 from tests.bare import without_data
 from tests.pages import (
     ROOT,
@@ -74,6 +75,11 @@ def test_the_readme_begins_with_two_commands():
     assert (first, second) == (["make", "mnist"], ["make", "test"])
 
 
+def test_the_cost_in_the_readme_is_that_of_its_page():
+    text = readme.README.read_text()
+    assert readme.filled(text, readme.COST.read_text()) == text
+
+
 @pytest.mark.parametrize("page", with_block("yaml"), ids=name)
 def test_a_yaml_block_is_read_on_top_of_an_experiment(page, tmp_path, capsys):
     for code in blocks(page.read_text(), "yaml"):
@@ -132,7 +138,7 @@ def assert_is_parsed(words: list[str]) -> None:
 
 
 def extra_of(requirement: str) -> str:
-    return re.fullmatch(r"lightning-id\[(\w+)\]", requirement)[1]
+    return re.fullmatch(r"(?:lightning-id|\.)\[(\w+)\]", requirement)[1]
 
 
 @pytest.mark.parametrize("page", PAGES, ids=name)

@@ -1,4 +1,4 @@
-"""Write the figures of the README from the pages that other scripts made: `python -m tests.readme`."""
+"""Write the figures of the README from pages that scripts made: `python -m tests.readme`."""
 
 from pathlib import Path
 

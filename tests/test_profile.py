@@ -249,7 +249,7 @@ def test_a_checkpoint_is_measured():
     ("words", "message"),
     [
         (["nets_of_profile:Colours", "--data=nowhere"], "nowhere', which does not exist"),
-        (["resnet5", "--data=photos"], "Close: resnet50"),
+        (["resnet5", "--data=photos"], "Close: 'resnet50'"),
         (["nets_of_profile:Colours", "--data=photos", "--estimators=two"], "no estimator named"),
         (["nets_of_profile:Colours", "--data=photos", "--layers=fcc"], "No layer of Evaluation"),
         (["nets_of_profile:Colours", "--data=rows.npy"], "cannot take inputs of (1, 6)"),

@@ -212,7 +212,7 @@ def test_inputs_are_given_to_the_network_as_they_are(dtype):
     ("data", "message"),
     [
         ("nowhere", r"got 'nowhere', which does not exist"),
-        ("CIFAR:data", r"got 'CIFAR'\. Close: CIFAR10"),
+        ("CIFAR:data", r"got 'CIFAR'\. Close: 'CIFAR10'"),
         ("empty", r"at least 3 usable images in empty, got 0$"),
         ("broken", r"at least 3 usable images in broken, got 2 and 2 broken, for example: broken/"),
         ("flat.npy", r"expected inputs \(n, \.\.\.\) in flat.npy, got \(5,\)"),

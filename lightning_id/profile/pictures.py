@@ -17,7 +17,8 @@ from torchvision import datasets
 from torchvision.datasets.folder import IMG_EXTENSIONS
 
 from lightning_id.functional.geometry import MIN_DISTINCT
-from lightning_id.profile.networks import Transform, close_names
+from lightning_id.messages import close_names
+from lightning_id.profile.networks import Transform
 
 ARRAY = ".npy"
 

@@ -18,6 +18,11 @@ ESTIMATOR_NAMES = {
 }
 
 
+def estimator_name(estimator: str) -> str:
+    """Return what a table calls an estimator: its own name, if it is registered by the user."""
+    return ESTIMATOR_NAMES.get(estimator, estimator)
+
+
 def validation_line(metrics: Mapping[str, Any], name: str, history: History) -> str:
     """Return one line on a validation: accuracy, last hidden dimension, peak and where it is.
 
@@ -31,7 +36,7 @@ def validation_line(metrics: Mapping[str, Any], name: str, history: History) -> 
     """
     keys = [key for key in (*_headline(metrics), "id/last_hidden") if key in metrics]
     parts = [name, *(f"{key} {float(metrics[key]):.4g}" for key in keys)]
-    profile = _profile(history, -1)
+    profile = _last_profile(history)
     if profile:
         peak = max(profile, key=lambda record: float(record["value"]))
         parts.append(f"id/peak {peak['value']:.4g} at {peak['layer']} (depth {peak['depth']:.2f})")
@@ -90,7 +95,7 @@ def table_rows(
     """
     header = ["layer", "depth", "width"]
     for validation in shown:
-        names = [ESTIMATOR_NAMES.get(estimator, estimator) for estimator in estimators]
+        names = list(map(estimator_name, estimators))
         if validation is not shown[0]:
             names = [f"{name.removesuffix(' 90 %')} before" for name in names]
         header += names
@@ -151,9 +156,9 @@ def aligned(rows: Sequence[Sequence[str]]) -> str:
     return "\n".join([lines[0], "-" * max(map(len, lines)), *lines[1:]])
 
 
-def _profile(history: History, index: int) -> list[Record]:
+def _last_profile(history: History) -> list[Record]:
     validations = history.validations()
     if not validations:
         return []
-    records = history.at(validations[index], "twonn")
+    records = history.at(validations[-1], "twonn")
     return [r for r in records if has_value(r) and r["depth"] is not None]

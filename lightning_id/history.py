@@ -134,7 +134,7 @@ class History:
 
     def validations(self) -> list[Validation]:
         """Return stage, epoch and step of every measured validation, in order."""
-        return list(dict.fromkeys((r["stage"], r["epoch"], r["step"]) for r in self.records))
+        return list(dict.fromkeys(map(validation_of, self.records)))
 
     def at(self, validation: Validation, estimator: str) -> list[Record]:
         """Return the records of one validation and estimator, in the order of execution.
@@ -151,9 +151,7 @@ class History:
         found = [
             r
             for r in self.records
-            if r["estimator"] == estimator
-            and r["label"] is None
-            and (r["stage"], r["epoch"], r["step"]) == validation
+            if r["estimator"] == estimator and r["label"] is None and validation_of(r) == validation
         ]
         return sorted(found, key=lambda r: r["order"])
 
@@ -245,6 +243,11 @@ class History:
         import pandas as pd  # noqa: PLC0415 - only those who ask for a data frame need pandas
 
         return pd.DataFrame(self.records, columns=list(COLUMNS))
+
+
+def validation_of(record: Record) -> Validation:
+    """Return stage, epoch and step of a record."""
+    return record["stage"], record["epoch"], record["step"]
 
 
 def has_value(record: Record) -> bool:

@@ -19,7 +19,6 @@ from lightning_id.figures.common import (
     short_names,
     shortened,
     strided,
-    validation_of,
 )
 from lightning_id.figures.paper import (
     footnote,
@@ -29,7 +28,7 @@ from lightning_id.figures.paper import (
     tidy,
     turn_if_crowded,
 )
-from lightning_id.history import History, Record, has_value
+from lightning_id.history import History, Record, has_value, validation_of
 
 MOST_LAYERS = 24  # names that fit below the axis
 MOST_CLASSES = 12  # names that fit in the legend

@@ -10,7 +10,14 @@ from matplotlib import colormaps
 from matplotlib.colors import ListedColormap, LogNorm, Normalize
 from numpy import linspace
 
-from lightning_id.history import BEFORE_TRAINING, History, Record, Validation, has_value
+from lightning_id.history import (
+    BEFORE_TRAINING,
+    History,
+    Record,
+    Validation,
+    has_value,
+    validation_of,
+)
 
 T = TypeVar("T")
 
@@ -115,11 +122,6 @@ def profiles(history: History, estimator: str) -> dict[Validation, list[Record]]
         for validation, records in records_of(history, estimator).items()
     }
     return {validation: records for validation, records in drawn.items() if records}
-
-
-def validation_of(record: Record) -> Validation:
-    """Return stage, epoch and step of a record."""
-    return record["stage"], record["epoch"], record["step"]
 
 
 def in_order(records: Iterable[Record]) -> list[Record]:

@@ -10,7 +10,7 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup
 from matplotlib.figure import Figure
 
-from lightning_id.console import ESTIMATOR_NAMES
+from lightning_id.console import estimator_name
 from lightning_id.figures import compare
 from lightning_id.figures.common import records_of, samples_in_words
 from lightning_id.history import History
@@ -111,9 +111,8 @@ def _spoken_of(history: History) -> str:
     last, estimator = trained(history), main_estimator(history)
     if last is None or estimator is None:
         return ""
-    name = ESTIMATOR_NAMES.get(estimator, estimator)
     samples = samples_in_words(records_of(history, estimator).get(last, [])) or "unknown samples"
-    return f"{name} of {samples}; {describe(last)}."
+    return f"{estimator_name(estimator)} of {samples}; {describe(last)}."
 
 
 def _data_uri(figure: Figure) -> str:

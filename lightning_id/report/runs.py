@@ -5,9 +5,16 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from lightning_id.figures.common import FIT, last_of, validation_of
+from lightning_id.figures.common import FIT, last_of
 from lightning_id.figures.common import profiles as drawable
-from lightning_id.history import BEFORE_TRAINING, RECORDS_FILE, History, Record, Validation
+from lightning_id.history import (
+    BEFORE_TRAINING,
+    RECORDS_FILE,
+    History,
+    Record,
+    Validation,
+    validation_of,
+)
 
 
 @dataclass(frozen=True)

@@ -7,9 +7,9 @@ import platform
 from collections.abc import Iterable, Sequence
 from typing import Any
 
-from lightning_id.console import ESTIMATOR_NAMES, table_rows
-from lightning_id.figures.common import records_of, samples_in_words, validation_of
-from lightning_id.history import COLUMNS, History, Record, has_value
+from lightning_id.console import estimator_name, table_rows
+from lightning_id.figures.common import records_of, samples_in_words
+from lightning_id.history import COLUMNS, History, Record, has_value, validation_of
 from lightning_id.report.runs import Run, describe, estimators, trained, untrained
 from lightning_id.versions import version_of
 
@@ -61,7 +61,7 @@ def how_made(history: History) -> list[tuple[str, str]]:
         ("Computed by", _distinct(records, "backend")),
         ("Measurements", f"{len(validations)}{first_and_last}"),
         *[
-            (ESTIMATOR_NAMES.get(name, name), METHODS.get(name, "registered by the user"))
+            (estimator_name(name), METHODS.get(name, "registered by the user"))
             for name in estimators(history)
         ],
         ("Cost", _cost(history)),
@@ -88,7 +88,7 @@ def cost_table(history: History) -> list[list[str]]:
             rows.append(
                 [
                     record["layer"],
-                    ESTIMATOR_NAMES.get(name, name),
+                    estimator_name(name),
                     *("" if count is None else str(count) for count in counts),
                     _number(record["goodness"], ".3f"),
                     _number(record["seconds"], ".3f"),

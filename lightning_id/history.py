@@ -2,7 +2,7 @@
 
 import csv
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, get_args
 
@@ -153,7 +153,7 @@ class History:
             for r in self.records
             if r["estimator"] == estimator and r["label"] is None and validation_of(r) == validation
         ]
-        return sorted(found, key=lambda r: r["order"])
+        return in_order(found)
 
     def to_csv(self, path: str | Path, start: int = 0) -> None:
         """Write the records as CSV: all of them, or append those from ``start`` on to the file.
@@ -248,6 +248,11 @@ class History:
 def validation_of(record: Record) -> Validation:
     """Return stage, epoch and step of a record."""
     return record["stage"], record["epoch"], record["step"]
+
+
+def in_order(records: Iterable[Record]) -> list[Record]:
+    """Return records in the order of execution; layers that never ran are last."""
+    return sorted(records, key=lambda r: math.inf if r["order"] is None else r["order"])
 
 
 def has_value(record: Record) -> bool:

@@ -10,7 +10,6 @@ from lightning_id.figures.common import (
     FEW_COLORS,
     SMALL,
     Clock,
-    in_order,
     label_of,
     last_of,
     missing,
@@ -28,7 +27,7 @@ from lightning_id.figures.paper import (
     tidy,
     turn_if_crowded,
 )
-from lightning_id.history import History, Record, has_value, validation_of
+from lightning_id.history import History, Record, has_value, in_order, validation_of
 
 MOST_LAYERS = 24  # names that fit below the axis
 MOST_CLASSES = 12  # names that fit in the legend

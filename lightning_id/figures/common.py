@@ -16,6 +16,7 @@ from lightning_id.history import (
     Record,
     Validation,
     has_value,
+    in_order,
     validation_of,
 )
 
@@ -122,11 +123,6 @@ def profiles(history: History, estimator: str) -> dict[Validation, list[Record]]
         for validation, records in records_of(history, estimator).items()
     }
     return {validation: records for validation, records in drawn.items() if records}
-
-
-def in_order(records: Iterable[Record]) -> list[Record]:
-    """Return records in the order of execution; layers that never ran are last."""
-    return sorted(records, key=lambda r: math.inf if r["order"] is None else r["order"])
 
 
 def last_of(validations: Sequence[Validation]) -> Validation:

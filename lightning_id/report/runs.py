@@ -156,7 +156,8 @@ def describe(validation: Validation) -> str:
         return "before training"
     if stage == FIT:  # Lightning counts the epoch that runs from 0; after a fit, those that ended
         return f"epoch {epoch + 1}, step {step}"
-    return f"{stage} after epoch {epoch}, step {step}"
+    # A network that was profiled, or is validated as it is, has no training behind it.
+    return f"{stage} after epoch {epoch}, step {step}" if step else stage
 
 
 def _on_the_data_of_the_last(history: History) -> list[Validation]:
@@ -191,5 +192,6 @@ def _names(files: Sequence[Path]) -> list[str]:
     ]
     if len(set(paths)) == 1:
         return ["/".join(paths[0].parts[-2:])] * len(paths)
-    common = os.path.commonpath(paths)
+    common = Path(os.path.commonpath(paths))
+    common = common.parent if common in paths else common  # a run may lie in the folder of another
     return [str(path.relative_to(common)) for path in paths]

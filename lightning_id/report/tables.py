@@ -38,8 +38,8 @@ def layer_table(history: History) -> list[list[str]]:
     last, before = trained(history), untrained(history)
     if last is None:
         return []
-    shown = [last] if before in (None, last) else [last, before]
-    return table_rows(history, [v for v in shown if v is not None], estimators(history))
+    shown = [last] if before is None or before == last else [last, before]
+    return table_rows(history, shown, estimators(history))
 
 
 def how_made(history: History) -> list[tuple[str, str]]:
@@ -52,10 +52,11 @@ def how_made(history: History) -> list[tuple[str, str]]:
         Data, rows, precision, measurements, estimators, cost and versions.
     """
     records = history.records
+    whole = [record for record in records if record["label"] is None]
     validations = list(map(describe, history.validations()))
     first_and_last = f": {validations[0]} to {validations[-1]}" if len(validations) > 1 else ""
     facts = [
-        ("Data", samples_in_words(records) + " in each measurement" if records else ""),
+        ("Data", samples_in_words(whole) + " in each measurement" if whole else ""),
         ("Rows made by", _distinct(records, "reduce")),
         ("Precision", _distinct(records, "dtype")),
         ("Computed by", _distinct(records, "backend")),

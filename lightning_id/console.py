@@ -4,7 +4,14 @@ import math
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from lightning_id.history import BEFORE_TRAINING, History, Record, Validation, has_value
+from lightning_id.history import (
+    BEFORE_TRAINING,
+    History,
+    Record,
+    Validation,
+    estimators_of,
+    has_value,
+)
 
 ESTIMATOR_NAMES = {
     "twonn": "TwoNN",
@@ -52,12 +59,12 @@ def _headline(metrics: Mapping[str, Any]) -> list[str]:
     return []
 
 
-def end_rows(history: History, estimators: Sequence[str] = ("twonn", "pca")) -> list[list[str]]:
+def end_rows(history: History, estimators: Sequence[str] | None = None) -> list[list[str]]:
     """Return the last validation layer by layer, beside the network before training.
 
     Args:
         history: What was measured.
-        estimators: Which dimensions to show.
+        estimators: Which dimensions to show; None for TwoNN and PCA, or else all that there is.
 
     Returns:
         The header and a row per layer: relative depth, width and each dimension with its standard
@@ -69,19 +76,19 @@ def end_rows(history: History, estimators: Sequence[str] = ("twonn", "pca")) -> 
         return []
     before = [validation for validation in validations if validation[0] == BEFORE_TRAINING]
     shown = [validations[-1], *before[:1]] if before[:1] != validations[-1:] else validations[-1:]
-    return table_rows(history, shown, estimators)
+    measured = estimators_of(history)
+    known = [name for name in ("twonn", "pca") if name in measured] or measured
+    return table_rows(history, shown, known if estimators is None else estimators)
 
 
-def end_table(history: History, estimators: Sequence[str] = ("twonn", "pca")) -> str:
+def end_table(history: History, estimators: Sequence[str] | None = None) -> str:
     """Return `end_rows` as text."""
     rows = end_rows(history, estimators)
     return aligned(rows) if rows else "Nothing was measured."
 
 
 def table_rows(
-    history: History,
-    shown: Sequence[Validation],
-    estimators: Sequence[str] = ("twonn", "pca"),
+    history: History, shown: Sequence[Validation], estimators: Sequence[str]
 ) -> list[list[str]]:
     """Return the cells of a table of layers: a headline, then one row per layer.
 

@@ -245,6 +245,17 @@ class History:
         return pd.DataFrame(self.records, columns=list(COLUMNS))
 
 
+def estimators_of(history: History) -> list[str]:
+    """Return the names of the estimators in a history, in the order of its records."""
+    return list(dict.fromkeys(record["estimator"] for record in history.records))
+
+
+def main_estimator(history: History) -> str:
+    """Return the estimator to show first: TwoNN, unless only others were measured."""
+    found = estimators_of(history)
+    return "twonn" if "twonn" in found else next(iter(found), "twonn")
+
+
 def validation_of(record: Record) -> Validation:
     """Return stage, epoch and step of a record."""
     return record["stage"], record["epoch"], record["step"]

@@ -15,6 +15,7 @@ from lightning_id.history import (
     History,
     Record,
     Validation,
+    estimators_of,
     has_value,
     in_order,
     validation_of,
@@ -150,7 +151,7 @@ def missing(history: History, estimator: str) -> str:
         return "Nothing was measured."
     records = [r for r in history.records if r["estimator"] == estimator]
     if not records:
-        others = ", ".join(dict.fromkeys(r["estimator"] for r in history.records))
+        others = ", ".join(estimators_of(history))
         return f"{estimator} was not measured; there is {others}."
     if any(map(has_value, records)):
         return f"No layer with a {estimator} estimate has a depth."

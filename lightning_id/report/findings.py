@@ -18,14 +18,19 @@ from lightning_id.figures.by_depth import LOWER_BOUND_ABOVE
 from lightning_id.figures.common import shortened
 from lightning_id.functional.estimate import NORMAL_975
 from lightning_id.functional.pca import rounding_noise
-from lightning_id.history import History, Record, has_value, validation_of
+from lightning_id.history import (
+    History,
+    Record,
+    estimators_of,
+    has_value,
+    main_estimator,
+    validation_of,
+)
 from lightning_id.layers import LAST_HIDDEN
 from lightning_id.report.runs import (
     Run,
     describe,
-    estimators,
     first,
-    main_estimator,
     profile,
     trained,
     untrained,
@@ -334,7 +339,7 @@ def notes(history: History) -> str | None:
     """
     by_note: dict[str, dict[str, None]] = {}
     last = trained(history)
-    for estimator in estimators(history):
+    for estimator in estimators_of(history):
         for record in [] if last is None else history.at(last, estimator):
             if record["note"]:
                 by_note.setdefault(record["note"].removesuffix("."), {})[record["layer"]] = None

@@ -13,8 +13,8 @@ import plotly.graph_objects as go  # type: ignore[import-untyped]
 from lightning_id.console import estimator_name, value_with_error
 from lightning_id.figures.by_depth import LOWER_BOUND_ABOVE
 from lightning_id.figures.common import FEW_COLORS
-from lightning_id.history import BEFORE_TRAINING, Record, Validation, in_order
-from lightning_id.report.runs import Run, describe, main_estimator, profiles, untrained
+from lightning_id.history import BEFORE_TRAINING, Record, Validation, in_order, main_estimator
+from lightning_id.report.runs import Run, describe, profiles, untrained
 
 _COLORS = FEW_COLORS[:-1]  # without black, which a dark page hides
 _SYMBOLS = ("circle", "square", "diamond", "cross", "triangle-up", "x", "star")
@@ -60,7 +60,7 @@ def interactive_profile(runs: Sequence[Run], element_id: str = "profile") -> str
     for line, color, symbol in zip(lines, cycle(_COLORS), cycle(_SYMBOLS), strict=False):
         _draw(figure, line, stops, color, symbol)
     highest = _highest(lines)
-    figure.update_layout(**_layout(estimator_name(estimator or ""), highest))
+    figure.update_layout(**_layout(estimator_name(estimator), highest))
     if estimator == "twonn" and highest > LOWER_BOUND_ABOVE:
         _shade_lower_bound(figure)
     if len(stops) > 1:
@@ -75,7 +75,7 @@ def interactive_profile(runs: Sequence[Run], element_id: str = "profile") -> str
     return page
 
 
-def _line(run: Run, estimator: str | None) -> _Line:
+def _line(run: Run, estimator: str) -> _Line:
     measured = profiles(run.history, estimator)
     layers = {record["layer"]: record for records in measured.values() for record in records}
     return _Line(run, in_order(layers.values()), measured)

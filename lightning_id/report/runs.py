@@ -13,6 +13,7 @@ from lightning_id.history import (
     History,
     Record,
     Validation,
+    main_estimator,
     validation_of,
 )
 
@@ -45,24 +46,6 @@ def load_runs(paths: Sequence[str | Path]) -> list[Run]:
     """
     files = [_history_file(Path(path)) for path in paths]
     return [Run(name, History.load(file)) for name, file in zip(_names(files), files, strict=True)]
-
-
-def main_estimator(history: History) -> str | None:
-    """Return the estimator that the report speaks of: TwoNN, else the first that was measured.
-
-    Args:
-        history: What was measured.
-
-    Returns:
-        Its name; None for an empty history.
-    """
-    found = estimators(history)
-    return "twonn" if "twonn" in found else next(iter(found), None)
-
-
-def estimators(history: History) -> list[str]:
-    """Return the names of the estimators in a history, in the order of its records."""
-    return list(dict.fromkeys(record["estimator"] for record in history.records))
 
 
 def trained(history: History) -> Validation | None:
@@ -106,13 +89,13 @@ def first(history: History) -> Validation | None:
     return None if found == trained(history) else found
 
 
-def profile(history: History, validation: Validation | None, estimator: str | None) -> list[Record]:
+def profile(history: History, validation: Validation | None, estimator: str) -> list[Record]:
     """Return the records of a measurement that have a value and a relative depth, in order.
 
     Args:
         history: What was measured.
         validation: Stage, epoch and step; None for no measurement.
-        estimator: Which dimension; None for none.
+        estimator: Which dimension.
 
     Returns:
         One record per layer.
@@ -120,20 +103,19 @@ def profile(history: History, validation: Validation | None, estimator: str | No
     return [] if validation is None else profiles(history, estimator).get(validation, [])
 
 
-def profiles(history: History, estimator: str | None) -> dict[Validation, list[Record]]:
+def profiles(history: History, estimator: str) -> dict[Validation, list[Record]]:
     """Return the `profile` of every measurement, in one pass over the history.
 
     Args:
         history: What was measured.
-        estimator: Which dimension; None for none.
+        estimator: Which dimension.
 
     Returns:
         The records by stage, epoch and step: the last of a layer, where a step was measured twice.
     """
-    found = {} if estimator is None else drawable(history, estimator)
     return {
         validation: list({record["layer"]: record for record in records}.values())
-        for validation, records in found.items()
+        for validation, records in drawable(history, estimator).items()
     }
 
 

@@ -9,8 +9,8 @@ from typing import Any
 
 from lightning_id.console import estimator_name, table_rows
 from lightning_id.figures.common import records_of, samples_in_words
-from lightning_id.history import COLUMNS, History, Record, has_value, validation_of
-from lightning_id.report.runs import Run, describe, estimators, trained, untrained
+from lightning_id.history import COLUMNS, History, Record, estimators_of, has_value, validation_of
+from lightning_id.report.runs import Run, describe, trained, untrained
 from lightning_id.versions import version_of
 
 METHODS = {  # with the default arguments, which are those that the callback uses
@@ -39,7 +39,7 @@ def layer_table(history: History) -> list[list[str]]:
     if last is None:
         return []
     shown = [last] if before is None or before == last else [last, before]
-    return table_rows(history, shown, estimators(history))
+    return table_rows(history, shown, estimators_of(history))
 
 
 def how_made(history: History) -> list[tuple[str, str]]:
@@ -63,7 +63,7 @@ def how_made(history: History) -> list[tuple[str, str]]:
         ("Measurements", f"{len(validations)}{first_and_last}"),
         *[
             (estimator_name(name), METHODS.get(name, "registered by the user"))
-            for name in estimators(history)
+            for name in estimators_of(history)
         ],
         ("Cost", _cost(history)),
         ("Versions", versions()),
@@ -83,7 +83,7 @@ def cost_table(history: History) -> list[list[str]]:
     """
     last = trained(history)
     rows = [["layer", "estimator", "samples", "used", "duplicates", "ties", "misfit", "seconds"]]
-    for name in estimators(history):
+    for name in estimators_of(history):
         for record in records_of(history, name).get(last, []) if last else []:
             counts = [record[c] for c in ("n_samples", "n_used", "n_duplicates", "n_ties")]
             rows.append(

@@ -367,6 +367,18 @@ def test_a_profiled_network_is_called_trained_beside_its_untrained_twin_and_noth
     assert legend(["fit", "validate"]) == ["validate"]
 
 
+@pytest.mark.parametrize("draw", [linear_and_nonlinear, per_class, spectra])
+def test_no_figure_tells_of_a_training_that_was_not_seen(draw):
+    history = history_of()
+    spectrum = history.spectra[("fit", 2, 300)]
+    history.records = [r for r in history.records if r["step"] == 300]
+    with_field(history, stage="validate", epoch=0, step=0)
+    history.spectra = {("validate", 0, 0): spectrum}
+    said = texts(draw(history))
+    assert "validate" in said
+    assert "trained" not in said
+
+
 def test_the_region_in_which_twonn_is_a_lower_bound_is_marked_only_where_it_is_reached():
     assert "above 20: a lower bound" in texts(depth_profile(history_of(value=25.0)))
     assert "lower bound" not in texts(depth_profile(history_of(value=9.0)))

@@ -70,11 +70,10 @@ def per_class(history: History, estimator: str = "twonn") -> Figure:
     axes.set_xlabel("layer, in the order of execution")
     axes.set_ylabel(label_of(estimator))
     tidy(axes)
-    clock = Clock.of(history.validations())
     footnote(
         figure,
         [
-            f"{clock.name}: {clock.time(last)}",
+            Clock.of(history.validations()).words(last),
             f"{samples_in_words(records)} for each class",
             "bar: mean and standard deviation of the classes",
         ],

@@ -20,7 +20,6 @@ from lightning_id.figures.common import (
     last_of,
     missing,
     norm_of,
-    plain,
     profiles,
     samples_in_words,
     short_names,
@@ -134,7 +133,7 @@ def linear_and_nonlinear(history: History) -> Figure:
     _finish_depth(ratio)
     _label_layers(axes, twonn[last])
     tidy(axes)
-    footnote(figure, [_when(last, Clock.of(twonn)), samples_in_words(twonn[last])])
+    footnote(figure, [Clock.of(twonn).words(last), samples_in_words(twonn[last])])
     return figure
 
 
@@ -285,10 +284,3 @@ def _shade_lower_bound(axes: Axes, estimator: str) -> str:
     axes.axhspan(LOWER_BOUND_ABOVE, top, color="0.92", zorder=0)
     axes.set_ylim(top=top)
     return f"shaded, above {LOWER_BOUND_ABOVE}: a lower bound"
-
-
-def _when(validation: Validation, clock: Clock) -> str:
-    stage = validation[0]
-    if stage == BEFORE_TRAINING:
-        return "before training"
-    return ("" if stage == FIT else f"{plain(stage)}, ") + f"{clock.name}: {clock.time(validation)}"

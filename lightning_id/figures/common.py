@@ -227,6 +227,16 @@ class Clock:
         # Lightning counts the epoch in which it is from 0; after a fit it counts those that ended.
         return step if self.by_step else epoch + (stage == FIT)
 
+    def words(self, validation: Validation) -> str:
+        """Return stage and time of a measurement, for example ``"epochs trained: 3"``."""
+        stage, time = validation[0], self.time(validation)
+        if stage == BEFORE_TRAINING:
+            return "before training"
+        if stage == FIT:
+            return f"{self.name}: {time}"
+        # A network that was validated as it came: how long it was trained is not known.
+        return f"{stage}, {self.name}: {time}" if time else stage
+
 
 def is_skewed(times: Iterable[int]) -> bool:
     """Tell whether times crowd at the beginning, so that a logarithmic scale shows them better."""

@@ -117,7 +117,7 @@ def correlation(
 
 
 def varied(rows: Sequence[Row], settings: Sequence[str] = FACTORS) -> list[str]:
-    """Return which of some settings, all numeric ones but the seed, differ between runs."""
+    """Return which settings differ between runs; by default of the numeric ones but the seed."""
     return [name for name in settings if len({row[name] for row in rows}) > 1]
 
 

@@ -7,7 +7,7 @@ from typing import Any
 
 from lightning_utilities.core.rank_zero import rank_zero_info, rank_zero_warn
 
-from lightning_id.history import History
+from lightning_id.history import History, main_estimator
 from lightning_id.loggers import log_figure, tensorboard_layout
 
 SHARE = 0.01  # of the time since the fit began that drawing may take; the last pictures always come
@@ -28,7 +28,7 @@ class Charts:
         self._spent = 0.0
         self._costs = 0.0  # seconds of the last drawing
         self._drawn = 0  # records in the last pictures
-        self._failed: set[str] = set()  # loggers that were warned of
+        self._failed: set[str] = set()  # what was said to fail: loggers, matplotlib
         self._laid_out: set[int] = set()
 
     def draw(
@@ -59,12 +59,17 @@ class Charts:
             # Not at the top: those who want no pictures need no matplotlib.
             from lightning_id.figures import depth_profile, heat_map  # noqa: PLC0415
         except ModuleNotFoundError as error:
-            rank_zero_info(f"No pictures are drawn without {error.name}: see lightning-id[report]")
+            if not self._failed:
+                self._failed.add("matplotlib")
+                rank_zero_info(
+                    f"No pictures are drawn without {error.name}: see lightning-id[report]"
+                )
             return
         start = time.monotonic()
-        for name, figure in (("depth_profile", depth_profile), ("heat_map", heat_map)):
-            key = f"{self.prefix}id/{name}"
-            for logger, failure in log_figure(loggers, key, figure(history), step, folder):
+        estimator = main_estimator(history)
+        for draw in (depth_profile, heat_map):
+            key, figure = f"{self.prefix}id/{draw.__name__}", draw(history, estimator)
+            for logger, failure in log_figure(loggers, key, figure, step, folder):
                 self._warn_once(type(logger).__name__, failure)
         self._costs = time.monotonic() - start
         self._spent += self._costs

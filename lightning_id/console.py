@@ -4,7 +4,14 @@ import math
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from lightning_id.history import BEFORE_TRAINING, History, Record, Validation, has_value
+from lightning_id.history import (
+    BEFORE_TRAINING,
+    History,
+    Record,
+    Validation,
+    estimators_of,
+    has_value,
+)
 
 ESTIMATOR_NAMES = {
     "twonn": "TwoNN",
@@ -16,6 +23,11 @@ ESTIMATOR_NAMES = {
     "participation_ratio": "participation ratio",
     "effective_rank": "effective rank",
 }
+
+
+def estimator_name(estimator: str) -> str:
+    """Return what a table calls an estimator: its own name, if it is registered by the user."""
+    return ESTIMATOR_NAMES.get(estimator, estimator)
 
 
 def validation_line(metrics: Mapping[str, Any], name: str, history: History) -> str:
@@ -31,7 +43,7 @@ def validation_line(metrics: Mapping[str, Any], name: str, history: History) -> 
     """
     keys = [key for key in (*_headline(metrics), "id/last_hidden") if key in metrics]
     parts = [name, *(f"{key} {float(metrics[key]):.4g}" for key in keys)]
-    profile = _profile(history, -1)
+    profile = _last_profile(history)
     if profile:
         peak = max(profile, key=lambda record: float(record["value"]))
         parts.append(f"id/peak {peak['value']:.4g} at {peak['layer']} (depth {peak['depth']:.2f})")
@@ -47,12 +59,12 @@ def _headline(metrics: Mapping[str, Any]) -> list[str]:
     return []
 
 
-def end_rows(history: History, estimators: Sequence[str] = ("twonn", "pca")) -> list[list[str]]:
+def end_rows(history: History, estimators: Sequence[str] | None = None) -> list[list[str]]:
     """Return the last validation layer by layer, beside the network before training.
 
     Args:
         history: What was measured.
-        estimators: Which dimensions to show.
+        estimators: Which dimensions to show; None for TwoNN and PCA, or else all that there is.
 
     Returns:
         The header and a row per layer: relative depth, width and each dimension with its standard
@@ -64,19 +76,19 @@ def end_rows(history: History, estimators: Sequence[str] = ("twonn", "pca")) -> 
         return []
     before = [validation for validation in validations if validation[0] == BEFORE_TRAINING]
     shown = [validations[-1], *before[:1]] if before[:1] != validations[-1:] else validations[-1:]
-    return table_rows(history, shown, estimators)
+    measured = estimators_of(history)
+    known = [name for name in ("twonn", "pca") if name in measured] or measured
+    return table_rows(history, shown, known if estimators is None else estimators)
 
 
-def end_table(history: History, estimators: Sequence[str] = ("twonn", "pca")) -> str:
+def end_table(history: History, estimators: Sequence[str] | None = None) -> str:
     """Return `end_rows` as text."""
     rows = end_rows(history, estimators)
     return aligned(rows) if rows else "Nothing was measured."
 
 
 def table_rows(
-    history: History,
-    shown: Sequence[Validation],
-    estimators: Sequence[str] = ("twonn", "pca"),
+    history: History, shown: Sequence[Validation], estimators: Sequence[str]
 ) -> list[list[str]]:
     """Return the cells of a table of layers: a headline, then one row per layer.
 
@@ -90,7 +102,7 @@ def table_rows(
     """
     header = ["layer", "depth", "width"]
     for validation in shown:
-        names = [ESTIMATOR_NAMES.get(estimator, estimator) for estimator in estimators]
+        names = list(map(estimator_name, estimators))
         if validation is not shown[0]:
             names = [f"{name.removesuffix(' 90 %')} before" for name in names]
         header += names
@@ -151,9 +163,9 @@ def aligned(rows: Sequence[Sequence[str]]) -> str:
     return "\n".join([lines[0], "-" * max(map(len, lines)), *lines[1:]])
 
 
-def _profile(history: History, index: int) -> list[Record]:
+def _last_profile(history: History) -> list[Record]:
     validations = history.validations()
     if not validations:
         return []
-    records = history.at(validations[index], "twonn")
+    records = history.at(validations[-1], "twonn")
     return [r for r in records if has_value(r) and r["depth"] is not None]

@@ -2,7 +2,7 @@
 
 import csv
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, get_args
 
@@ -134,7 +134,7 @@ class History:
 
     def validations(self) -> list[Validation]:
         """Return stage, epoch and step of every measured validation, in order."""
-        return list(dict.fromkeys((r["stage"], r["epoch"], r["step"]) for r in self.records))
+        return list(dict.fromkeys(map(validation_of, self.records)))
 
     def at(self, validation: Validation, estimator: str) -> list[Record]:
         """Return the records of one validation and estimator, in the order of execution.
@@ -151,11 +151,9 @@ class History:
         found = [
             r
             for r in self.records
-            if r["estimator"] == estimator
-            and r["label"] is None
-            and (r["stage"], r["epoch"], r["step"]) == validation
+            if r["estimator"] == estimator and r["label"] is None and validation_of(r) == validation
         ]
-        return sorted(found, key=lambda r: r["order"])
+        return in_order(found)
 
     def to_csv(self, path: str | Path, start: int = 0) -> None:
         """Write the records as CSV: all of them, or append those from ``start`` on to the file.
@@ -245,6 +243,27 @@ class History:
         import pandas as pd  # noqa: PLC0415 - only those who ask for a data frame need pandas
 
         return pd.DataFrame(self.records, columns=list(COLUMNS))
+
+
+def estimators_of(history: History) -> list[str]:
+    """Return the names of the estimators in a history, in the order of its records."""
+    return list(dict.fromkeys(record["estimator"] for record in history.records))
+
+
+def main_estimator(history: History) -> str:
+    """Return the estimator to show first: TwoNN, unless only others were measured."""
+    found = estimators_of(history)
+    return "twonn" if "twonn" in found else next(iter(found), "twonn")
+
+
+def validation_of(record: Record) -> Validation:
+    """Return stage, epoch and step of a record."""
+    return record["stage"], record["epoch"], record["step"]
+
+
+def in_order(records: Iterable[Record]) -> list[Record]:
+    """Return records in the order of execution; layers that never ran are last."""
+    return sorted(records, key=lambda r: math.inf if r["order"] is None else r["order"])
 
 
 def has_value(record: Record) -> bool:

@@ -1,6 +1,5 @@
 """Which modules are measured, under which names, in which order, at which relative depth."""
 
-import difflib
 import fnmatch
 import re
 import weakref
@@ -13,6 +12,8 @@ from torch import Tensor, nn
 from torch.nn.modules.conv import _ConvNd
 from torch.nn.modules.pooling import _AdaptiveAvgPoolNd, _AdaptiveMaxPoolNd
 from torch.utils.hooks import RemovableHandle
+
+from lightning_id.messages import close_names
 
 Layers = str | Sequence[str] | Mapping[str, str]
 
@@ -161,10 +162,8 @@ def _match(root: nn.Module, names: Mapping[str, nn.Module], pattern: str) -> lis
         ]
         if matched:
             return matched
-    close = difflib.get_close_matches(pattern, names, n=3, cutoff=0.5)
-    hint = f" Close: {', '.join(map(repr, close))}." if close else ""
     raise ValueError(
-        f"No layer of {type(root).__name__} matches {pattern!r}.{hint}"
+        f"No layer of {type(root).__name__} matches {pattern!r}.{close_names(pattern, names)}"
         f" Names: {', '.join([INPUT, LAST_HIDDEN, *names])}"
     )
 

@@ -4,7 +4,7 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 from lightning_id.console import end_rows, end_table, validation_line
-from lightning_id.history import History
+from lightning_id.history import History, estimators_of
 from lightning_id.trainers import AnyTrainer
 
 
@@ -45,7 +45,9 @@ class Terminal:
         self.release()
         bar = _bar(trainer)
         if bar is not None and history.records:
-            bar.print(f"\n{end_table(history)}\n\nAbove about 20 TwoNN is a lower bound.")
+            bar.print(f"\n{end_table(history)}\n")
+            if "twonn" in estimators_of(history):
+                bar.print("Above about 20 TwoNN is a lower bound.")
 
     def release(self) -> None:
         """Take the table from under the bar. May be called at any time."""

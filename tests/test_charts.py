@@ -56,6 +56,19 @@ def test_pictures_are_beside_the_curves_and_the_last_holds_everything(tmp_path):
     } <= tags
 
 
+def test_the_pictures_are_of_what_was_measured(monkeypatch):
+    drawn = []
+    monkeypatch.setattr(
+        "lightning_id.charts.log_figure", lambda _, key, figure, *__: drawn.append(figure) or []
+    )
+    history = History()
+    history.append(stage="fit", epoch=0, step=1, layer="a", order=0, depth=0.0, estimator="mle",
+                   value=3.0)  # fmt: skip
+    Charts().draw(history, ["a logger"], 1, None, elapsed=0.0, is_last=True)
+    assert [figure.axes[0].has_data() for figure in drawn] == [True, False]
+    assert drawn[1].axes[1].has_data()
+
+
 def test_loggers_without_pictures_have_them_as_files(tmp_path):
     logger = CSVLogger(tmp_path)
     fit(tmp_path, logger)
@@ -117,5 +130,7 @@ def test_without_matplotlib_it_says_so_and_goes_on(tmp_path, monkeypatch, caplog
         monkeypatch.delitem(sys.modules, name)
     monkeypatch.setitem(sys.modules, "matplotlib", None)
     with caplog.at_level("INFO"):
-        Charts().draw(history_of(1), [Seen()], 1, tmp_path, elapsed=1e6)
-    assert "No pictures are drawn without matplotlib" in caplog.text
+        charts = Charts()
+        for n in (1, 2):
+            charts.draw(history_of(n), [Seen()], n, tmp_path, elapsed=1e6)
+    assert caplog.text.count("No pictures are drawn without matplotlib") == 1

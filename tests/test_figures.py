@@ -352,6 +352,33 @@ def test_a_test_after_the_training_is_dotted_and_the_band_stays_with_the_trainin
     assert "test" in texts(axes.figure)
 
 
+def test_a_profiled_network_is_called_trained_beside_its_untrained_twin_and_nothing_alone():
+    def legend(stages):
+        history = History()
+        for stage in stages:
+            for r in history_of().at(("fit", 1, 200), "twonn"):
+                history.append(**(r | {"stage": stage, "epoch": 0, "step": 0}))
+        shown = depth_profile(history).axes[0].get_legend()
+        return None if shown is None else [text.get_text() for text in shown.get_texts()]
+
+    assert legend(["before_training", "validate"]) == ["before training", "trained"]
+    assert legend(["validate"]) is None
+    assert legend(["before_training"]) == ["before training"]
+    assert legend(["fit", "validate"]) == ["validate"]
+
+
+@pytest.mark.parametrize("draw", [linear_and_nonlinear, per_class, spectra])
+def test_no_figure_tells_of_a_training_that_was_not_seen(draw):
+    history = history_of()
+    spectrum = history.spectra[("fit", 2, 300)]
+    history.records = [r for r in history.records if r["step"] == 300]
+    with_field(history, stage="validate", epoch=0, step=0)
+    history.spectra = {("validate", 0, 0): spectrum}
+    said = texts(draw(history))
+    assert "validate" in said
+    assert "trained" not in said
+
+
 def test_the_region_in_which_twonn_is_a_lower_bound_is_marked_only_where_it_is_reached():
     assert "above 20: a lower bound" in texts(depth_profile(history_of(value=25.0)))
     assert "lower bound" not in texts(depth_profile(history_of(value=9.0)))
@@ -382,6 +409,15 @@ def test_the_cells_of_the_map_are_the_values_and_what_has_none_is_left_open():
     assert list(curve.get_lines()[0].get_xdata()) == [0, 1, 2]
     assert [t.get_text() for t in axes.get_xticklabels()] == ["0", "1", "2"]
     assert "grey: no estimate" in texts(axes.figure)
+
+
+def test_a_training_without_a_value_is_left_out_of_the_map_of_a_test_with_values():
+    history = with_field(history_of(), value=math.nan)
+    for r in history_of().at(("fit", 1, 200), "twonn"):
+        history.append(**(r | {"stage": "test", "epoch": 2, "step": 201}))
+    shown = heat_map(history).axes[1].images[0].get_array()
+    assert shown.shape[1] == 1
+    assert not shown.mask.any()
 
 
 @pytest.mark.parametrize("figure", [heat_map, last_hidden_and_metric])

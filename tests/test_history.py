@@ -68,6 +68,16 @@ def test_records_pass_a_checkpoint_that_reads_weights_only(history, tmp_path):
     assert_same(torch.load(tmp_path / "c.pt", weights_only=True), history.records)
 
 
+def test_layers_without_a_place_in_the_order_are_last():
+    history = History()
+    for layer, order in (("late", None), ("second", 1), ("first", 0), ("later", None)):
+        history.append(
+            stage="fit", epoch=0, step=1, layer=layer, order=order, estimator="twonn", value=3.0
+        )
+    found = [record["layer"] for record in history.at(("fit", 0, 1), "twonn")]
+    assert found == ["first", "second", "late", "later"]
+
+
 @pytest.mark.parametrize("kind", get_args(Kind))
 def test_every_kind_of_picture_is_drawn_by_its_name(kind):
     figure = History().plot(kind)

@@ -249,7 +249,7 @@ def test_a_checkpoint_is_measured():
     ("words", "message"),
     [
         (["nets_of_profile:Colours", "--data=nowhere"], "nowhere', which does not exist"),
-        (["resnet5", "--data=photos"], "Close: resnet50"),
+        (["resnet5", "--data=photos"], "Close: 'resnet50'"),
         (["nets_of_profile:Colours", "--data=photos", "--estimators=two"], "no estimator named"),
         (["nets_of_profile:Colours", "--data=photos", "--layers=fcc"], "No layer of Evaluation"),
         (["nets_of_profile:Colours", "--data=rows.npy"], "cannot take inputs of (1, 6)"),
@@ -323,6 +323,7 @@ def test_the_study_ends_in_tables_a_picture_and_a_page(compared):
 def test_a_network_is_compared_once_and_needs_images_if_it_was_not_measured(capsys):
     for words, message in (
         (["study", "pretrained"], "expected images to measure efficientnet_lite0"),
+        (["study", "pretrained", "--estimators=pca"], "expected twonn among them"),
         (["profile", "resnet18", "resnet18"], "expected every network once, got resnet18 again"),
     ):
         assert message in refused(words, capsys)
@@ -423,6 +424,7 @@ def test_a_network_without_a_number_is_in_the_table_and_in_no_correlation():
     lines = [" ".join(line.split()) for line in comparison_text(rows).splitlines()]
     assert "blind 20.00 ± 0.50 - -" in lines
     assert "odd - 50.0 % 50.0 ± 5.0 %" in lines
+    assert "Not compared, for want of TwoNN or of an error: odd, blind." in lines
 
 
 def test_the_picture_shows_every_network_that_has_numbers():

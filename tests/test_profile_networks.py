@@ -192,7 +192,7 @@ def test_a_function_a_class_or_a_network_itself_can_be_named():
     [
         ("nets_of_tset:halves", r"no module 'nets_of_tset' in the current folder"),
         ("nets_of_test.deeper:halves", r"no module 'nets_of_test.deeper'"),
-        ("nets_of_test:halve", r"nets_of_test has no 'halve'\. Close: halves"),
+        ("nets_of_test:halve", r"nets_of_test has no 'halve'\. Close: 'halves'"),
         ("nets_of_test:text", r"expected nets_of_test:text to return an nn.Module, got str"),
         ("nets_of_test:number", r"to return an nn.Module, got int"),
     ],

@@ -212,15 +212,20 @@ def test_inputs_are_given_to_the_network_as_they_are(dtype):
     ("data", "message"),
     [
         ("nowhere", r"got 'nowhere', which does not exist"),
-        ("CIFAR:data", r"got 'CIFAR'\. Close: CIFAR10"),
+        ("CIFAR:data", r"got 'CIFAR'\. Close: 'CIFAR10'"),
         ("empty", r"at least 3 usable images in empty, got 0$"),
         ("broken", r"at least 3 usable images in broken, got 2 and 2 broken, for example: broken/"),
+        ("nothing.npy", r"expected an array of numbers in nothing.npy: EOF"),
+        ("several.npy", r"expected an array of numbers in several.npy: the magic"),
         ("flat.npy", r"expected inputs \(n, \.\.\.\) in flat.npy, got \(5,\)"),
     ],
 )
 def test_what_cannot_be_measured_is_told(data, message):
     Path("empty").mkdir()
     np.save("flat.npy", np.zeros(5))
+    Path("nothing.npy").touch()
+    with Path("several.npy").open("wb") as file:
+        np.savez(file, a=np.zeros((5, 2)))
     for i in range(4):
         write(Path(f"broken/{i}.png"), 0)
     for i in range(2):

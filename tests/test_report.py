@@ -129,6 +129,7 @@ def test_a_test_after_the_fit_is_not_taken_for_the_trained_network():
     assert trained(history) == LAST
     assert untrained(history) == BEFORE
     assert describe(("test", 2, 20)) == "test after epoch 2, step 20"
+    assert describe(("validate", 0, 0)) == "validate"
 
 
 def test_a_fit_without_a_measurement_before_it_is_compared_with_its_first():
@@ -262,8 +263,11 @@ def test_the_table_has_the_untrained_network_beside_the_trained_one():
 
 
 def test_how_the_numbers_were_made_is_told():
-    facts = dict(how_made(whole_run()))
+    history = whole_run()
+    facts = dict(how_made(history))
     assert facts["Data"] == "2000 samples of val in each measurement"
+    history.append(**(history.records[-1] | {"label": "3", "n_samples": 100}))
+    assert dict(how_made(history))["Data"] == facts["Data"]
     assert facts["Precision"] == "float32"
     assert facts["Cost"].startswith("6.0 s of estimating in all, 2.00 s for the table")
     assert {"torch", "Python", "lightning-id"} <= set(re.findall(r"[\w-]+", facts["Versions"]))
@@ -371,12 +375,23 @@ def test_what_is_no_run_is_refused(tmp_path):
         write_report([tmp_path], format="pdf")
 
 
+def test_a_folder_is_no_file_to_write_to(tmp_path, capsys):
+    whole_run().save(tmp_path)
+    with pytest.raises(SystemExit) as stop:
+        main(["report", str(tmp_path), "--out", str(tmp_path)])
+    assert stop.value.code == 2
+    assert "Is a directory" in capsys.readouterr().err
+
+
 def test_runs_are_named_by_what_tells_them_apart(tmp_path):
     paths = [tmp_path / "a" / "version_0", tmp_path / "b" / "version_0"]
     for path in paths:
         whole_run().save(path)
     assert [run.name for run in load_runs(paths)] == ["a/version_0", "b/version_0"]
     assert [run.name for run in load_runs(paths[:1])] == ["a/version_0"]
+    inside = paths[0] / "train"
+    whole_run().save(inside)
+    assert [r.name for r in load_runs([paths[0], inside])] == ["version_0", "version_0/train"]
 
 
 # --- the page ------------------------------------------------------------------------------------

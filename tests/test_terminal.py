@@ -37,6 +37,15 @@ def test_a_line_after_every_validation_and_the_table_at_the_end(tmp_path, capsys
     assert [line.split()[0] for line in out[head + 2 : head + 4]] == ["input", "net.5"]
 
 
+def test_the_table_is_of_what_was_measured(tmp_path, capsys):
+    fit(tmp_path, TQDMProgressBar(), estimators=["mle"])
+    out = capsys.readouterr().out
+    table = [line.split() for line in out[out.index("\nlayer ") :].splitlines()]
+    assert table[1] == ["layer", "depth", "width", "MLE", "MLE", "before"]
+    assert [line[0] for line in table[3:5]] == ["input", "net.5"]
+    assert "TwoNN" not in out
+
+
 def test_nothing_is_said_without_a_progress_bar(tmp_path, capsys):
     fit(tmp_path)
     assert "id/last_hidden" not in capsys.readouterr().out

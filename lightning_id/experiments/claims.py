@@ -6,6 +6,7 @@ keep are data, too: the words of the rule are made from them.
 """
 
 import csv
+import math
 import operator
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -233,7 +234,7 @@ def judge(claim: Claim, runs: Mapping[str, Run]) -> Judgement:
     if not all(_is_kept(limit, measured) for limit in claim.limits):
         return Judgement(claim, measured, FAILED)
     close = [
-        abs(measured[name] - value) <= claim.tolerance * abs(value)
+        abs(measured.get(name, math.nan) - value) <= claim.tolerance * abs(value)
         for name, value in claim.published.items()
         if claim.is_same_network
     ]

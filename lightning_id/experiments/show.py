@@ -7,7 +7,7 @@ from pytorch_lightning import Callback, LightningModule, Trainer
 
 from lightning_id.callback import IntrinsicDimensionCallback
 from lightning_id.figures import depth_profile
-from lightning_id.history import RECORDS_FILE
+from lightning_id.history import RECORDS_FILE, main_estimator
 from lightning_id.report import write_report
 
 
@@ -41,7 +41,9 @@ def _keep(callback: IntrinsicDimensionCallback, run: Path) -> Path:
     folder = run / callback.prefix.strip("/")
     # Written again as a whole: while the training runs, all callbacks write into one file.
     callback.history.save(folder)
-    depth_profile(callback.history).savefig(folder / "profile.png")
+    depth_profile(callback.history, main_estimator(callback.history)).savefig(
+        folder / "profile.png"
+    )
     return folder
 
 

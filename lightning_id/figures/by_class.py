@@ -10,7 +10,6 @@ from lightning_id.figures.common import (
     FEW_COLORS,
     SMALL,
     Clock,
-    in_order,
     label_of,
     last_of,
     missing,
@@ -19,7 +18,6 @@ from lightning_id.figures.common import (
     short_names,
     shortened,
     strided,
-    validation_of,
 )
 from lightning_id.figures.paper import (
     footnote,
@@ -29,7 +27,7 @@ from lightning_id.figures.paper import (
     tidy,
     turn_if_crowded,
 )
-from lightning_id.history import History, Record, has_value
+from lightning_id.history import History, Record, has_value, in_order, validation_of
 
 MOST_LAYERS = 24  # names that fit below the axis
 MOST_CLASSES = 12  # names that fit in the legend
@@ -72,11 +70,10 @@ def per_class(history: History, estimator: str = "twonn") -> Figure:
     axes.set_xlabel("layer, in the order of execution")
     axes.set_ylabel(label_of(estimator))
     tidy(axes)
-    clock = Clock.of(history.validations())
     footnote(
         figure,
         [
-            f"{clock.name}: {clock.time(last)}",
+            Clock.of(history.validations()).words(last),
             f"{samples_in_words(records)} for each class",
             "bar: mean and standard deviation of the classes",
         ],

@@ -20,7 +20,6 @@ from lightning_id.figures.common import (
     last_of,
     missing,
     norm_of,
-    plain,
     profiles,
     samples_in_words,
     short_names,
@@ -69,7 +68,7 @@ def depth_profile(history: History, estimator: str = "twonn") -> Figure:
     _draw_lines(figure, axes, drawn, Clock.of(found))
     draw_band(axes, found[last], COLORS(1.0) if last[0] == FIT else UNTRAINED)
     scale_values(axes, [r["value"] for records in drawn.values() for r in records])
-    _shade_lower_bound(axes, estimator)
+    shaded = _shade_lower_bound(axes, estimator)
     _label_layers(axes, found[last])
     _draw_widths(widths, found[last])
     axes.set_ylabel(label_of(estimator))
@@ -79,6 +78,7 @@ def depth_profile(history: History, estimator: str = "twonn") -> Figure:
         [
             samples_in_words(found[last]),
             "band: 95 %" if any(map(has_band, found[last])) else "",
+            shaded,
             "" if len(drawn) == len(found) else f"{len(drawn)} of {len(found)} lines drawn, evenly",
         ],
     )
@@ -133,7 +133,7 @@ def linear_and_nonlinear(history: History) -> Figure:
     _finish_depth(ratio)
     _label_layers(axes, twonn[last])
     tidy(axes)
-    footnote(figure, [_when(last, Clock.of(twonn)), samples_in_words(twonn[last])])
+    footnote(figure, [Clock.of(twonn).words(last), samples_in_words(twonn[last])])
     return figure
 
 
@@ -166,7 +166,7 @@ def compare(histories: Mapping[str, History], estimator: str = "twonn") -> Figur
         axes.plot(*_points(records), color=color, marker=marker, markersize=4, label=names[name])
         draw_band(axes, records, color, alpha=0.15)
     scale_values(axes, [r["value"] for records in drawn.values() for r in records])
-    _shade_lower_bound(axes, estimator)
+    shaded = _shade_lower_bound(axes, estimator)
     _finish_depth(axes)
     axes.set_ylabel(label_of(estimator))
     tidy(axes)
@@ -176,6 +176,7 @@ def compare(histories: Mapping[str, History], estimator: str = "twonn") -> Figur
         figure,
         [
             samples_in_words([r for records in drawn.values() for r in records]),
+            shaded,
             f"without a value: {shortened(', '.join(without), 150)}" if without else "",
         ],
     )
@@ -187,11 +188,14 @@ def _draw_lines(
 ) -> None:
     times = [clock.time(v) for v in drawn if v[0] == FIT] or [0]
     norm = norm_of(times)
+    stages = {stage for stage, _, _ in drawn}
+    names = {BEFORE_TRAINING: "before training", FIT: None}
+    if stages == {BEFORE_TRAINING, "validate"}:  # of `lightning-id profile --both`
+        names["validate"] = "trained"
     named = set()  # one line in the legend for each kind
     for validation, records in drawn.items():
         stage = validation[0]
         style = {BEFORE_TRAINING: "--", FIT: "-"}.get(stage, ":")
-        name = {BEFORE_TRAINING: "before training", FIT: None}.get(stage, stage)
         axes.plot(
             *_points(records),
             color=COLORS(norm(clock.time(validation))) if stage == FIT else UNTRAINED,
@@ -199,11 +203,11 @@ def _draw_lines(
             marker="o",
             markersize=4 if len(drawn) <= 12 else 2.5,
             linewidth=1.5 if len(drawn) <= 12 else 1,
-            label=None if stage in named else name,
+            label=None if stage in named else names.get(stage, stage),
             zorder=2,
         )
         named.add(stage)
-    if named != {FIT}:
+    if stages not in ({FIT}, {"validate"}):
         axes.legend(frameon=False, fontsize=9)
     if len(set(times)) > 1:
         _draw_bar(figure, axes, norm, clock)
@@ -272,25 +276,11 @@ def _far_enough_apart(places: Sequence[float], least: float) -> list[float]:
     return shown
 
 
-def _shade_lower_bound(axes: Axes, estimator: str) -> None:
+def _shade_lower_bound(axes: Axes, estimator: str) -> str:
+    """Shade where TwoNN is a lower bound, if anything is there, and return what the shade says."""
     top = axes.get_ylim()[1]
-    if estimator == "twonn" and top > LOWER_BOUND_ABOVE:
-        axes.axhspan(LOWER_BOUND_ABOVE, top, color="0.92", zorder=0)
-        axes.text(
-            0.99,
-            LOWER_BOUND_ABOVE,
-            f"above {LOWER_BOUND_ABOVE}: a lower bound ",
-            va="bottom",
-            ha="right",
-            fontsize=SMALL,
-            color="0.35",
-            transform=axes.get_yaxis_transform(),
-        )
-        axes.set_ylim(top=top)
-
-
-def _when(validation: Validation, clock: Clock) -> str:
-    stage = validation[0]
-    if stage == BEFORE_TRAINING:
-        return "before training"
-    return ("" if stage == FIT else f"{plain(stage)}, ") + f"{clock.name}: {clock.time(validation)}"
+    if estimator != "twonn" or top <= LOWER_BOUND_ABOVE:
+        return ""
+    axes.axhspan(LOWER_BOUND_ABOVE, top, color="0.92", zorder=0)
+    axes.set_ylim(top=top)
+    return f"shaded, above {LOWER_BOUND_ABOVE}: a lower bound"

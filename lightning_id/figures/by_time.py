@@ -18,7 +18,6 @@ from lightning_id.figures.common import (
     Clock,
     course_of,
     has_band,
-    in_order,
     is_skewed,
     label_of,
     metric_by_validation,
@@ -42,7 +41,7 @@ from lightning_id.figures.paper import (
     tidy,
     words,
 )
-from lightning_id.history import History, Record, Validation, has_value
+from lightning_id.history import History, Record, Validation, has_value, in_order
 from lightning_id.layers import LAST_HIDDEN
 
 MOST_ROWS = 32  # names that fit beside the map
@@ -62,9 +61,11 @@ def heat_map(history: History, estimator: str = "twonn", metric: str = "val_acc"
         The figure.
     """
     records = records_of(history, estimator)
-    if not any(has_value(r) for each in records.values() for r in each):
+    valued = [validation for validation, each in records.items() if any(map(has_value, each))]
+    if not valued:
         return only_words(missing(history, estimator))
-    validations = course_of(list(records))
+    course = course_of(list(records))
+    validations = valued if set(valued).isdisjoint(course) else course
     everything = [r for validation in validations for r in records[validation]]
     layers = list(dict.fromkeys(r["layer"] for r in in_order(everything)))
     figure = new_figure(min(3 + 0.16 * len(layers), 7.5))

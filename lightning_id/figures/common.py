@@ -10,7 +10,16 @@ from matplotlib import colormaps
 from matplotlib.colors import ListedColormap, LogNorm, Normalize
 from numpy import linspace
 
-from lightning_id.history import BEFORE_TRAINING, History, Record, Validation, has_value
+from lightning_id.history import (
+    BEFORE_TRAINING,
+    History,
+    Record,
+    Validation,
+    estimators_of,
+    has_value,
+    in_order,
+    validation_of,
+)
 
 T = TypeVar("T")
 
@@ -117,16 +126,6 @@ def profiles(history: History, estimator: str) -> dict[Validation, list[Record]]
     return {validation: records for validation, records in drawn.items() if records}
 
 
-def validation_of(record: Record) -> Validation:
-    """Return stage, epoch and step of a record."""
-    return record["stage"], record["epoch"], record["step"]
-
-
-def in_order(records: Iterable[Record]) -> list[Record]:
-    """Return records in the order of execution; layers that never ran are last."""
-    return sorted(records, key=lambda r: math.inf if r["order"] is None else r["order"])
-
-
 def last_of(validations: Sequence[Validation]) -> Validation:
     """Return the last measurement of a training: a test that came after it is another set."""
     return ([v for v in validations if v[0] == FIT] or list(validations))[-1]
@@ -152,7 +151,7 @@ def missing(history: History, estimator: str) -> str:
         return "Nothing was measured."
     records = [r for r in history.records if r["estimator"] == estimator]
     if not records:
-        others = ", ".join(dict.fromkeys(r["estimator"] for r in history.records))
+        others = ", ".join(estimators_of(history))
         return f"{estimator} was not measured; there is {others}."
     if any(map(has_value, records)):
         return f"No layer with a {estimator} estimate has a depth."
@@ -227,6 +226,16 @@ class Clock:
             return 0
         # Lightning counts the epoch in which it is from 0; after a fit it counts those that ended.
         return step if self.by_step else epoch + (stage == FIT)
+
+    def words(self, validation: Validation) -> str:
+        """Return stage and time of a measurement, for example ``"epochs trained: 3"``."""
+        stage, time = validation[0], self.time(validation)
+        if stage == BEFORE_TRAINING:
+            return "before training"
+        if stage == FIT:
+            return f"{self.name}: {time}"
+        # A network that was validated as it came: how long it was trained is not known.
+        return f"{stage}, {self.name}: {time}" if time else stage
 
 
 def is_skewed(times: Iterable[int]) -> bool:

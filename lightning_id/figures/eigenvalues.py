@@ -63,14 +63,11 @@ def spectra(history: History) -> Figure:
         _draw(shares, known[last][layer], color)
     _finish(shares, "share of the variance")
     clock = Clock.of(history.validations() or known)
-    when = f"{clock.name}: {clock.time(last)}"
-    shares.set_title("before training" if last[0] == BEFORE_TRAINING else when, fontsize=9)
+    shares.set_title(clock.words(last), fontsize=9)
     if first == last:
         words(ratios, "Spectra of one measurement only: nothing to compare with.")
     else:
-        before = (
-            "untrained" if first[0] == BEFORE_TRAINING else f"{clock.name}: {clock.time(first)}"
-        )
+        before = "untrained" if first[0] == BEFORE_TRAINING else clock.words(first)
         _draw_ratios(ratios, known[first], known[last], colors)
         _finish(ratios, "")
         ratios.set_title(f"the same, over {before}", fontsize=9)

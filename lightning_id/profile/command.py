@@ -94,6 +94,11 @@ def _run(options: argparse.Namespace) -> None:
         raise ValueError("`--checkpoint`: expected one MODEL to load it into, got several")
     for name in options.estimators:
         get_estimator(name)  # a wrong name is an error before any image is read
+    if options.is_study and "twonn" not in options.estimators:
+        raise ValueError(
+            "`--estimators`: expected twonn among them, which is compared with the error, got"
+            f" {','.join(options.estimators)}"
+        )
     together = options.out or options.default_out
     folders: dict[str, Path] = {}
     histories: dict[str, History] = {}

@@ -118,6 +118,9 @@ def comparison_text(rows: Sequence[Row]) -> str:
     of_what = [["last hidden ID and error", "Pearson r"]]
     of_what += [[name, _in_words(correlation)] for name, correlation in found]
     parts = [aligned(cells), aligned(of_what), _verdict(found[0][1])]
+    without = [row.name for row in rows if row.point is None]
+    if without:
+        parts.append(f"Not compared, for want of TwoNN or of an error: {', '.join(without)}.")
     counts = sorted({row.last_hidden["n_samples"] for row in rows if row.last_hidden})
     if len(counts) > 1:
         parts.append(

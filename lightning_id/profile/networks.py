@@ -1,6 +1,5 @@
 """Networks by name, from the user's code or from a checkpoint, each with its preprocessing."""
 
-import difflib
 import importlib
 import pickle
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -16,6 +15,7 @@ from torch import Tensor, nn
 from torchvision import transforms
 from torchvision.transforms import InterpolationMode
 
+from lightning_id.messages import close_names
 from lightning_id.randomness import kept_rng
 
 Transform = Callable[[Image], Tensor]
@@ -145,12 +145,6 @@ def reset_weights(network: nn.Module) -> None:
             )
 
 
-def close_names(name: str, known: Sequence[str]) -> str:
-    """Return the end of a message on a name that is not known: those that look like it, if any."""
-    found = difflib.get_close_matches(name, known, n=5, cutoff=0.5)
-    return f" Close: {', '.join(found)}" if found else ""
-
-
 # --- names ---------------------------------------------------------------------------------------
 
 
@@ -268,7 +262,7 @@ def _attribute(place: str) -> Any:
     if not hasattr(module, attribute):
         raise ValueError(
             f"`MODEL`: expected module:function, got {place!r}, and {name} has no {attribute!r}."
-            f"{close_names(attribute, list(vars(module)))}"
+            f"{close_names(attribute, vars(module))}"
         )
     return getattr(module, attribute)
 

@@ -17,7 +17,8 @@ from torchvision import datasets
 from torchvision.datasets.folder import IMG_EXTENSIONS
 
 from lightning_id.functional.geometry import MIN_DISTINCT
-from lightning_id.profile.networks import Transform, close_names
+from lightning_id.messages import close_names
+from lightning_id.profile.networks import Transform
 
 ARRAY = ".npy"
 
@@ -246,7 +247,7 @@ class _Array:
 
     def __init__(self, path: Path) -> None:
         try:
-            self._rows = np.load(path, mmap_mode="r", allow_pickle=False)
+            self._rows = np.lib.format.open_memmap(path, mode="r")
         except ValueError as error:
             raise ValueError(
                 f"`--data`: expected an array of numbers in {path}: {error}"

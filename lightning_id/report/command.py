@@ -62,7 +62,7 @@ def main(args: Sequence[str]) -> None:
     options = parser.parse_args(args)
     try:
         path = write_report(options.runs, options.out, options.format)
-    except (FileNotFoundError, ValueError) as error:
+    except (OSError, ValueError) as error:
         parser.error(str(error))
     sys.stdout.write(f"{path}\n")
 

@@ -13,19 +13,24 @@ from typing import NamedTuple
 
 from torch import Tensor
 
-from lightning_id.console import ESTIMATOR_NAMES, value_with_error
+from lightning_id.console import estimator_name, value_with_error
 from lightning_id.figures.by_depth import LOWER_BOUND_ABOVE
-from lightning_id.figures.common import shortened, validation_of
+from lightning_id.figures.common import shortened
 from lightning_id.functional.estimate import NORMAL_975
 from lightning_id.functional.pca import rounding_noise
-from lightning_id.history import History, Record, has_value
+from lightning_id.history import (
+    History,
+    Record,
+    estimators_of,
+    has_value,
+    main_estimator,
+    validation_of,
+)
 from lightning_id.layers import LAST_HIDDEN
 from lightning_id.report.runs import (
     Run,
     describe,
-    estimators,
     first,
-    main_estimator,
     profile,
     trained,
     untrained,
@@ -234,12 +239,12 @@ def _largest_fall(eigenvalues: Tensor, layer: Record) -> tuple[float, int] | Non
     """Return the largest ratio of an eigenvalue near the dimension to the next, and its place."""
     values = eigenvalues.double()[: layer["n_samples"] - 1]  # centred rows span one dimension less
     low, high = (round(times * _value(layer)) for times in GAP_WITHIN)
-    first = max(low, 1)
-    if not first < len(values) or not values[0] > 0:
+    start = max(low, 1)
+    if not start < len(values) or not values[0] > 0:
         return None
     values = values.clamp_min(rounding_noise(values, layer["n_samples"]))
-    ratios = (values[:-1] / values[1:])[first - 1 : max(high, first)]
-    return float(ratios.max()), first + int(ratios.argmax())
+    ratios = (values[:-1] / values[1:])[start - 1 : max(high, start)]
+    return float(ratios.max()), start + int(ratios.argmax())
 
 
 def untrained_profile(history: History) -> str:
@@ -296,7 +301,7 @@ def not_estimated(history: History) -> str | None:
         reason = (record["reason"] or "no reason is recorded").removesuffix(".")
         reasons.setdefault((record["estimator"], reason), []).append(record["layer"])
     texts = [
-        f"{ESTIMATOR_NAMES.get(estimator, estimator)} in {_names(layers)}: {reason}."
+        f"{estimator_name(estimator)} in {_names(layers)}: {reason}."
         for (estimator, reason), layers in reasons.items()
     ]
     if len(missing) > len(now):
@@ -334,7 +339,7 @@ def notes(history: History) -> str | None:
     """
     by_note: dict[str, dict[str, None]] = {}
     last = trained(history)
-    for estimator in estimators(history):
+    for estimator in estimators_of(history):
         for record in [] if last is None else history.at(last, estimator):
             if record["note"]:
                 by_note.setdefault(record["note"].removesuffix("."), {})[record["layer"]] = None

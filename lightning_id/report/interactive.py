@@ -10,11 +10,11 @@ from typing import Any
 
 import plotly.graph_objects as go  # type: ignore[import-untyped]
 
-from lightning_id.console import ESTIMATOR_NAMES, value_with_error
+from lightning_id.console import estimator_name, value_with_error
 from lightning_id.figures.by_depth import LOWER_BOUND_ABOVE
-from lightning_id.figures.common import FEW_COLORS, in_order
-from lightning_id.history import BEFORE_TRAINING, Record, Validation
-from lightning_id.report.runs import Run, describe, main_estimator, profiles, untrained
+from lightning_id.figures.common import FEW_COLORS
+from lightning_id.history import BEFORE_TRAINING, Record, Validation, in_order, main_estimator
+from lightning_id.report.runs import Run, describe, profiles, untrained
 
 _COLORS = FEW_COLORS[:-1]  # without black, which a dark page hides
 _SYMBOLS = ("circle", "square", "diamond", "cross", "triangle-up", "x", "star")
@@ -60,7 +60,7 @@ def interactive_profile(runs: Sequence[Run], element_id: str = "profile") -> str
     for line, color, symbol in zip(lines, cycle(_COLORS), cycle(_SYMBOLS), strict=False):
         _draw(figure, line, stops, color, symbol)
     highest = _highest(lines)
-    figure.update_layout(**_layout(estimator, highest))
+    figure.update_layout(**_layout(estimator_name(estimator), highest))
     if estimator == "twonn" and highest > LOWER_BOUND_ABOVE:
         _shade_lower_bound(figure)
     if len(stops) > 1:
@@ -75,7 +75,7 @@ def interactive_profile(runs: Sequence[Run], element_id: str = "profile") -> str
     return page
 
 
-def _line(run: Run, estimator: str | None) -> _Line:
+def _line(run: Run, estimator: str) -> _Line:
     measured = profiles(run.history, estimator)
     layers = {record["layer"]: record for records in measured.values() for record in records}
     return _Line(run, in_order(layers.values()), measured)
@@ -185,7 +185,7 @@ def _slider(lines: Sequence[_Line], positions: Sequence[Validation]) -> dict[str
     }
 
 
-def _layout(estimator: str | None, highest: float) -> dict[str, Any]:
+def _layout(dimension: str, highest: float) -> dict[str, Any]:
     grid = {"gridcolor": "rgba(128,128,128,0.25)", "zeroline": False, "fixedrange": True}
     return {
         "template": "none",
@@ -197,7 +197,7 @@ def _layout(estimator: str | None, highest: float) -> dict[str, Any]:
         "legend": {"orientation": "h", "y": 1.02, "yanchor": "bottom"},
         "xaxis": grid
         | {"title": {"text": "relative depth", "standoff": 6}, "range": [-0.03, 1.03]},
-        "yaxis": grid | {"title": {"text": _name(estimator)}, "range": [0, 1.05 * highest or 1.0]},
+        "yaxis": grid | {"title": {"text": dimension}, "range": [0, 1.05 * highest or 1.0]},
     }
 
 
@@ -211,10 +211,6 @@ def _shade_lower_bound(figure: go.Figure) -> None:
         annotation={"text": f"above {LOWER_BOUND_ABOVE}: lower bounds", "font": {"size": 11}},
         annotation_position="top right",
     )
-
-
-def _name(estimator: str | None) -> str:
-    return ESTIMATOR_NAMES.get(estimator or "", estimator or "")
 
 
 def _label(name: str) -> str:

@@ -10,14 +10,14 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup
 from matplotlib.figure import Figure
 
-from lightning_id.console import ESTIMATOR_NAMES
+from lightning_id.console import estimator_name
 from lightning_id.figures import compare
 from lightning_id.figures.common import records_of, samples_in_words
-from lightning_id.history import History
+from lightning_id.history import History, main_estimator
 from lightning_id.report.findings import findings, not_comparable
 from lightning_id.report.interactive import interactive_profile, positions
 from lightning_id.report.pictures import pictures_of, png
-from lightning_id.report.runs import Run, describe, has_profile, main_estimator, trained
+from lightning_id.report.runs import Run, describe, has_profile, trained
 from lightning_id.report.tables import cost_table, how_made, layer_table
 
 
@@ -80,8 +80,7 @@ def comparison(runs: Sequence[Run]) -> Figure:
     Returns:
         The figure.
     """
-    estimator = main_estimator(runs[0].history) or "twonn"
-    return compare({run.name: run.history for run in runs}, estimator)
+    return compare({run.name: run.history for run in runs}, main_estimator(runs[0].history))
 
 
 def _title(runs: Sequence[Run]) -> str:
@@ -109,11 +108,10 @@ def _of_run(run: Run) -> dict[str, Any]:
 
 def _spoken_of(history: History) -> str:
     last, estimator = trained(history), main_estimator(history)
-    if last is None or estimator is None:
+    if last is None:
         return ""
-    name = ESTIMATOR_NAMES.get(estimator, estimator)
     samples = samples_in_words(records_of(history, estimator).get(last, [])) or "unknown samples"
-    return f"{name} of {samples}; {describe(last)}."
+    return f"{estimator_name(estimator)} of {samples}; {describe(last)}."
 
 
 def _data_uri(figure: Figure) -> str:

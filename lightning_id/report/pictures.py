@@ -14,9 +14,9 @@ from lightning_id.figures import (
     per_class,
     spectra,
 )
-from lightning_id.history import History
+from lightning_id.history import History, estimators_of, main_estimator
 from lightning_id.layers import LAST_HIDDEN
-from lightning_id.report.runs import estimators, has_profile, main_estimator
+from lightning_id.report.runs import has_profile
 
 METRIC = "val_acc"  # shown beside the dimension, if it was logged
 
@@ -37,10 +37,6 @@ class Picture(NamedTuple):
     applies: Callable[[History], bool]
 
 
-def _estimator(history: History) -> str:
-    return main_estimator(history) or "twonn"
-
-
 def _metric(history: History) -> str:
     names = [metric["name"] for metric in history.metrics]
     return METRIC if METRIC in names else next(iter(names), METRIC)
@@ -50,20 +46,20 @@ PICTURES = [
     Picture(
         "Dimension over depth",
         "One line for each measurement; a hunchback is a rise and a fall from left to right.",
-        lambda history: depth_profile(history, _estimator(history)),
+        lambda history: depth_profile(history, main_estimator(history)),
         has_profile,
     ),
     Picture(
         "Dimension over training",
         "One row for each layer, one column for each measurement.",
-        lambda history: heat_map(history, _estimator(history), _metric(history)),
+        lambda history: heat_map(history, main_estimator(history), _metric(history)),
         lambda history: has_profile(history) and len(history.validations()) > 1,
     ),
     Picture(
         "Linear and nonlinear dimension",
         "Where PCA is far above TwoNN, the representation is curved.",
         linear_and_nonlinear,
-        lambda history: has_profile(history) and {"twonn", "pca"} <= set(estimators(history)),
+        lambda history: has_profile(history) and {"twonn", "pca"} <= set(estimators_of(history)),
     ),
     Picture(
         "Last hidden layer",
@@ -84,7 +80,7 @@ PICTURES = [
     Picture(
         "Classes by themselves",
         "The dimension of the samples of one class each.",
-        lambda history: per_class(history, _estimator(history)),
+        lambda history: per_class(history, main_estimator(history)),
         lambda history: any(record["label"] is not None for record in history.records),
     ),
 ]

@@ -5,9 +5,17 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from lightning_id.figures.common import FIT, last_of, validation_of
+from lightning_id.figures.common import FIT, last_of
 from lightning_id.figures.common import profiles as drawable
-from lightning_id.history import BEFORE_TRAINING, RECORDS_FILE, History, Record, Validation
+from lightning_id.history import (
+    BEFORE_TRAINING,
+    RECORDS_FILE,
+    History,
+    Record,
+    Validation,
+    main_estimator,
+    validation_of,
+)
 
 
 @dataclass(frozen=True)
@@ -38,24 +46,6 @@ def load_runs(paths: Sequence[str | Path]) -> list[Run]:
     """
     files = [_history_file(Path(path)) for path in paths]
     return [Run(name, History.load(file)) for name, file in zip(_names(files), files, strict=True)]
-
-
-def main_estimator(history: History) -> str | None:
-    """Return the estimator that the report speaks of: TwoNN, else the first that was measured.
-
-    Args:
-        history: What was measured.
-
-    Returns:
-        Its name; None for an empty history.
-    """
-    found = estimators(history)
-    return "twonn" if "twonn" in found else next(iter(found), None)
-
-
-def estimators(history: History) -> list[str]:
-    """Return the names of the estimators in a history, in the order of its records."""
-    return list(dict.fromkeys(record["estimator"] for record in history.records))
 
 
 def trained(history: History) -> Validation | None:
@@ -99,13 +89,13 @@ def first(history: History) -> Validation | None:
     return None if found == trained(history) else found
 
 
-def profile(history: History, validation: Validation | None, estimator: str | None) -> list[Record]:
+def profile(history: History, validation: Validation | None, estimator: str) -> list[Record]:
     """Return the records of a measurement that have a value and a relative depth, in order.
 
     Args:
         history: What was measured.
         validation: Stage, epoch and step; None for no measurement.
-        estimator: Which dimension; None for none.
+        estimator: Which dimension.
 
     Returns:
         One record per layer.
@@ -113,20 +103,19 @@ def profile(history: History, validation: Validation | None, estimator: str | No
     return [] if validation is None else profiles(history, estimator).get(validation, [])
 
 
-def profiles(history: History, estimator: str | None) -> dict[Validation, list[Record]]:
+def profiles(history: History, estimator: str) -> dict[Validation, list[Record]]:
     """Return the `profile` of every measurement, in one pass over the history.
 
     Args:
         history: What was measured.
-        estimator: Which dimension; None for none.
+        estimator: Which dimension.
 
     Returns:
         The records by stage, epoch and step: the last of a layer, where a step was measured twice.
     """
-    found = {} if estimator is None else drawable(history, estimator)
     return {
         validation: list({record["layer"]: record for record in records}.values())
-        for validation, records in found.items()
+        for validation, records in drawable(history, estimator).items()
     }
 
 
@@ -149,7 +138,8 @@ def describe(validation: Validation) -> str:
         return "before training"
     if stage == FIT:  # Lightning counts the epoch that runs from 0; after a fit, those that ended
         return f"epoch {epoch + 1}, step {step}"
-    return f"{stage} after epoch {epoch}, step {step}"
+    # A network that was profiled, or is validated as it is, has no training behind it.
+    return f"{stage} after epoch {epoch}, step {step}" if step else stage
 
 
 def _on_the_data_of_the_last(history: History) -> list[Validation]:
@@ -184,5 +174,6 @@ def _names(files: Sequence[Path]) -> list[str]:
     ]
     if len(set(paths)) == 1:
         return ["/".join(paths[0].parts[-2:])] * len(paths)
-    common = os.path.commonpath(paths)
+    common = Path(os.path.commonpath(paths))
+    common = common.parent if common in paths else common  # a run may lie in the folder of another
     return [str(path.relative_to(common)) for path in paths]

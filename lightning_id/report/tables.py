@@ -7,10 +7,10 @@ import platform
 from collections.abc import Iterable, Sequence
 from typing import Any
 
-from lightning_id.console import ESTIMATOR_NAMES, table_rows
-from lightning_id.figures.common import records_of, samples_in_words, validation_of
-from lightning_id.history import COLUMNS, History, Record, has_value
-from lightning_id.report.runs import Run, describe, estimators, trained, untrained
+from lightning_id.console import estimator_name, table_rows
+from lightning_id.figures.common import records_of, samples_in_words
+from lightning_id.history import COLUMNS, History, Record, estimators_of, has_value, validation_of
+from lightning_id.report.runs import Run, describe, trained, untrained
 from lightning_id.versions import version_of
 
 METHODS = {  # with the default arguments, which are those that the callback uses
@@ -38,8 +38,8 @@ def layer_table(history: History) -> list[list[str]]:
     last, before = trained(history), untrained(history)
     if last is None:
         return []
-    shown = [last] if before in (None, last) else [last, before]
-    return table_rows(history, [v for v in shown if v is not None], estimators(history))
+    shown = [last] if before is None or before == last else [last, before]
+    return table_rows(history, shown, estimators_of(history))
 
 
 def how_made(history: History) -> list[tuple[str, str]]:
@@ -52,17 +52,18 @@ def how_made(history: History) -> list[tuple[str, str]]:
         Data, rows, precision, measurements, estimators, cost and versions.
     """
     records = history.records
+    whole = [record for record in records if record["label"] is None]
     validations = list(map(describe, history.validations()))
     first_and_last = f": {validations[0]} to {validations[-1]}" if len(validations) > 1 else ""
     facts = [
-        ("Data", samples_in_words(records) + " in each measurement" if records else ""),
+        ("Data", samples_in_words(whole) + " in each measurement" if whole else ""),
         ("Rows made by", _distinct(records, "reduce")),
         ("Precision", _distinct(records, "dtype")),
         ("Computed by", _distinct(records, "backend")),
         ("Measurements", f"{len(validations)}{first_and_last}"),
         *[
-            (ESTIMATOR_NAMES.get(name, name), METHODS.get(name, "registered by the user"))
-            for name in estimators(history)
+            (estimator_name(name), METHODS.get(name, "registered by the user"))
+            for name in estimators_of(history)
         ],
         ("Cost", _cost(history)),
         ("Versions", versions()),
@@ -82,13 +83,13 @@ def cost_table(history: History) -> list[list[str]]:
     """
     last = trained(history)
     rows = [["layer", "estimator", "samples", "used", "duplicates", "ties", "misfit", "seconds"]]
-    for name in estimators(history):
+    for name in estimators_of(history):
         for record in records_of(history, name).get(last, []) if last else []:
             counts = [record[c] for c in ("n_samples", "n_used", "n_duplicates", "n_ties")]
             rows.append(
                 [
                     record["layer"],
-                    ESTIMATOR_NAMES.get(name, name),
+                    estimator_name(name),
                     *("" if count is None else str(count) for count in counts),
                     _number(record["goodness"], ".3f"),
                     _number(record["seconds"], ".3f"),

@@ -116,9 +116,9 @@ def correlation(
     return correlate(a, b, cells, level, within, resamples=resamples)
 
 
-def varied(rows: Sequence[Row]) -> list[str]:
-    """Return the numeric settings that differ between runs, the seed left out."""
-    return [name for name in FACTORS if len({row[name] for row in rows}) > 1]
+def varied(rows: Sequence[Row], settings: Sequence[str] = FACTORS) -> list[str]:
+    """Return which settings differ between runs; by default of the numeric ones but the seed."""
+    return [name for name in settings if len({row[name] for row in rows}) > 1]
 
 
 def _with(rows: Iterable[Row], *columns: str) -> list[Row]:

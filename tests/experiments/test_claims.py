@@ -114,6 +114,11 @@ def test_what_is_missing_is_the_reason():
     assert (judgement.verdict, judgement.reason) == (NOT_RUN, "no number of d7")
 
 
+def test_a_published_number_that_was_not_measured_is_not_met():
+    claim = claim_of(published={"x": 1.0, "y": 2.0}, measure=lambda _: {"x": 1.0}, limits=())
+    assert judge(claim, RUN).verdict == IN_SHAPE
+
+
 def test_a_run_is_read_from_its_folder(tmp_path):
     run = run_of({0: range(7), 5: range(1, 8)}, {"val_acc": 0.75, "train_acc": ""}, tmp_path)
     run.history.save(run.folder)

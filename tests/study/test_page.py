@@ -78,6 +78,18 @@ def test_every_number_among_the_settings_but_the_seed_is_looked_at_where_it_vari
         assert (field.name in varied(levels)) == is_factor
 
 
+def test_an_optimiser_that_varies_has_a_column_among_the_cells(rows):
+    two = [row | {"optimizer": "sgd" if row["n_train"] % 2 else "adam"} for row in rows]
+    cells = lines_of(study_page(two, "p.png", "t.csv", "x"), "Cells")
+    assert cells[0][:3] == ["label noise", "training images", "optimizer"]
+    assert {line[2] for line in cells[2:]} == {"sgd", "adam"}
+
+
+def test_dimensions_without_an_error_have_a_page(rows):
+    text = study_page([row | {"id_test_se": None} for row in rows], "p.png", "t.csv", "x")
+    assert "The standard error of one dimension" not in text
+
+
 def test_every_rule_is_on_the_page(page):
     assert all(f"- **{kind}** ({rule})." in page for kind, rule in RULES.items())
 

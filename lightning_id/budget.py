@@ -27,8 +27,8 @@ class Budget:
     """
 
     def __init__(self, share: float | None) -> None:
-        if share is not None and not 0 < share < 1:
-            raise ValueError(f"`max_overhead`: expected a share in (0, 1), got {share}")
+        if share is not None and not (isinstance(share, int | float) and 0 < share < 1):
+            raise ValueError(f"`max_overhead`: expected a share in (0, 1), got {share!r}")
         self.share = share
         self.spent = 0.0
         self._started = math.nan

@@ -9,13 +9,15 @@ from typing import TYPE_CHECKING, Any, Literal
 import torch
 from lightning_utilities.core.rank_zero import rank_zero_info, rank_zero_warn
 from pytorch_lightning import Callback
+from torch.utils.data import Dataset
 
 from lightning_id.budget import Budget
 from lightning_id.charts import Charts
+from lightning_id.checks import positive, whole_number
 from lightning_id.functional import get_estimator
 from lightning_id.functional.geometry import MIN_DISTINCT
 from lightning_id.history import BEFORE_TRAINING, History, Kind
-from lightning_id.layers import select_layers
+from lightning_id.layers import INPUT, LAST_HIDDEN, select_layers
 from lightning_id.loggers import key_names
 from lightning_id.measurement import LayerResult, Measurement, Options, Plan
 from lightning_id.probe import Probe, probe_loader
@@ -28,6 +30,7 @@ from lightning_id.terminal import Terminal
 from lightning_id.trainers import (
     AnyModule,
     AnyTrainer,
+    has_validation,
     is_compiled,
     is_fast_dev_run,
     is_untrained,
@@ -161,27 +164,34 @@ class IntrinsicDimensionHooks:
         prefix: str = "",
         charts: bool = True,
     ) -> None:
-        if n_samples < 1:
-            raise ValueError(f"`n_samples`: expected at least 1, got {n_samples}")
+        if isinstance(estimators, str):
+            raise ValueError(f"`estimators`: expected a list of names, got {estimators!r}")
+        if schedule is not None and not isinstance(schedule, Schedule):
+            raise ValueError(f"`schedule`: expected a Schedule or None, got {schedule!r}")
+        if not isinstance(prefix, str):
+            raise ValueError(f"`prefix`: expected a string, got {prefix!r}")
         if on_error not in ("warn", "raise", "ignore"):
             raise ValueError(f"`on_error`: expected 'warn', 'raise' or 'ignore', got {on_error!r}")
-        if memory_limit is not None and memory_limit <= 0:
-            raise ValueError(f"`memory_limit`: expected GiB above 0, got {memory_limit}")
-        if isinstance(probe, str) and probe not in ("train", "val"):
-            raise ValueError(f"`probe`: expected a loader, 'train' or 'val', got {probe!r}")
+        if isinstance(probe, str | Dataset) and probe not in ("train", "val"):
+            raise ValueError(
+                f"`probe`: expected a DataLoader, 'train' or 'val', got {probe!r}; DataLoader(...)"
+                " makes one of a data set"
+            )
         self.layers = layers
         self.estimators = {name: get_estimator(name) for name in estimators}
-        self.n_samples = n_samples
-        self.seed = seed
+        self.n_samples = whole_number("n_samples", n_samples, least=1)
+        self.seed = None if seed is None else whole_number("seed", seed, least=0)
         self.schedule = schedule or EveryNValidations()
         self.options = Options(
             rule=RowRule(reduce, sample_dim, max_features, 0 if seed is None else seed),
             mask_key=mask_key,
             smallest_class=_smallest_class(per_class),
-            memory_limit=None if memory_limit is None else int(memory_limit * 2**30),
+            memory_limit=None
+            if memory_limit is None
+            else int(positive("memory_limit", memory_limit, "GiB") * 2**30),
         )
         self.probe = probe
-        self.dataloader_idx = dataloader_idx
+        self.dataloader_idx = whole_number("dataloader_idx", dataloader_idx, least=0)
         self.on_error = on_error
         self.prefix = prefix
         self.history = History()
@@ -208,7 +218,8 @@ class IntrinsicDimensionHooks:
         self._budget.start()
         self._last_step = trainer.global_step
         if not trainer.barebones:
-            select_layers(pl_module, self.layers)
+            self._check_sample_dim(select_layers(pl_module, self.layers))
+            self._warn_of_silence(trainer)
             self._warn_of_stale_monitors(trainer)
 
     def on_train_start(self, trainer: AnyTrainer, pl_module: AnyModule) -> None:
@@ -309,12 +320,14 @@ class IntrinsicDimensionHooks:
         return {
             "records": self.history.records,
             "metrics": self.history.metrics,
+            "spectra": self.history.spectra,
             "validations": self._validations,
         }
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         """Continue the history of a checkpoint."""
         self.history = History(list(state_dict["records"]), list(state_dict["metrics"]))
+        self.history.spectra = dict(state_dict.get("spectra", {}))
         self._validations = state_dict["validations"]
 
     # --- what they do ----------------------------------------------------------------------------
@@ -504,12 +517,17 @@ class IntrinsicDimensionHooks:
             fields = estimate.to_dict() | {"note": "; ".join(notes) or None}
             seconds = result.seconds.get(name)
             self.history.append(**common, estimator=name, seconds=seconds, **fields)
-            if estimate.reason is not None:
-                # What failed here is known here alone: the others are told to look at this log.
-                say = warnings.warn if name in result.errors else rank_zero_warn
-                self._warn_once(result.layer, f"no {name} dimension: {estimate.reason}", say=say)
-            elif estimate.note is not None:
+            if estimate.reason is None and estimate.note is not None:
                 self._warn_once(result.layer, f"{name} dimension: {estimate.note}")
+        for reason in dict.fromkeys(e.reason for e in result.estimates.values() if e.reason):
+            names = [name for name, e in result.estimates.items() if e.reason == reason]
+            failed = result.errors.keys() & set(names)
+            if result.errors and not failed:
+                continue  # not tried after the one that failed, which is said
+            # What failed here is known here alone: the others are told to look at this log.
+            say = warnings.warn if failed else rank_zero_warn
+            text = f"no {' or '.join(names)} dimension: {reason}"
+            self._warn_once(result.layer, text, say=say)
         for label, estimates in result.per_class.items():
             for name, estimate in estimates.items():
                 self.history.append(
@@ -556,19 +574,46 @@ class IntrinsicDimensionHooks:
             name = f"epoch {trainer.current_epoch + 1}/{trainer.max_epochs}"
             self._terminal.after_validation(trainer, self.history, metrics, name)
 
+    def _check_sample_dim(self, names: Mapping[str, str]) -> None:
+        """Refuse an axis for a layer that is not measured: it may be misspelt."""
+        axes = self.options.rule.sample_dim
+        shown = {*names.values(), INPUT, LAST_HIDDEN}
+        unknown = [] if isinstance(axes, int) else sorted(axes.keys() - shown)
+        if unknown:
+            raise ValueError(
+                f"`sample_dim`: expected names of measured layers, got {', '.join(unknown)};"
+                f" they are shown as {', '.join(sorted(shown))}"
+            )
+
+    def _warn_of_silence(self, trainer: AnyTrainer) -> None:
+        """Say so when nothing will be measured, because nothing is validated."""
+        if not self.schedule.has_steps and not has_validation(trainer):
+            self._warn_once(
+                None,
+                f"nothing is measured: {self.schedule} waits for validations, and this fit has"
+                " none (no validation_step, no loader, or limit_val_batches=0);"
+                " schedule=LogSpaced(), probe='train' measures without",
+            )
+
     def _warn_of_stale_monitors(self, trainer: AnyTrainer) -> None:
-        """Say so when a monitor would read one measurement again and again."""
+        """Say so when a monitor would read one measurement again and again, or none."""
         if self.schedule == EveryNValidations(1):
             return
         for callback in trainer.callbacks:
-            monitor = getattr(callback, "monitor", None)
-            if monitor and monitor.startswith(f"{self.prefix}id"):
-                rank_zero_warn(
-                    f"{type(callback).__name__} monitors {monitor!r}, which is not measured at"
-                    f" every validation ({self.schedule}): in between it sees the last value again,"
-                    " and its patience counts that. Measure every validation, or raise the"
-                    " patience."
+            monitor = getattr(callback, "monitor", None) or ""
+            if not monitor.startswith((f"{self.prefix}id/", f"{self.prefix}id_")):
+                continue
+            if self.schedule.has_validations:
+                then = (
+                    "in between it sees the last value again, and its patience counts that."
+                    " Measure every validation, or raise the patience."
                 )
+            else:
+                then = "what is measured between steps it never sees. Measure at validations."
+            rank_zero_warn(
+                f"{type(callback).__name__} monitors {monitor!r}, which is not measured at"
+                f" every validation ({self.schedule}): {then}"
+            )
 
     def _warn_once(
         self,
@@ -606,14 +651,13 @@ class IntrinsicDimensionHooks:
                 )
 
 
-class IntrinsicDimensionCallback(IntrinsicDimensionHooks, Callback):
-    """The callback for ``pytorch_lightning``: see `IntrinsicDimensionHooks` for all it takes."""
+class IntrinsicDimensionCallback(IntrinsicDimensionHooks, Callback):  # noqa: D101
+    __doc__ = IntrinsicDimensionHooks.__doc__  # for `help`, and that of a command line
 
 
 def _smallest_class(per_class: bool | int) -> int | None:
     if per_class is False:
         return None
-    smallest = SMALLEST_CLASS if per_class is True else per_class
-    if smallest < MIN_DISTINCT:
-        raise ValueError(f"`per_class`: expected at least {MIN_DISTINCT} samples, got {smallest}")
-    return smallest
+    if per_class is True:
+        return SMALLEST_CLASS
+    return whole_number("per_class", per_class, least=MIN_DISTINCT)

@@ -93,9 +93,13 @@ def select_layers(root: nn.Module, layers: Layers = AUTO) -> dict[str, str]:
     """
     if isinstance(layers, Mapping):
         aliases = dict(layers)
+    elif isinstance(layers, str):
+        aliases = {layers: ""}
+    elif isinstance(layers, Sequence) and all(isinstance(name, str) for name in layers):
+        aliases = dict.fromkeys(layers, "")
     else:
-        aliases = dict.fromkeys([layers] if isinstance(layers, str) else layers, "")
-    if all(pattern.startswith("!") for pattern in aliases):
+        raise ValueError(f"`layers`: expected names, got {layers!r}; their modules have names")
+    if aliases and all(pattern.startswith("!") for pattern in aliases):
         aliases = {AUTO: "", **aliases}
     names = named_layers(root)
     chosen: dict[str, str] = {}
@@ -170,7 +174,12 @@ def _match(root: nn.Module, names: Mapping[str, nn.Module], pattern: str) -> lis
 
 def _matches(name: str, pattern: str) -> bool:
     if pattern.startswith("re:"):
-        return re.fullmatch(pattern.removeprefix("re:"), name) is not None
+        try:
+            return re.fullmatch(pattern.removeprefix("re:"), name) is not None
+        except re.error as error:
+            raise ValueError(
+                f"`layers`: expected a regular expression after 're:', got {pattern!r}: {error}"
+            ) from None
     return name == pattern or fnmatch.fnmatchcase(name, pattern)
 
 
@@ -239,9 +248,9 @@ class Trace:
     last_linear: nn.Linear | None = None
     before_last_linear: int = 0
     _handles: list[RemovableHandle] = field(default_factory=list, repr=False)
-    _passed: "weakref.WeakSet[nn.Module]" = field(default_factory=weakref.WeakSet, repr=False)
+    _passed: weakref.WeakSet[nn.Module] = field(default_factory=weakref.WeakSet, repr=False)
     # Depth of the tensors that a layer was given, while they live: id -> (reference, depth).
-    _given: dict[int, tuple["weakref.ref[Tensor]", int]] = field(default_factory=dict, repr=False)
+    _given: dict[int, tuple[weakref.ref[Tensor], int]] = field(default_factory=dict, repr=False)
 
     def attach(self, root: nn.Module) -> "Trace":
         """Put the hooks on.

@@ -8,5 +8,5 @@ from lightning.pytorch import Callback
 from lightning_id.callback import IntrinsicDimensionHooks
 
 
-class IntrinsicDimensionCallback(IntrinsicDimensionHooks, Callback):
-    """The callback for ``lightning.pytorch``: see `IntrinsicDimensionHooks` for all it takes."""
+class IntrinsicDimensionCallback(IntrinsicDimensionHooks, Callback):  # noqa: D101
+    __doc__ = IntrinsicDimensionHooks.__doc__  # for `help`, and that of a command line

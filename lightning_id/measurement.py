@@ -1,5 +1,6 @@
 """One measurement: a pass over the data with the recorder on, then the estimates of every layer."""
 
+import math
 import time
 import warnings
 from collections import Counter
@@ -23,9 +24,9 @@ from lightning_id.samples import (
     FixedSamples,
     ReservoirSamples,
     batch_length,
+    floating_in,
     labels_of,
     mask_of,
-    tensors_in,
 )
 
 Estimator = Callable[[Geometry], Estimate]
@@ -159,8 +160,7 @@ class Measurement:
             self._labels[slots] = labels_of(batch, size)[rows]
             self._labelled = max(self._labelled, int(slots.max()) + 1)
         if INPUT in self._names:
-            floating = [x for x in tensors_in(batch) if x.is_floating_point()]
-            self._recorder.store(self._names[INPUT], floating)
+            self._recorder.store(self._names[INPUT], floating_in(batch))
         if self.plan is None:
             trace = Trace(self._recorder.modules)
             self._trace = self._tracing.enter_context(trace.attach(self._model))
@@ -321,7 +321,7 @@ def _empty_like(result: LayerResult) -> LayerResult:
 
 _NEVER_CALLED = (
     "the layer was never called: not part of this forward pass, replaced by a fused kernel"
-    " (attention), or scripted"
+    " (attention), or scripted; choose one that the validation step calls"
 )
 
 
@@ -337,11 +337,11 @@ def _estimate(
         start = time.perf_counter()
         try:
             geometry = geometry or processes.geometry(rows)
-            estimate = _settled(estimator, geometry)
+            estimate = _settled(name, estimator, geometry)
         except Exception as error:  # a failure is data: the other layers and the training go on
-            failed = Estimate(reason=repr(error), n_samples=len(rows))
-            rest = [other for other in estimators if other not in result.estimates]
-            result.estimates.update(dict.fromkeys(rest, failed))
+            for other in estimators.keys() - result.estimates.keys():
+                why = repr(error) if other == name else f"not tried: {name} failed, {error!r}"
+                result.estimates[other] = Estimate(reason=why, n_samples=len(rows))
             result.errors[name] = error
             return
         finally:
@@ -352,16 +352,23 @@ def _estimate(
         result.spectrum = geometry.known_spectrum
 
 
-def _settled(estimator: Estimator, geometry: Geometry) -> Estimate:
+def _settled(name: str, estimator: Callable[[Geometry], Any], geometry: Geometry) -> Estimate:
     try:
         with warnings.catch_warnings():
             # The callback says it itself, with the name of the layer.
             warnings.simplefilter("ignore", CoarseFeaturesWarning)
             estimate = estimator(geometry)
+        if not isinstance(estimate, Estimate):
+            raise TypeError(
+                f"expected an Estimate of {name}, got {type(estimate).__name__}; return"
+                " dataclasses.replace(geometry.estimate(distinct=False), value=...)"
+            )
     except PeerError:
         raise
     except Exception:
         geometry.settle(ok=False)
         raise
     geometry.settle()
+    if estimate.reason is None and not math.isfinite(estimate.value):
+        return replace(estimate, reason=f"{name} gave {estimate.value} and no reason")
     return estimate

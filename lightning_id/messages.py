@@ -17,6 +17,13 @@ def close_names(name: str, known: Iterable[str]) -> str:
     Example:
         >>> close_names("widht", ["width", "depth"])
         " Close: 'width'."
+        >>> close_names("layr1", ["net.layer1", "head"])
+        " Close: 'net.layer1'."
     """
-    found = difflib.get_close_matches(name, list(known), n=5, cutoff=0.5)
+    # Whole names, and what they are from each dot on.
+    ends = {
+        ".".join(each.split(".")[i:]): each for each in known for i in range(each.count(".") + 1)
+    }
+    close = difflib.get_close_matches(name, ends, n=5, cutoff=0.5)
+    found = dict.fromkeys(ends[end] for end in close)
     return f" Close: {', '.join(map(repr, found))}." if found else ""

@@ -109,12 +109,15 @@ def probe_loader(trainer: AnyTrainer, name: str, dataloader_idx: int) -> Iterabl
     """
     loop = trainer.fit_loop if name == "train" else trainer.fit_loop.epoch_loop.val_loop
     loaders = trainer.train_dataloader if name == "train" else trainer.val_dataloaders
-    if loaders is None:
+    if loaders is None and loop._data_source.is_defined():
         with kept_rng():
             loaders = loop._data_source.dataloader()  # what the loop itself will do
     each = list(loaders) if isinstance(loaders, (list, tuple)) else [loaders]
     if dataloader_idx >= len(each) or each[dataloader_idx] is None:
-        raise ValueError(f"`probe`: expected a {name} loader, got none; give a DataLoader instead")
+        raise ValueError(
+            f"`probe`: expected a {name} loader, got none; give a DataLoader"
+            + (", or 'train'" if name == "val" else "")
+        )
     loader: Iterable[Any] = each[dataloader_idx]
     if name == "train" and not _has_known_samples(loader):
         # Another pass over a stream that is in use could take samples away from the training.

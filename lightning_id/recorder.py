@@ -11,9 +11,10 @@ from jaxtyping import Bool, Float, Int
 from torch import Tensor, nn
 from torch.utils.hooks import RemovableHandle
 
+from lightning_id.checks import whole_number
 from lightning_id.layers import INPUT, LAST_HIDDEN, Layers, named_layers, select_layers
 from lightning_id.rows import RandomProjection, Reduce, RowRule, first_tensor, reduce_rows
-from lightning_id.samples import draw
+from lightning_id.samples import batch_length, draw, floating_in
 from lightning_id.storage import Storage
 
 
@@ -233,15 +234,16 @@ def record_activations(
     """Record what layers give for the first samples that pass through a model, in any PyTorch code.
 
     Args:
-        model: Any module; its first argument is a tensor of samples along the first axis.
+        model: Any module; the first tensor among its arguments has the samples along its first
+            axis.
         layers: See `lightning_id.layers.select_layers`; ``"last_hidden"`` is for the callback only.
-        n_samples: Samples to record; what comes after costs nothing.
+        n_samples: Samples to record, at least 1; what comes after costs nothing.
         reduce: How tokens or maps become one row per sample: see `lightning_id.rows`.
         sample_dim: The axis along which the samples lie, for all layers or by name.
 
     Yields:
         A dictionary that is filled when the ``with`` ends: (n, d) rows by the name of the layer.
-        Modules that were not called are not in it.
+        Modules that were not called by ``model(...)`` are not in it.
 
     Raises:
         ValueError: If a name matches nothing, or a layer could not be recorded.
@@ -256,26 +258,31 @@ def record_activations(
         >>> {name: tuple(x.shape) for name, x in rows.items()}
         {'input': (30, 8), '0': (30, 4)}
     """
+    whole_number("n_samples", n_samples, least=1)
     names = select_layers(model, layers)
     modules = named_layers(model)
+    if LAST_HIDDEN in names and LAST_HIDDEN not in modules:
+        raise ValueError(
+            f"`layers`: expected modules or {INPUT!r}, got {LAST_HIDDEN!r}, which only the callback"
+            " finds; name the layer before the last Linear"
+        )
     rule = RowRule(reduce, sample_dim)
     recorder = Recorder(
         {names[name]: modules[name] for name in names if name in modules}, n_samples, rule
     )
     seen = 0
 
-    def begin(_model: nn.Module, args: tuple[Any, ...]) -> None:
+    def begin(_model: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
         nonlocal seen
-        batch = first_tensor(args)
-        size = batch.shape[rule.axis_of(names.get(INPUT, INPUT))]
+        size = batch_length((args, kwargs), rule.axis_of(names.get(INPUT, INPUT)))
         rows = torch.arange(min(size, n_samples - seen))
         recorder.begin(size, rows, rows + seen)
         seen += len(rows)
         if INPUT in names:
-            recorder.store(names[INPUT], batch)
+            recorder.store(names[INPUT], floating_in((args, kwargs)))
 
     handles = [
-        model.register_forward_pre_hook(begin),
+        model.register_forward_pre_hook(begin, with_kwargs=True),
         model.register_forward_hook(lambda *_: recorder.end()),
     ]
     rows: dict[str, Tensor] = {}

@@ -23,6 +23,8 @@ import torch
 from jaxtyping import Bool, Float
 from torch import Tensor
 
+from lightning_id.checks import whole_number
+
 Reduce = Literal["flatten", "mean", "max", "cls", "last", "per-position"]
 
 SKETCHES = 4  # of a projection: sums of its own each, so that no few large features decide
@@ -53,13 +55,11 @@ class RowRule:
             raise ValueError(
                 f"`reduce`: expected one of {', '.join(get_args(Reduce))}, got {self.reduce!r}"
             )
-        axes = [self.sample_dim] if isinstance(self.sample_dim, int) else self.sample_dim.values()
-        if min(axes, default=0) < 0:
-            raise ValueError(f"`sample_dim`: expected an axis from 0 on, got {self.sample_dim}")
-        if self.max_features is not None and self.max_features < SKETCHES:
-            raise ValueError(
-                f"`max_features`: expected at least {SKETCHES}, got {self.max_features}"
-            )
+        axes = self.sample_dim
+        for axis in axes.values() if isinstance(axes, Mapping) else [axes]:
+            whole_number("sample_dim", axis, least=0)
+        if self.max_features is not None:
+            whole_number("max_features", self.max_features, least=SKETCHES)
 
     def axis_of(self, name: str) -> int:
         """Return the axis along which the samples of a layer lie.

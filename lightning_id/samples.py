@@ -266,6 +266,11 @@ def mask_of(batch: Any, key: str | int, size: int) -> Bool[Tensor, "b t"]:
     return mask != 0
 
 
+def floating_in(batch: Any) -> list[Tensor]:
+    """Return the floating tensors of a batch in order: the first is what a network is given."""
+    return [tensor for tensor in tensors_in(batch) if tensor.is_floating_point()]
+
+
 def tensors_in(batch: Any) -> Iterator[Tensor]:
     """Yield the tensors of a batch in order, from tuples, lists and mappings of any depth."""
     if isinstance(batch, Tensor):

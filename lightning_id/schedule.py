@@ -5,12 +5,24 @@ from abc import ABC
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from lightning_id.checks import whole_number
+
 
 class Schedule(ABC):  # noqa: B024 - either method will do, and both have a default
     """Something that says when to measure. In YAML: class_path and init_args.
 
     A schedule answers for validations, for training steps, or for both.
     """
+
+    @property
+    def has_validations(self) -> bool:
+        """Whether it answers for validations at all."""
+        return type(self).at_validation is not Schedule.at_validation
+
+    @property
+    def has_steps(self) -> bool:
+        """Whether it answers for training steps at all."""
+        return type(self).at_step is not Schedule.at_step
 
     def at_validation(self, validation: int) -> bool:  # noqa: ARG002
         """Say whether to measure at a validation.
@@ -50,8 +62,7 @@ class EveryNValidations(Schedule):
     n: int = 1
 
     def __post_init__(self) -> None:
-        if self.n < 1:
-            raise ValueError(f"`n`: expected at least 1, got {self.n}")
+        whole_number("n", self.n, least=1)
 
     def at_validation(self, validation: int) -> bool:
         """Say whether the validation is one of the n-th."""
@@ -76,10 +87,10 @@ class AtSteps(Schedule):
     then_every: int | None = None
 
     def __post_init__(self) -> None:
-        if min(self.steps, default=0) < 0:
-            raise ValueError(f"`steps`: expected numbers from 0 on, got {min(self.steps)}")
-        if self.then_every is not None and self.then_every < 1:
-            raise ValueError(f"`then_every`: expected at least 1, got {self.then_every}")
+        for step in self.steps:
+            whole_number("steps", step, least=0)
+        if self.then_every is not None:
+            whole_number("then_every", self.then_every, least=1)
 
     def at_step(self, step: int) -> bool:
         """Say whether the step is listed, or a multiple beyond the list."""
@@ -103,8 +114,7 @@ class LogSpaced(Schedule):
     per_decade: int = 4
 
     def __post_init__(self) -> None:
-        if self.per_decade < 1:
-            raise ValueError(f"`per_decade`: expected at least 1, got {self.per_decade}")
+        whole_number("per_decade", self.per_decade, least=1)
 
     def at_step(self, step: int) -> bool:
         """Say whether the step is 0 or a rounded 10^(i / per_decade)."""

@@ -72,7 +72,8 @@ def plan_table(results: Sequence[LayerResult]) -> str:
         One line per layer under a headline.
     """
     width = max((len(result.layer) for result in results), default=0)
-    lines = [f"Intrinsic dimension is measured in {len(results)} layers:"]
+    n_samples = max((e.n_samples for r in results for e in r.estimates.values()), default=0)
+    lines = [f"Intrinsic dimension is measured in {len(results)} layers, of {n_samples} samples:"]
     for result in results:
         depth = "never called" if result.depth is None else f"depth {result.depth:.2f}"
         features = result.ambient_dimension

@@ -40,6 +40,11 @@ def measured_loader(trainer: AnyTrainer, dataloader_idx: int) -> tuple[Any, int 
     return loader, batches[dataloader_idx]
 
 
+def has_validation(trainer: AnyTrainer) -> bool:
+    """Tell whether a fit validates: it has a ``validation_step``, a loader, and batches to take."""
+    return bool(trainer.enable_validation)
+
+
 def logger_step(trainer: AnyTrainer) -> int:
     """Return the step at which Lightning logs validation metrics: batches that stepped.
 

@@ -10,6 +10,7 @@ import time
 from pathlib import Path
 
 import pytest
+import torch
 
 ROOT = Path(__file__).parents[1]
 
@@ -17,6 +18,7 @@ ROOT = Path(__file__).parents[1]
 # A process takes seconds to start: the same ones make all fits, one after the other.
 MODES = ["val", "probe", "steps"]
 SHARDED = ["fsdp", "fsdp steps"]
+CAN_SHARD = hasattr(torch.cpu.Stream, "record_event")  # torch 2.6 cannot, on a CPU
 FAULTS = ["prepare", "1", "2", "3", "4", "7", "40"]
 
 
@@ -50,7 +52,7 @@ def numbers(result, by_step=False):
 @pytest.fixture(scope="module")
 def alone(tmp_path_factory):
     """What one process finds, by mode."""
-    modes = [*MODES, *SHARDED]
+    modes = [*MODES, *SHARDED] if CAN_SHARD else MODES
     found = run(tmp_path_factory.mktemp("alone"), 1, *({"mode": mode} for mode in modes))
     return {mode: ranks[0] for mode, ranks in zip(modes, found, strict=True)}
 
@@ -63,8 +65,9 @@ def pairs(tmp_path_factory):
     # Of one sample per rank and batch, three chosen ones may all lie on one rank; with one they do.
     fits["one sample"] = {"n_val": 40, "n_samples": 1}
     found = run(tmp_path_factory.mktemp("pairs"), 2, *fits.values())
-    sharded = run(tmp_path_factory.mktemp("sharded"), 2, *({"mode": mode} for mode in SHARDED))
-    return dict(zip([*fits, *SHARDED], [*found, *sharded], strict=True))
+    modes = SHARDED if CAN_SHARD else []
+    sharded = run(tmp_path_factory.mktemp("sharded"), 2, *({"mode": mode} for mode in modes))
+    return dict(zip([*fits, *modes], [*found, *sharded], strict=True))
 
 
 @pytest.fixture(scope="module")
@@ -88,6 +91,8 @@ def test_they_are_those_of_one_process_on_the_same_samples(alone, together):
 
 @pytest.mark.parametrize("mode", [*MODES[1:], *SHARDED])
 def test_so_are_those_of_a_probe_between_steps_and_of_sharded_parameters(mode, alone, pairs):
+    if mode in SHARDED and not CAN_SHARD:
+        pytest.skip("FSDP2 on a CPU asks for torch 2.7")
     by_step = "steps" in mode  # two processes end an epoch after half as many steps as one
     expected, found, other = (numbers(r, by_step) for r in (alone[mode], *pairs[mode]))
     assert str(found) == str(other)

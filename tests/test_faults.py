@@ -64,10 +64,15 @@ def broken(*_args, **_kwargs):
         ("lightning_id.measurement.Measurement", "begin_batch", broken, "could not record a batch"),
         ("lightning_id.measurement.Measurement", "end_batch", broken, "could not record a batch"),
         ("lightning_id.measurement.Measurement", "results", broken, "could not estimate"),
-        ("lightning_id.recorder.Recorder", "_chosen", broken, "no twonn dimension: ZeroDivision"),
+        ("lightning_id.recorder.Recorder", "_chosen", broken, "no twonn or pca dimension: ZeroDiv"),
         ("lightning_id.callback", "samples_of", broken, "could not prepare"),
         ("lightning_id.history.History", "to_csv", disk_full, "could not write the history"),
-        ("lightning_id.storage.Storage", "_mapped", disk_full, "no twonn dimension: OSError"),
+        (
+            "lightning_id.storage.Storage",
+            "_mapped",
+            disk_full,
+            "no twonn or pca dimension: OSError",
+        ),
     ],
 )
 def test_a_fault_is_a_warning_and_the_weights_are_the_same(

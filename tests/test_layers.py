@@ -55,6 +55,14 @@ def test_an_alias_names_the_curve():
     }
 
 
+def test_a_part_of_a_name_is_close_too():
+    net = nn.ModuleDict(
+        {"net": nn.ModuleDict({"layer1": nn.Linear(2, 2)}), "head": nn.Linear(2, 2)}
+    )
+    with pytest.raises(ValueError, match=r"Close: 'net\.layer1'\."):
+        select_layers(net, "layr1")
+
+
 def test_a_wrong_name_is_answered_with_the_closest_names_and_all_names():
     with pytest.raises(ValueError, match=r"'net\.00'.*Close: 'net\.0'.*Names: input, last_hidden"):
         select_layers(Wrapped(), ["net.00"])

@@ -148,6 +148,25 @@ def test_record_activations_leaves_no_hook_even_after_an_exception():
     assert count_hooks(net) == 0
 
 
+class Embedded(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.table, self.out = nn.Embedding(9, 4), nn.Linear(4, 2)
+
+    def forward(self, ids=None, mask=None):
+        return self.out(self.table(ids).mean(1))
+
+
+@pytest.mark.parametrize("keyword", [False, True])
+def test_record_activations_takes_whole_numbers_and_keywords(keyword):
+    net, ids = Embedded(), torch.arange(30).reshape(10, 3) % 9
+    with record_activations(net, ["out"]) as rows:
+        expected = net(ids=ids) if keyword else net(ids)
+    torch.testing.assert_close(rows["out"], expected)
+    with pytest.raises(ValueError, match="input: expected"), record_activations(net, "input"):
+        net(ids)
+
+
 def test_record_activations_says_which_layer_could_not_be_recorded():
     class Tokens(nn.Module):
         def forward(self, x):

@@ -1,18 +1,20 @@
 """The callback under every way in which Lightning runs a validation."""
 
 import itertools
+import warnings
 
 import pytest
 import pytorch_lightning as pl
 import torch
-from pytorch_lightning.callbacks import EarlyStopping
+from pytorch_lightning.callbacks import EarlyStopping, ModelCheckpoint
 from pytorch_lightning.loggers import CSVLogger
 from pytorch_lightning.tuner import Tuner
 from pytorch_lightning.utilities import CombinedLoader
+from pytorch_lightning.utilities.exceptions import MisconfigurationException
 from torch import nn
 from torch.utils.data import DataLoader, IterableDataset
 
-from lightning_id import EveryNValidations, IntrinsicDimensionCallback
+from lightning_id import AtSteps, EveryNValidations, IntrinsicDimensionCallback, LogSpaced
 from lightning_id.functional import twonn_dimension
 from lightning_id.samples import choose_samples
 from tests.toys import Toy, count_hooks, loader, toy_data, trainer
@@ -223,8 +225,68 @@ def test_a_monitor_on_a_sparse_schedule_is_warned_about_at_the_start(tmp_path):
     stopping = EarlyStopping("id/last_hidden", patience=5)
     callback = IntrinsicDimensionCallback(LAYERS, schedule=EveryNValidations(2))
     runner = trainer(tmp_path, callbacks=[callback, stopping])
-    with pytest.warns(UserWarning, match=r"EarlyStopping monitors 'id/last_hidden'"):
+    with pytest.warns(UserWarning, match=r"monitors 'id/last_hidden'.* sees the last value again"):
         runner.fit(Toy(), loader(), loader(60))
+
+
+def test_a_monitor_of_what_is_measured_between_steps_is_told_that_it_never_sees_it(tmp_path):
+    saver = ModelCheckpoint(tmp_path / "ckpt", monitor="id_twonn/net.5")
+    callback = IntrinsicDimensionCallback(LAYERS, schedule=AtSteps([2]))
+    runner = trainer(tmp_path, callbacks=[callback, saver], enable_checkpointing=True)
+    # Lightning's own message comes after an epoch, and does not say why.
+    with (
+        pytest.warns(UserWarning, match="ModelCheckpoint monitors .*: .* it never sees"),
+        pytest.raises(MisconfigurationException, match="could not find the monitored key"),
+    ):
+        runner.fit(Toy(), loader(), loader(60))
+
+
+def test_a_metric_whose_name_begins_alike_is_not_taken_for_ours(tmp_path, recwarn):
+    class Other(Toy):
+        def validation_step(self, batch, batch_idx):
+            self.log("identity_loss", batch[0].sum())
+
+    callback = IntrinsicDimensionCallback(LAYERS, schedule=EveryNValidations(2))
+    stopping = EarlyStopping("identity_loss", patience=5)
+    trainer(tmp_path, callbacks=[callback, stopping]).fit(Other(), loader(), loader(60))
+    assert not [w for w in recwarn if "monitors" in str(w.message)]
+
+
+class NoStep(Toy):
+    validation_step = None
+
+
+@pytest.mark.parametrize(
+    ("model", "val", "options"),
+    [(Toy, False, {}), (NoStep, True, {}), (Toy, True, {"limit_val_batches": 0})],
+)
+def test_a_fit_without_a_validation_is_told_that_nothing_is_measured(model, val, options, tmp_path):
+    def run(callback):
+        runner = trainer(tmp_path, callbacks=[callback], max_epochs=1, **options)
+        runner.fit(model(), loader(), loader(60) if val else None)
+        return len(callback.history.records)
+
+    with pytest.warns(UserWarning, match="nothing is measured: EveryNValidations"):
+        assert run(IntrinsicDimensionCallback(LAYERS, probe="train")) == 0
+    # What the message advises does measure.
+    with warnings.catch_warnings():
+        warnings.filterwarnings("error", message=".*nothing is measured.*")
+        assert run(IntrinsicDimensionCallback(LAYERS, probe="train", schedule=LogSpaced())) > 0
+
+
+def test_between_steps_without_a_loader_the_train_loader_is_named(tmp_path):
+    callback = IntrinsicDimensionCallback(LAYERS, schedule=LogSpaced())
+    runner = trainer(tmp_path, callbacks=[callback], max_epochs=1)
+    with pytest.warns(UserWarning, match="expected a val loader, got none; .* or 'train'"):
+        runner.fit(Toy(), loader())
+
+
+def test_an_axis_for_a_layer_that_is_not_measured_fails_before_anything_is_trained(tmp_path):
+    callback = IntrinsicDimensionCallback(["net.5"], sample_dim={"net.6": 1})
+    with pytest.raises(
+        ValueError, match=r"expected names of measured layers, got net\.6; they are"
+    ):
+        trainer(tmp_path, callbacks=[callback]).fit(Toy(), loader(), loader(60))
 
 
 def test_a_module_called_twice_a_batch_is_measured_at_its_first_call_and_said_so(tmp_path):

@@ -23,6 +23,7 @@ _BUILT_IN: dict[str, Estimator] = {
     "participation_ratio": participation_ratio,
     "effective_rank": effective_rank,
 }
+_TAKEN = ("_se", "_per_class", "_per_class_sd")  # endings of logged keys
 ESTIMATORS: dict[str, Estimator] = dict(_BUILT_IN)
 
 
@@ -62,7 +63,8 @@ def register_estimator(name: str, function: Estimator) -> None:
             reason instead of an exception where the rows give no number.
 
     Raises:
-        ValueError: If the name is built in or is no identifier.
+        ValueError: If the name is built in, is no identifier or ends like the key of an error bar,
+            or what is given cannot be called.
 
     Example:
         >>> from lightning_id.functional import twonn_dimension
@@ -75,4 +77,8 @@ def register_estimator(name: str, function: Estimator) -> None:
         raise ValueError(f"`name`: {name!r} is built in; choose another")
     if not name.isidentifier():
         raise ValueError(f"`name`: expected letters, digits and underscores, got {name!r}")
+    if name.endswith(_TAKEN):  # id_<name>_se/<layer> is the standard error of <name>
+        raise ValueError(f"`name`: expected another ending than {', '.join(_TAKEN)}, got {name!r}")
+    if not callable(function):
+        raise ValueError(f"`function`: expected a function of a Geometry, got {function!r}")
     ESTIMATORS[name] = function

@@ -77,12 +77,11 @@ def load_network(
         OSError: If a file is missing or weights cannot be downloaded.
     """
     transform = photo_transform(image_size or IMAGE_SIZE)
-    is_checkpoint = model.endswith(".ckpt")
     with kept_rng():
         # Before the seed: what its module draws when it is imported, it draws only once.
-        found = _attribute(model) if ":" in model and not is_checkpoint else None
+        found = find_code(model)
         seed_everything(seed, verbose=False)
-        if is_checkpoint:
+        if model.endswith(".ckpt"):
             module: nn.Module = _lightning_module(LightningModule, model)
             if untrained:
                 reset_weights(module)
@@ -94,6 +93,11 @@ def load_network(
             if checkpoint is not None and not untrained:
                 _load_weights(module, checkpoint)
     return Network(model, module, transform)
+
+
+def find_code(model: str) -> Any:
+    """Return what ``module:function`` names, whose module is imported; None for other models."""
+    return _attribute(model) if ":" in model and not model.endswith(".ckpt") else None
 
 
 def photo_transform(

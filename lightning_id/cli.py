@@ -3,10 +3,10 @@
 import importlib
 import sys
 import warnings
-from typing import NamedTuple
+from typing import Any, NamedTuple, NoReturn
 
 from pytorch_lightning import LightningDataModule, LightningModule
-from pytorch_lightning.cli import ArgsType, LightningCLI
+from pytorch_lightning.cli import ArgsType, LightningArgumentParser, LightningCLI
 
 from lightning_id import IntrinsicDimensionCallback  # noqa: F401 YAML can name it by its short name
 from lightning_id.shipped import find_config
@@ -21,22 +21,27 @@ class _Command(NamedTuple):
         module: Where its function is.
         function: It takes the words that follow.
         extra: The packages it needs beyond those of a training.
+        help: What the list of commands says of it, if it has a line there.
     """
 
     words: list[str]
     module: str
     function: str
     extra: str
+    help: str = ""
 
 
 _COMMANDS = [
-    _Command(["report"], "lightning_id.report.command", "main", "report"),
-    _Command(["profile"], "lightning_id.profile.command", "main", "pretrained"),
-    _Command(
-        ["study", "pretrained"], "lightning_id.profile.command", "study_pretrained", "pretrained"
-    ),
-    _Command(["study"], "lightning_id.study.command", "main", "study"),
-]
+    _Command(["report"], "lightning_id.report.command", "main", "report",
+        "`lightning-id report RUN [RUN ...]` makes a page of what was measured."),
+    _Command(["profile"], "lightning_id.profile.command", "main", "pretrained",
+        "`lightning-id profile MODEL --data DATA` measures any network on any images."),
+    _Command(["study", "pretrained"], "lightning_id.profile.command", "study_pretrained",
+        "pretrained"),
+    _Command(["study"], "lightning_id.study.command", "main", "study",
+        "`lightning-id study YAML` trains a grid of networks and compares them,"
+        " `lightning-id study pretrained` compares networks that are trained."),
+]  # fmt: skip
 
 
 def main(args: ArgsType = None) -> None:
@@ -60,6 +65,8 @@ def main(args: ArgsType = None) -> None:
         warnings.filterwarnings("ignore", message=".*does not have many workers")
         # Lightning 2.6 on torch 2.14: nothing that whoever runs the command could change.
         warnings.filterwarnings("ignore", message=".*treespec, LeafSpec.* is deprecated")
+        # The words are handed on with their configurations found, and not mixed with others.
+        warnings.filterwarnings("ignore", message="LightningCLI's args parameter is intended")
         LightningCLI(
             LightningModule,
             LightningDataModule,
@@ -70,15 +77,32 @@ def main(args: ArgsType = None) -> None:
             parser_kwargs={
                 "prog": "lightning-id",
                 "version": version_of("lightning-id"),
-                "description": "Run the Trainer with the callback at hand;"
-                " `lightning-id report RUN [RUN ...]` makes a page of what was measured,"
-                " `lightning-id profile MODEL --data DATA` measures any network on any images,"
-                " `lightning-id study YAML` trains a grid of networks and compares them,"
-                " `lightning-id study pretrained` compares networks that are trained.",
+                "description": "Run the Trainer with the callback at hand, and look at networks.",
             },
+            parser_class=_Parser,
             auto_configure_optimizers=False,  # the optimiser is the model's, in one place
             args=words,
         )
+
+
+class _Parser(LightningArgumentParser):
+    """The parser of the Trainer's commands, which names ours beside them."""
+
+    def add_subcommands(self, *args: Any, **kwargs: Any) -> Any:
+        """Begin the list with the commands that never reach this parser."""
+        subcommands = super().add_subcommands(*args, **kwargs)
+        for command in _COMMANDS:
+            if command.help:
+                subcommands.add_subcommand(command.words[0], _Misplaced(), help=command.help)
+        return subcommands
+
+
+class _Misplaced(LightningArgumentParser):
+    """The parser of one of our commands that comes after an option."""
+
+    def parse_args(self, *_args: Any, **_kwargs: Any) -> NoReturn:
+        """Refuse it."""
+        self.error("expected the command first: what comes before it belongs to the Trainer")
 
 
 def _run(command: _Command, words: list[str]) -> None:

@@ -12,6 +12,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from lightning_id.console import ESTIMATOR_NAMES
+
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
     from PIL.Image import Image
@@ -19,7 +21,7 @@ if TYPE_CHECKING:
 PAGE = "Intrinsic dimension"
 LONGEST_NAME = 60  # of a layer: Comet cuts keys at 100, id_participation_ratio_per_class_sd/ has 36
 HEAD = 20  # of them from the beginning of a longer name; layers differ at the end
-_TITLES = {"twonn": "TwoNN", "pca": "PCA, 90 % of the variance", "gride": "Gride", "mle": "MLE"}
+_TITLES = ESTIMATOR_NAMES | {"pca": "PCA, 90 % of the variance"}
 
 
 def log_figure(

@@ -10,6 +10,7 @@ import yaml
 
 from lightning_id.cli import main
 from tests.bare import without_data
+from tests.commands import refused
 
 PLAIN = {
     "model": {
@@ -65,12 +66,26 @@ def test_the_module_says_its_version():
     assert len(done.stdout.split()) >= 2
 
 
-def test_help_names_the_subcommands(capsys):
+COMMANDS = ("fit", "validate", "test", "predict", "report", "profile", "study")
+
+
+def test_help_names_the_subcommands(capsys, monkeypatch, recwarn):
+    monkeypatch.setattr(sys, "argv", ["lightning-id", "--help"])
     with pytest.raises(SystemExit) as stop:
-        main(["--help"])
+        main()
     assert stop.value.code == 0
     shown = capsys.readouterr().out
-    assert all(f"\n    {name} " in shown for name in ("fit", "validate", "test", "predict"))
+    assert all(f"\n    {name} " in shown for name in COMMANDS)
+    assert not [w for w in recwarn if "args parameter" in str(w.message)]
+
+
+def test_a_command_that_does_not_exist_is_told_all_that_do(capsys):
+    message = refused(["reprot", "x"], capsys)
+    assert all(f"'{name}'" in message for name in COMMANDS)
+
+
+def test_a_command_of_ours_after_an_option_of_the_trainer_is_refused(capsys, plain):
+    assert "expected the command first" in refused(["--config", plain, "report", "x"], capsys)
 
 
 def test_without_a_subcommand_it_ends_with_an_error(capsys):

@@ -317,6 +317,11 @@ def page(loggers, tmp_path):
     return category, tags_of
 
 
+def test_every_estimator_has_a_chart_under_the_name_that_tables_give_it():
+    layout = tensorboard_layout(["a"], ["effective_rank", "mine"], [])
+    assert list(layout["Intrinsic dimension"]) == ["effective rank", "mine"]
+
+
 def test_every_line_of_the_page_is_one_logged_key(page):
     category, tags_of = page
     assert category["title"] == "Intrinsic dimension"

@@ -16,7 +16,7 @@ from torch.utils.data import DataLoader
 from lightning_id import History, record_activations
 from lightning_id.cli import main
 from lightning_id.experiments.published import published
-from lightning_id.functional import ESTIMATORS, Geometry
+from lightning_id.functional import ESTIMATORS, Geometry, registry
 from lightning_id.profile.compare import (
     compare,
     comparison_figure,
@@ -64,6 +64,10 @@ class Pair(Colours):
 class Rows(nn.Sequential):
     def __init__(self):
         super().__init__(nn.Linear(6, 5), nn.ReLU(), nn.Linear(5, 3))
+
+class Words(nn.Sequential):
+    def __init__(self):
+        super().__init__(nn.Embedding(50, 6), nn.Flatten(), nn.Linear(24, 5))
 
 class Flat(nn.Module):
     def __init__(self):
@@ -210,6 +214,32 @@ def test_inputs_of_a_file_are_measured_as_they_are():
     assert values(measured("Rows", "rows.npy"))["input"] == pytest.approx(expected)
 
 
+@pytest.mark.parametrize("dtype", [np.int64, np.int32, np.uint16])
+def test_whole_numbers_of_a_file_are_token_ids(dtype):
+    np.save("ids.npy", np.random.default_rng(0).integers(0, 50, (40, 4)).astype(dtype))
+    history = measured("Words", "ids.npy", layers=["0", "2"])
+    assert math.isfinite(values(history)["2"])
+
+
+def test_uint8_of_a_file_is_pixels():
+    pixels = np.random.default_rng(0).integers(0, 255, (40, 6), dtype=np.uint8)
+    np.save("pixels.npy", pixels)
+    expected = float(ESTIMATORS["twonn"](Geometry(torch.from_numpy(pixels).float())))
+    assert values(measured("Rows", "pixels.npy"))["input"] == pytest.approx(expected)
+
+
+def test_an_estimator_that_is_registered_when_the_network_is_imported_has_its_name(monkeypatch):
+    monkeypatch.setattr(registry, "ESTIMATORS", dict(ESTIMATORS))
+    Path("registers.py").write_text(
+        "from lightning_id.functional import pca_dimension, register_estimator\n"
+        "from nets_of_profile import Rows\n"
+        "register_estimator('pca99', lambda geometry: pca_dimension(geometry, 0.99))\n"
+    )
+    history = run("registers:Rows", "--data=rows.npy", "--estimators=pca99", "--layers=2")
+    sys.modules.pop("registers")
+    assert values(history, "pca99")["2"] == 3
+
+
 def test_a_layer_that_is_called_input_keeps_its_whole_name():
     assert set(values(measured("Flat", "rows.npy"))) == {"input", "network.input"}
 
@@ -251,7 +281,7 @@ def test_a_checkpoint_is_measured():
         (["nets_of_profile:Colours", "--data=nowhere"], "nowhere', which does not exist"),
         (["resnet5", "--data=photos"], "Close: 'resnet50'"),
         (["nets_of_profile:Colours", "--data=photos", "--estimators=two"], "no estimator named"),
-        (["nets_of_profile:Colours", "--data=photos", "--layers=fcc"], "No layer of Evaluation"),
+        (["nets_of_profile:Colours", "--data=photos", "--layers=fcc"], "No layer of Colours"),
         (["nets_of_profile:Colours", "--data=rows.npy"], "cannot take inputs of (1, 6)"),
         (["nets_of_profile:Rows", "--data=rows.npy", "--per-class"], "images with labels, got n"),
         (["nets_of_profile:Rows", "resnet18", "--data=rows.npy", "--checkpoint=x"], "expected one"),
@@ -270,6 +300,12 @@ def test_the_help_says_what_can_be_given(capsys):
     assert stop.value.code == 0
     shown = capsys.readouterr().out
     assert all(word in shown for word in ("MODEL", "--both", "--per-class", "torchvision"))
+    assert all(name in shown for name in ESTIMATORS)
+
+
+def test_a_layer_that_is_not_there_is_told_the_names_as_they_are_in_the_network(capsys):
+    said = refused(["profile", "nets_of_profile:Rows", "--data=rows.npy", "--layers=9"], capsys)
+    assert "No layer of Rows matches '9'. Names: input, last_hidden, 0, 1, 2\n" in said
 
 
 # --- several networks ----------------------------------------------------------------------------

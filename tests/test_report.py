@@ -14,12 +14,12 @@ import pytest
 import pytorch_lightning as pl
 import torch
 
-from lightning_id import History, manifolds
+from lightning_id import History, functional, manifolds
 from lightning_id.callback import IntrinsicDimensionHooks
 from lightning_id.cli import main
 from lightning_id.console import ESTIMATOR_NAMES
 from lightning_id.figures.common import label_of
-from lightning_id.functional import Geometry, pca_dimension, twonn_dimension
+from lightning_id.functional import Geometry, effective_rank, pca_dimension, twonn_dimension
 from lightning_id.functional.registry import _BUILT_IN
 from lightning_id.report import findings as rules
 from lightning_id.report import write_report
@@ -27,6 +27,7 @@ from lightning_id.report.page import html_page, markdown
 from lightning_id.report.runs import Run, describe, load_runs, trained, untrained
 from lightning_id.report.tables import METHODS, cost_table, how_made, layer_table
 from tests.browser import find_chromium, headless_chromium
+from tests.pages import ROOT
 
 BEFORE, LAST = ("before_training", 0, 0), ("fit", 1, 20)
 NASTY = [
@@ -281,14 +282,30 @@ def test_the_methods_are_described_as_they_are_by_default():
     assert inspect.signature(twonn_dimension).parameters["discard_fraction"].default == 0.1
     assert "90 %" in METHODS["pca"]
     assert inspect.signature(pca_dimension).parameters["explained_variance"].default == 0.9
+    assert "entropy of the singular values" in METHODS["effective_rank"]
+    singular = torch.tensor([3.0, 1.0])  # their entropy is not that of the eigenvalues
+    share = singular / singular.sum()
+    axes = torch.eye(2) * singular
+    expected = float((-(share * share.log()).sum()).exp())
+    assert float(effective_rank(torch.cat((axes, -axes)))) == pytest.approx(expected)
 
 
-def test_every_estimator_has_its_words_in_tables_and_figures():
-    for name in _BUILT_IN:
-        assert name in ESTIMATOR_NAMES
-        assert name in METHODS
-        assert label_of(name) != name
-        assert f'``"{name}"``' in inspect.getdoc(IntrinsicDimensionHooks)
+def test_every_estimator_has_its_words_in_tables_figures_and_pages():
+    page = (ROOT / "docs/reference/functional.md").read_text()
+    docstring = inspect.getdoc(IntrinsicDimensionHooks)
+    omitted = []
+    for name, estimator in _BUILT_IN.items():
+        function = getattr(estimator, "func", estimator)  # of a partial
+        places = {
+            "console.py": name in ESTIMATOR_NAMES,
+            "report/tables.py": name in METHODS,
+            "figures/common.py": label_of(name) != name,
+            "the docstring of the callback": f'``"{name}"``' in docstring,
+            "functional/__init__.py": function.__name__ in functional.__all__,
+            "docs/reference/functional.md": f"{function.__module__}.{function.__name__}\n" in page,
+        }
+        omitted += [f"{name}: {place}" for place, has_it in places.items() if not has_it]
+    assert not omitted, "\n".join(omitted)
 
 
 # --- formats and the command ---------------------------------------------------------------------

@@ -10,7 +10,7 @@ from typing import get_args
 
 from lightning_id.console import end_table
 from lightning_id.figures import depth_profile
-from lightning_id.functional import get_estimator
+from lightning_id.functional import ESTIMATORS, get_estimator
 from lightning_id.history import RECORDS_FILE, History
 from lightning_id.profile.compare import (
     accuracies,
@@ -19,7 +19,7 @@ from lightning_id.profile.compare import (
     comparison_text,
     write_comparison,
 )
-from lightning_id.profile.networks import LITE
+from lightning_id.profile.networks import LITE, find_code
 from lightning_id.profile.pictures import choose_pictures
 from lightning_id.profile.run import Settings, profile
 from lightning_id.report import write_report
@@ -35,7 +35,8 @@ MODEL  a name of torchvision or timm, efficientnet_lite0 to 2, module:function o
        that makes a network, a Lightning checkpoint *.ckpt, or a folder that an earlier profile
        was written to, which is read and not measured again
 DATA   a folder with one folder of images per class, a folder of images, NAME:FOLDER with a data
-       set of torchvision (its test split), or a .npy file of inputs (n, ...)
+       set of torchvision (its test split), or a .npy file of inputs (n, ...), where whole
+       numbers are token ids and uint8 is pixels
 """
 _PROFILE = f"""\
 Measure the intrinsic dimension of every layer of a network on images; several are compared.
@@ -92,8 +93,6 @@ def _run(options: argparse.Namespace) -> None:
     is_compared = options.is_study or len(options.models) > 1
     if options.checkpoint is not None and len(options.models) > 1:
         raise ValueError("`--checkpoint`: expected one MODEL to load it into, got several")
-    for name in options.estimators:
-        get_estimator(name)  # a wrong name is an error before any image is read
     if options.is_study and "twonn" not in options.estimators:
         raise ValueError(
             "`--estimators`: expected twonn among them, which is compared with the error, got"
@@ -113,6 +112,10 @@ def _run(options: argparse.Namespace) -> None:
             raise ValueError(f"`MODEL`: expected every network once, got {name} again")
         folders[name] = folder
     missing = {name: folder for name, folder in folders.items() if name not in histories}
+    for model in missing:
+        find_code(model)  # its import may register estimators
+    for name in options.estimators:
+        get_estimator(name)  # a wrong name is an error before any image is read
     if missing:
         histories |= _measure(missing, options)
     if is_compared:
@@ -191,7 +194,8 @@ def _parser(words: str, description: str) -> argparse.ArgumentParser:
     add("--seed", type=int, default=0, help="of the choice of images and of random weights")
     add("--layers", type=_layers, default="auto", metavar="NAME,...", help="names, globs; or auto")
     add("--estimators", type=_words, default=("twonn", "pca"), metavar="NAME,...",
-        help="default: twonn,pca; twonn,pca,twonn_gaussian sets curved against linear")  # fmt: skip
+        help=f"of {', '.join(ESTIMATORS)}, and what MODEL registers when it is imported; default:"
+        " twonn,pca; twonn,pca,twonn_gaussian sets curved against linear")  # fmt: skip
     add("--reduce", choices=get_args(Reduce), default="flatten", help="default: flatten")
     add("--image-size", type=int, metavar="PIXELS", help="default: what MODEL was trained on")
     add("--batch-size", type=int, default=32, metavar="N", help="default: 32")

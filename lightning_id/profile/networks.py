@@ -5,6 +5,7 @@ import pickle
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import torch
@@ -19,6 +20,8 @@ from lightning_id.messages import close_names
 from lightning_id.randomness import kept_rng
 
 Transform = Callable[[Image], Tensor]
+# From a name, whether its weights are trained, and pixels or None.
+Make = Callable[[str, bool, int | None], tuple[nn.Module, Transform]]
 
 LITE = {f"efficientnet_lite{i}": size for i, size in enumerate((224, 240, 260))}  # input pixels
 IMAGE_SIZE = 224
@@ -77,12 +80,11 @@ def load_network(
         OSError: If a file is missing or weights cannot be downloaded.
     """
     transform = photo_transform(image_size or IMAGE_SIZE)
-    is_checkpoint = model.endswith(".ckpt")
     with kept_rng():
         # Before the seed: what its module draws when it is imported, it draws only once.
-        found = _attribute(model) if ":" in model and not is_checkpoint else None
+        found = find_code(model)
         seed_everything(seed, verbose=False)
-        if is_checkpoint:
+        if model.endswith(".ckpt"):
             module: nn.Module = _lightning_module(LightningModule, model)
             if untrained:
                 reset_weights(module)
@@ -94,6 +96,11 @@ def load_network(
             if checkpoint is not None and not untrained:
                 _load_weights(module, checkpoint)
     return Network(model, module, transform)
+
+
+def find_code(model: str) -> Any:
+    """Return what ``module:function`` names, whose module is imported; None for other models."""
+    return _attribute(model) if ":" in model and not model.endswith(".ckpt") else None
 
 
 def photo_transform(
@@ -149,21 +156,25 @@ def reset_weights(network: nn.Module) -> None:
 
 
 def _by_name(name: str, trained: bool, image_size: int | None) -> tuple[nn.Module, Transform]:
-    if name in LITE:
-        return _lite(name, trained, image_size)
-    named_by_torchvision = torchvision.models.list_models()
-    if name in named_by_torchvision:
-        return _of_torchvision(name, trained, image_size)
-    timm = _installed("timm")
-    named_by_timm = [] if timm is None else [*timm.list_models(), *timm.list_pretrained()]
-    if name in named_by_timm:
-        return _of_timm(timm, name, trained, image_size)
-    known = [*LITE, *named_by_torchvision, *named_by_timm]
-    more = "" if timm else " (pip install timm for those)"
+    known: list[str] = []
+    for names, make in _families():
+        if name in names:
+            return make(name, trained, image_size)
+        known += names
+    more = "" if _installed("timm") else " (pip install timm for those)"
     raise ValueError(
         f"`MODEL`: expected a name of torchvision or timm{more}, module:function, or a *.ckpt file,"
         f" got {name!r}.{close_names(name, known)}"
     )
+
+
+def _families() -> Iterator[tuple[Sequence[str], Make]]:
+    """Yield the names of each family and what makes its networks, what is slow to import last."""
+    yield list(LITE), _lite
+    yield torchvision.models.list_models(), _of_torchvision
+    timm = _installed("timm")
+    if timm is not None:
+        yield [*timm.list_models(), *timm.list_pretrained()], partial(_of_timm, timm)
 
 
 def _lite(name: str, trained: bool, image_size: int | None) -> tuple[nn.Module, Transform]:

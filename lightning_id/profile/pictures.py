@@ -88,7 +88,8 @@ def choose_pictures(data: str, n_samples: int = 2000, seed: int = 0) -> Pictures
     Args:
         data: A folder with one folder of images per class, or with images; ``NAME:FOLDER``, a data
             set of torchvision, whose test split is taken and downloaded if it is not there; or a
-            ``.npy`` file of inputs (n, ...), which the network is given as they are.
+            ``.npy`` file of inputs (n, ...), which the network is given as they are: whole numbers
+            as int64, for they are token ids, all else (and uint8, the pixels) as float32.
         n_samples: How many images, all if there are fewer.
         seed: Seed of a private generator.
 
@@ -256,9 +257,12 @@ class _Array:
             raise ValueError(
                 f"`--data`: expected inputs (n, ...) in {path}, got {self._rows.shape}"
             )
+        is_pixels = self._rows.dtype == np.uint8
+        is_ids = np.issubdtype(self._rows.dtype, np.integer) and not is_pixels
+        self._dtype = np.int64 if is_ids else np.float32
 
     def __len__(self) -> int:
         return len(self._rows)
 
     def __getitem__(self, position: int) -> Item:
-        return torch.from_numpy(np.array(self._rows[position], dtype=np.float32)), None
+        return torch.from_numpy(np.array(self._rows[position], dtype=self._dtype)), None

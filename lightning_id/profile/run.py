@@ -123,7 +123,11 @@ def measure(network: Network, pictures: Pictures, settings: Settings) -> History
     if settings.per_class is not False and classes is None:
         raise ValueError("`--per-class`: expected images with labels, got none; leave it out")
     _check_takes(network, inputs[0][0])
-    chosen = select_layers(evaluation, settings.layers)
+    try:
+        chosen = select_layers(evaluation, settings.layers)
+    except ValueError:
+        select_layers(network.module, settings.layers)  # the same, with the names as they are there
+        raise
     callback = IntrinsicDimensionCallback(
         layers={name: _short(name) for name in chosen},
         estimators=settings.estimators,

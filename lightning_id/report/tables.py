@@ -22,7 +22,7 @@ METHODS = {  # with the default arguments, which are those that the callback use
     "gride": "ratio of the distances to farther neighbours, maximum likelihood",
     "mle": "distances to the nearest neighbours, maximum likelihood",
     "participation_ratio": "squared sum of the eigenvalues over the sum of their squares",
-    "effective_rank": "exponential of the entropy of the eigenvalues",
+    "effective_rank": "exponential of the entropy of the singular values over their sum",
 }
 
 

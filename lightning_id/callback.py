@@ -16,7 +16,7 @@ from lightning_id.charts import Charts
 from lightning_id.checks import positive, whole_number
 from lightning_id.functional import get_estimator
 from lightning_id.functional.geometry import MIN_DISTINCT
-from lightning_id.history import BEFORE_TRAINING, History, Kind
+from lightning_id.history import BEFORE_TRAINING, History, Kind, folder_of
 from lightning_id.layers import INPUT, LAST_HIDDEN, select_layers
 from lightning_id.loggers import key_names
 from lightning_id.measurement import LayerResult, Measurement, Options, Plan
@@ -122,7 +122,8 @@ class IntrinsicDimensionHooks:
         on_error: What a failure of the callback does: ``"warn"`` (the training goes on),
             ``"raise"`` or ``"ignore"``. A layer name that does not exist always raises, at the
             start.
-        prefix: Put before every logged key, to tell two instances apart.
+        prefix: Put before every logged key, to tell two instances apart; ``history.csv`` is in the
+            folder of that name below that of the run.
         charts: Whether to draw the depth profile and the heat map into every logger, in at most one
             percent of the time and at the end, and to lay out a page of TensorBoard's custom
             scalars.
@@ -218,6 +219,7 @@ class IntrinsicDimensionHooks:
         self._budget.start()
         self._last_step = trainer.global_step
         if not trainer.barebones:
+            self._check_prefixes(trainer)
             self._check_sample_dim(select_layers(pl_module, self.layers))
             self._warn_of_silence(trainer)
             self._warn_of_stale_monitors(trainer)
@@ -554,7 +556,7 @@ class IntrinsicDimensionHooks:
                 with self._guard(f"log to {type(logger).__name__}"):
                     logger.log_metrics(self.last_metrics, step=now.step)
         if folder is not None:
-            self.history.save(folder, *self._written)
+            self.history.save(folder_of(folder, self.prefix), *self._written)
             self._written = len(self.history.records), len(self.history.metrics)
 
     def _draw(self, trainer: AnyTrainer, is_last: bool) -> None:
@@ -573,6 +575,15 @@ class IntrinsicDimensionHooks:
         elif not now.logs_directly:  # there may be very many between steps
             name = f"epoch {trainer.current_epoch + 1}/{trainer.max_epochs}"
             self._terminal.after_validation(trainer, self.history, metrics, name)
+
+    def _check_prefixes(self, trainer: AnyTrainer) -> None:
+        """Refuse two instances that would log and write under the same names."""
+        others = [c for c in trainer.callbacks if isinstance(c, IntrinsicDimensionHooks)]
+        if [callback.prefix for callback in others].count(self.prefix) > 1:
+            raise ValueError(
+                f"`prefix`: expected one for each callback of a Trainer, got {self.prefix!r} twice;"
+                " they would log under the same keys"
+            )
 
     def _check_sample_dim(self, names: Mapping[str, str]) -> None:
         """Refuse an axis for a layer that is not measured: it may be misspelt."""

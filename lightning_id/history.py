@@ -266,6 +266,23 @@ def in_order(records: Iterable[Record]) -> list[Record]:
     return sorted(records, key=lambda r: math.inf if r["order"] is None else r["order"])
 
 
+def folder_of(run: str | Path, prefix: str) -> Path:
+    """Return where the callback of a prefix keeps its files, so that two do not share them.
+
+    Args:
+        run: The folder of the run.
+        prefix: What the keys of the callback begin with.
+
+    Returns:
+        The folder of the run, and below it that of the prefix, if there is one.
+
+    Example:
+        >>> folder_of("runs/version_0", "train/").as_posix()
+        'runs/version_0/train'
+    """
+    return Path(run) / prefix.strip("/")
+
+
 def has_value(record: Record) -> bool:
     """Tell whether a record holds an estimate.
 

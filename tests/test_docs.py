@@ -13,6 +13,7 @@ import pytest
 
 from lightning_id import History
 from lightning_id.cli import main
+from lightning_id.functional import ESTIMATORS
 from lightning_id.shipped import find_config
 from tests import readme
 from tests.bare import without_data
@@ -44,6 +45,8 @@ def with_block(kind: str) -> list[Path]:
 @pytest.fixture(autouse=True)
 def clone(monkeypatch, tmp_path):
     """A folder with the configurations and two runs, on a machine with no data and no network."""
+    registered = "lightning_id.functional.registry.ESTIMATORS"
+    monkeypatch.setattr(registered, dict(ESTIMATORS))  # the pages register others
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(sys, "argv", ["lightning-id"])
     without_data(monkeypatch, tmp_path)

@@ -14,7 +14,13 @@ from pytorch_lightning.utilities.exceptions import MisconfigurationException
 from torch import nn
 from torch.utils.data import DataLoader, IterableDataset
 
-from lightning_id import AtSteps, EveryNValidations, IntrinsicDimensionCallback, LogSpaced
+from lightning_id import (
+    AtSteps,
+    EveryNValidations,
+    History,
+    IntrinsicDimensionCallback,
+    LogSpaced,
+)
 from lightning_id.functional import twonn_dimension
 from lightning_id.samples import choose_samples
 from tests.toys import Toy, count_hooks, loader, toy_data, trainer
@@ -193,6 +199,23 @@ def test_two_instances_log_under_their_prefixes_and_share_a_checkpoint(tmp_path)
     saved = torch.load(tmp_path / "both.ckpt", weights_only=True)["callbacks"]
     assert saved[few.state_key]["records"][0]["n_samples"] == 20
     assert saved[all_.state_key]["records"][0]["n_samples"] == 60
+
+
+def test_two_instances_keep_all_their_records_in_folders_of_their_own(tmp_path):
+    few = IntrinsicDimensionCallback(LAYERS, n_samples=20, prefix="few/")
+    all_ = IntrinsicDimensionCallback(LAYERS)
+    runner = trainer(tmp_path, callbacks=[few, all_], logger=CSVLogger(tmp_path))
+    runner.fit(Toy(), loader(), loader(60, seed=1))
+    for callback, folder in ((all_, runner.log_dir), (few, f"{runner.log_dir}/few")):
+        written = History.load(folder)
+        assert written.validations() == callback.history.validations()
+        assert str(written.records) == str(callback.history.records)
+
+
+def test_two_instances_of_one_prefix_fail_before_anything_is_trained(tmp_path):
+    callbacks = [IntrinsicDimensionCallback(["input"]), IntrinsicDimensionCallback(["net.5"])]
+    with pytest.raises(ValueError, match=r"`prefix`: expected one for each .*, got '' twice"):
+        trainer(tmp_path, callbacks=callbacks).fit(Toy(), loader(), loader(60))
 
 
 @pytest.mark.parametrize("finder", ["lr_find", "scale_batch_size"])

@@ -7,7 +7,7 @@ from pytorch_lightning import Callback, LightningModule, Trainer
 
 from lightning_id.callback import IntrinsicDimensionCallback
 from lightning_id.figures import depth_profile
-from lightning_id.history import RECORDS_FILE, main_estimator
+from lightning_id.history import RECORDS_FILE, folder_of, main_estimator
 from lightning_id.report import write_report
 
 
@@ -37,10 +37,8 @@ class ShowProfile(Callback):
 
 
 def _keep(callback: IntrinsicDimensionCallback, run: Path) -> Path:
-    """Write history and picture of a callback into the folder of its prefix, and return that."""
-    folder = run / callback.prefix.strip("/")
-    # Written again as a whole: while the training runs, all callbacks write into one file.
-    callback.history.save(folder)
+    """Draw the picture of a callback into the folder of its history, and return that."""
+    folder = folder_of(run, callback.prefix)
     depth_profile(callback.history, main_estimator(callback.history)).savefig(
         folder / "profile.png"
     )

@@ -147,7 +147,9 @@ def test_a_download_goes_to_the_cache_and_is_found_there_next_time(mirror, monke
 
 def test_a_corrupted_download_is_reported_and_leaves_the_cache_empty(mirror, tmp_path):
     (mirror / "t10k-labels-idx1-ubyte.gz").write_bytes(b"not what it should be")
-    with pytest.warns(UserWarning, match="could not be downloaded: .*t10k-labels"):
+    # torchvision 0.21 does not say which file.
+    says = r"could not be downloaded: (.*t10k-labels|File not found or corrupted)"
+    with pytest.warns(UserWarning, match=says):
         data = ready()
     assert len(data.train_set) == 3000
     assert list((tmp_path / "cache" / "lightning_id").iterdir()) == []

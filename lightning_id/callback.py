@@ -17,20 +17,20 @@ from lightning_id.checks import positive, whole_number
 from lightning_id.functional import get_estimator
 from lightning_id.functional.geometry import MIN_DISTINCT
 from lightning_id.history import BEFORE_TRAINING, History, Kind, folder_of
-from lightning_id.layers import INPUT, LAST_HIDDEN, select_layers
+from lightning_id.layers import select_layers
 from lightning_id.loggers import key_names
 from lightning_id.measurement import LayerResult, Measurement, Options, Plan
+from lightning_id.preflight import check_prefixes, check_sample_dim, surprises
 from lightning_id.probe import Probe, probe_loader
 from lightning_id.processes import Alone, Together
 from lightning_id.rows import Reduce, RowRule
-from lightning_id.samples import samples_of
+from lightning_id.samples import FixedSamples, ReservoirSamples, samples_of
 from lightning_id.schedule import EveryNValidations, Schedule
 from lightning_id.summary import log_keys, plan_table
 from lightning_id.terminal import Terminal
 from lightning_id.trainers import (
     AnyModule,
     AnyTrainer,
-    has_validation,
     is_compiled,
     is_fast_dev_run,
     is_untrained,
@@ -219,10 +219,12 @@ class IntrinsicDimensionHooks:
         self._budget.start()
         self._last_step = trainer.global_step
         if not trainer.barebones:
-            self._check_prefixes(trainer)
-            self._check_sample_dim(select_layers(pl_module, self.layers))
-            self._warn_of_silence(trainer)
-            self._warn_of_stale_monitors(trainer)
+            ours = [c for c in trainer.callbacks if isinstance(c, IntrinsicDimensionHooks)]
+            check_prefixes(self.prefix, [callback.prefix for callback in ours])
+            names = select_layers(pl_module, self.layers)
+            check_sample_dim(self.options.rule.sample_dim, names.values())
+            for text in surprises(trainer, self.schedule, self.prefix):
+                self._warn_once(None, text)
 
     def on_train_start(self, trainer: AnyTrainer, pl_module: AnyModule) -> None:
         """Measure before the first step, if the schedule has step 0 and no sanity check did it."""
@@ -387,24 +389,11 @@ class IntrinsicDimensionHooks:
         if self._planned_for != signature:
             self._plan, self._planned_for = None, signature
         with self._guard("prepare a measurement"):
-            if probe is None:
-                loader, n_batches = measured_loader(trainer, self.dataloader_idx)
-                samples = samples_of(loader, n_batches, self.n_samples, self.seed)
-                source, data = None, "test" if trainer.testing else "val"
-            else:
-                data = probe if isinstance(probe, str) else "probe"
-                loader = (
-                    probe_loader(trainer, probe, self.dataloader_idx)
-                    if isinstance(probe, str)
-                    else probe
-                )
-                source = Probe(
-                    loader, self.n_samples, self.seed, trainer.global_rank, trainer.world_size
-                )
-                samples = source.samples
+            source = self._probe_of(trainer, probe)
+            samples = self._samples_of(trainer) if source is None else source.samples
             self._pass = _Pass(
                 Measurement(pl_module, names, samples, self.options, self._plan, self._processes),
-                data=data,
+                data=_data_of(trainer, probe),
                 probe=source,
                 stage=BEFORE_TRAINING
                 if is_untrained(trainer, between_steps)
@@ -417,6 +406,19 @@ class IntrinsicDimensionHooks:
             if any(is_compiled(module) for module in pl_module.modules()):
                 # A compiled graph never sees a hook that came after it: do without it for a while.
                 self._surroundings.enter_context(torch.compiler.set_stance("force_eager"))
+
+    def _samples_of(self, trainer: AnyTrainer) -> FixedSamples | ReservoirSamples:
+        """Choose among the samples of the validation or test that runs."""
+        loader, n_batches = measured_loader(trainer, self.dataloader_idx)
+        return samples_of(loader, n_batches, self.n_samples, self.seed)
+
+    def _probe_of(self, trainer: AnyTrainer, probe: Iterable[Any] | str | None) -> Probe | None:
+        """Choose among the samples of another loader, if there is one."""
+        if probe is None:
+            return None
+        if isinstance(probe, str):
+            probe = probe_loader(trainer, probe, self.dataloader_idx)
+        return Probe(probe, self.n_samples, self.seed, trainer.global_rank, trainer.world_size)
 
     def _pass_probe(self, trainer: AnyTrainer, pl_module: AnyModule) -> None:
         if self._pass is not None and self._pass.probe is not None and not self._pass.is_recorded:
@@ -507,36 +509,14 @@ class IntrinsicDimensionHooks:
             "epoch": trainer.current_epoch,
             "step": now.step,
             "data": now.data,
-            "layer": result.layer,
-            "role": result.role,
-            "order": result.order,
-            "depth": result.depth,
-            "ambient_dimension": result.ambient_dimension,
             "reduce": self.options.rule.reduce,
         }
-        for name, estimate in result.estimates.items():
-            notes = [*result.notes, *([estimate.note] if estimate.note else [])]
-            fields = estimate.to_dict() | {"note": "; ".join(notes) or None}
-            seconds = result.seconds.get(name)
-            self.history.append(**common, estimator=name, seconds=seconds, **fields)
-            if estimate.reason is None and estimate.note is not None:
-                self._warn_once(result.layer, f"{name} dimension: {estimate.note}")
-        for reason in dict.fromkeys(e.reason for e in result.estimates.values() if e.reason):
-            names = [name for name, e in result.estimates.items() if e.reason == reason]
-            failed = result.errors.keys() & set(names)
-            if result.errors and not failed:
-                continue  # not tried after the one that failed, which is said
+        for fields in result.records():
+            self.history.append(**common, **fields)
+        for text in result.remarks():
             # What failed here is known here alone: the others are told to look at this log.
-            say = warnings.warn if failed else rank_zero_warn
-            text = f"no {' or '.join(names)} dimension: {reason}"
+            say = warnings.warn if result.errors else rank_zero_warn
             self._warn_once(result.layer, text, say=say)
-        for label, estimates in result.per_class.items():
-            for name, estimate in estimates.items():
-                self.history.append(
-                    **common, label=str(label), estimator=name, **estimate.to_dict()
-                )
-        for note in result.notes:
-            self._warn_once(result.layer, note)
         if self.on_error == "raise" and result.errors:
             name, error = next(iter(result.errors.items()))
             raise RuntimeError(f"{name} of layer {result.layer!r} failed: {error!r}") from error
@@ -576,56 +556,6 @@ class IntrinsicDimensionHooks:
             name = f"epoch {trainer.current_epoch + 1}/{trainer.max_epochs}"
             self._terminal.after_validation(trainer, self.history, metrics, name)
 
-    def _check_prefixes(self, trainer: AnyTrainer) -> None:
-        """Refuse two instances that would log and write under the same names."""
-        others = [c for c in trainer.callbacks if isinstance(c, IntrinsicDimensionHooks)]
-        if [callback.prefix for callback in others].count(self.prefix) > 1:
-            raise ValueError(
-                f"`prefix`: expected one for each callback of a Trainer, got {self.prefix!r} twice;"
-                " they would log under the same keys"
-            )
-
-    def _check_sample_dim(self, names: Mapping[str, str]) -> None:
-        """Refuse an axis for a layer that is not measured: it may be misspelt."""
-        axes = self.options.rule.sample_dim
-        shown = {*names.values(), INPUT, LAST_HIDDEN}
-        unknown = [] if isinstance(axes, int) else sorted(axes.keys() - shown)
-        if unknown:
-            raise ValueError(
-                f"`sample_dim`: expected names of measured layers, got {', '.join(unknown)};"
-                f" they are shown as {', '.join(sorted(shown))}"
-            )
-
-    def _warn_of_silence(self, trainer: AnyTrainer) -> None:
-        """Say so when nothing will be measured, because nothing is validated."""
-        if not self.schedule.has_steps and not has_validation(trainer):
-            self._warn_once(
-                None,
-                f"nothing is measured: {self.schedule} waits for validations, and this fit has"
-                " none (no validation_step, no loader, or limit_val_batches=0);"
-                " schedule=LogSpaced(), probe='train' measures without",
-            )
-
-    def _warn_of_stale_monitors(self, trainer: AnyTrainer) -> None:
-        """Say so when a monitor would read one measurement again and again, or none."""
-        if self.schedule == EveryNValidations(1):
-            return
-        for callback in trainer.callbacks:
-            monitor = getattr(callback, "monitor", None) or ""
-            if not monitor.startswith((f"{self.prefix}id/", f"{self.prefix}id_")):
-                continue
-            if self.schedule.has_validations:
-                then = (
-                    "in between it sees the last value again, and its patience counts that."
-                    " Measure every validation, or raise the patience."
-                )
-            else:
-                then = "what is measured between steps it never sees. Measure at validations."
-            rank_zero_warn(
-                f"{type(callback).__name__} monitors {monitor!r}, which is not measured at"
-                f" every validation ({self.schedule}): {then}"
-            )
-
     def _warn_once(
         self,
         layer: str | None,
@@ -664,6 +594,13 @@ class IntrinsicDimensionHooks:
 
 class IntrinsicDimensionCallback(IntrinsicDimensionHooks, Callback):  # noqa: D101
     __doc__ = IntrinsicDimensionHooks.__doc__  # for `help`, and that of a command line
+
+
+def _data_of(trainer: AnyTrainer, probe: Iterable[Any] | str | None) -> str:
+    """Return what a record calls the set that is measured."""
+    if probe is None:
+        return "test" if trainer.testing else "val"
+    return probe if isinstance(probe, str) else "probe"
 
 
 def _smallest_class(per_class: bool | int) -> int | None:

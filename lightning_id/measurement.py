@@ -95,6 +95,43 @@ class LayerResult:
     errors: dict[str, Exception] = field(default_factory=dict)
     notes: list[str] = field(default_factory=list)
 
+    def records(self) -> Iterator[dict[str, Any]]:
+        """Return the columns of a history that are known of the layer.
+
+        Yields:
+            One dictionary for each estimator, then for each class and estimator.
+        """
+        layer = {
+            "layer": self.layer,
+            "role": self.role,
+            "order": self.order,
+            "depth": self.depth,
+            "ambient_dimension": self.ambient_dimension,
+        }
+        for name, estimate in self.estimates.items():
+            notes = [*self.notes, *([estimate.note] if estimate.note else [])]
+            fields = estimate.to_dict() | {"note": "; ".join(notes) or None}
+            yield {**layer, "estimator": name, "seconds": self.seconds.get(name), **fields}
+        for label, estimates in self.per_class.items():
+            for name, estimate in estimates.items():
+                yield {**layer, "label": str(label), "estimator": name, **estimate.to_dict()}
+
+    def remarks(self) -> Iterator[str]:
+        """Return what a reader of the numbers must be told.
+
+        Yields:
+            Why estimators have no number, one reason once; what was noted.
+        """
+        for name, estimate in self.estimates.items():
+            if estimate.reason is None and estimate.note is not None:
+                yield f"{name} dimension: {estimate.note}"
+        for reason in dict.fromkeys(e.reason for e in self.estimates.values() if e.reason):
+            names = [name for name, e in self.estimates.items() if e.reason == reason]
+            # Those that were not tried after a failure follow from it.
+            if not self.errors or self.errors.keys() & set(names):
+                yield f"no {' or '.join(names)} dimension: {reason}"
+        yield from self.notes
+
 
 class Measurement:
     """Records the chosen samples of one pass and estimates every layer from them.

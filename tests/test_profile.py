@@ -356,6 +356,13 @@ def test_the_study_ends_in_tables_a_picture_and_a_page(compared):
     assert "net2-net" in page
 
 
+def test_an_earlier_profile_takes_no_checkpoint_and_is_not_empty(capsys):
+    history_of(5.0).save("kept")
+    assert "expected a network to load it" in refused(["profile", "kept", "--checkpoint=x"], capsys)
+    History().save("empty")
+    assert "expected records in empty, got none" in refused(["profile", "empty"], capsys)
+
+
 def test_a_network_is_compared_once_and_needs_images_if_it_was_not_measured(capsys):
     for words, message in (
         (["study", "pretrained"], "expected images to measure efficientnet_lite0"),

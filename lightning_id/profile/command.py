@@ -106,12 +106,18 @@ def _run(options: argparse.Namespace) -> None:
         if Path(model, RECORDS_FILE).exists():
             name, folder = Path(model).resolve().name, Path(model)
             histories[name] = History.load(folder)
+            if not histories[name].records:
+                raise ValueError(
+                    f"`MODEL`: expected records in {folder}, got none; profile it again"
+                )
         elif options.out and not is_compared:
             folder = options.out
         if name in folders:
             raise ValueError(f"`MODEL`: expected every network once, got {name} again")
         folders[name] = folder
     missing = {name: folder for name, folder in folders.items() if name not in histories}
+    if options.checkpoint is not None and not missing:
+        raise ValueError("`--checkpoint`: expected a network to load it into, got its profile")
     for model in missing:
         find_code(model)  # its import may register estimators
     for name in options.estimators:

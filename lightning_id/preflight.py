@@ -1,0 +1,78 @@
+"""What is checked of a fit before it begins: what must not be, and what would surprise."""
+
+from collections.abc import Iterable, Iterator, Mapping
+
+from lightning_id.layers import INPUT, LAST_HIDDEN
+from lightning_id.schedule import EveryNValidations, Schedule
+from lightning_id.trainers import AnyTrainer, has_validation
+
+
+def check_prefixes(prefix: str, prefixes: Iterable[str]) -> None:
+    """Refuse two callbacks that would log and write under the same names.
+
+    Args:
+        prefix: That of one.
+        prefixes: Those of all in the Trainer.
+
+    Raises:
+        ValueError: If there is another one of that prefix.
+    """
+    if list(prefixes).count(prefix) > 1:
+        raise ValueError(
+            f"`prefix`: expected one for each callback of a Trainer, got {prefix!r} twice;"
+            " they would log under the same keys"
+        )
+
+
+def check_sample_dim(sample_dim: int | Mapping[str, int], shown: Iterable[str]) -> None:
+    """Refuse an axis for a layer that is not measured: it may be misspelt.
+
+    Args:
+        sample_dim: The axis of the samples, for all layers or by name.
+        shown: Names of the measured layers.
+
+    Raises:
+        ValueError: If a name is none of them.
+    """
+    known = {*shown, INPUT, LAST_HIDDEN}
+    unknown = [] if isinstance(sample_dim, int) else sorted(sample_dim.keys() - known)
+    if unknown:
+        raise ValueError(
+            f"`sample_dim`: expected names of measured layers, got {', '.join(unknown)};"
+            f" they are shown as {', '.join(sorted(known))}"
+        )
+
+
+def surprises(trainer: AnyTrainer, schedule: Schedule, prefix: str) -> Iterator[str]:
+    """Say what a user of this schedule may not expect.
+
+    Args:
+        trainer: About to fit.
+        schedule: When it is measured.
+        prefix: Put before every logged key.
+
+    Yields:
+        That nothing is measured, because nothing is validated; that a monitor reads one measurement
+        again and again, or none.
+    """
+    if not schedule.has_steps and not has_validation(trainer):
+        yield (
+            f"nothing is measured: {schedule} waits for validations, and this fit has none (no"
+            " validation_step, no loader, or limit_val_batches=0); schedule=LogSpaced(),"
+            " probe='train' measures without"
+        )
+    if schedule == EveryNValidations(1):
+        return
+    for callback in trainer.callbacks:
+        monitor = getattr(callback, "monitor", None) or ""
+        if monitor.startswith((f"{prefix}id/", f"{prefix}id_")):
+            then = (
+                "in between it sees the last value again, and its patience counts that. Measure"
+                " every validation, or raise the patience."
+                if schedule.has_validations
+                else "what is measured between steps it never sees. Measure at validations."
+            )
+            yield (
+                f"{type(callback).__name__} monitors {monitor!r}, which is not measured at every"
+                f" validation ({schedule}): {then}"
+            )

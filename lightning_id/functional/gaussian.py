@@ -75,7 +75,9 @@ def _gaussian_rows(geometry: Geometry, seed: int) -> Float[Tensor, "n r"]:
     # Relative to the largest: float32 then holds what float64 rows may spread over.
     largest = held[0].clamp_min(torch.finfo(torch.float64).tiny)
     generator = torch.Generator().manual_seed(seed)
+    # Direction by direction, the largest first: another thread or another version of LAPACK may
+    # count one more above the rounding, and that must not draw another cloud.
     drawn = torch.randn(
-        geometry.n_samples, len(held), generator=generator, dtype=torch.float32, device="cpu"
+        len(held), geometry.n_samples, generator=generator, dtype=torch.float32, device="cpu"
     )
-    return drawn * (held / largest).sqrt().float()
+    return drawn.T * (held / largest).sqrt().float()

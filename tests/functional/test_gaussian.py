@@ -69,6 +69,14 @@ def test_the_seed_decides_and_the_global_random_numbers_are_left_alone():
     assert torch.equal(before, torch.get_rng_state())
 
 
+def test_one_more_direction_of_little_variance_draws_no_other_cloud():
+    scale = torch.arange(1, 32) ** -1.0
+    scale[30] = 4e-3  # above the rounding, and below what neighbours see
+    x = manifolds.gaussian(1600, 31, seed=OTHER) * scale
+    expected = float(gaussian_twonn_dimension(x[:, :30]))
+    assert float(gaussian_twonn_dimension(x)) == pytest.approx(expected, rel=1e-3)
+
+
 def test_the_estimate_says_what_it_was_made_from():
     estimate = gaussian_twonn_dimension(manifolds.ball(200, 3).half())
     assert (estimate.n_samples, estimate.dtype, estimate.backend) == (200, "float16", "gram")

@@ -376,7 +376,7 @@ def _estimate(
             geometry = geometry or processes.geometry(rows)
             estimate = _settled(name, estimator, geometry)
         except Exception as error:  # a failure is data: the other layers and the training go on
-            for other in estimators.keys() - result.estimates.keys():
+            for other in [other for other in estimators if other not in result.estimates]:
                 why = repr(error) if other == name else f"not tried: {name} failed, {error!r}"
                 result.estimates[other] = Estimate(reason=why, n_samples=len(rows))
             result.errors[name] = error

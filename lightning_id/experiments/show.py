@@ -37,8 +37,9 @@ class ShowProfile(Callback):
 
 
 def _keep(callback: IntrinsicDimensionCallback, run: Path) -> Path:
-    """Draw the picture of a callback into the folder of its history, and return that."""
+    """Write history and picture of a callback into the folder of its prefix, and return that."""
     folder = folder_of(run, callback.prefix)
+    callback.history.save(folder)  # without a logger it has written nothing
     depth_profile(callback.history, main_estimator(callback.history)).savefig(
         folder / "profile.png"
     )

@@ -138,6 +138,8 @@ def participation_ratio(x: Tensor | Geometry, standardize: bool = False) -> Esti
     The number of equal eigenvalues that would spread the variance as much. Needs no eigenvalues: it
     is the squared trace of the Gram matrix over its squared norm.
 
+    Source: Litwin-Kumar, Harris, Axel, Sompolinsky, Abbott, Neuron 93, 1153 (2017).
+
     Args:
         x: (n, d) rows, n >= 3, of any floating dtype on any device, or a `Geometry` made from them.
         standardize: Scale every column to unit variance first; constant columns stay zero.

@@ -1,18 +1,17 @@
 """What several processes find who hold some of the columns each, by the estimators that do most."""
 
 import os
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
 
 from lightning_id import manifolds
 from lightning_id.functional import gaussian_twonn_dimension, scale_profile
+from tests.ranks import run_ranks
 
 ROOT = Path(__file__).parents[2]
 AMBIENT = (40, 900)
-RANK = """
+CODE = """
 import sys, torch
 from torch import distributed
 from lightning_id import manifolds
@@ -31,14 +30,9 @@ distributed.destroy_process_group()
 
 
 def test_processes_that_share_a_layer_find_the_numbers_of_one(tmp_path):
-    ranks = [
-        subprocess.Popen(
-            [sys.executable, "-c", RANK, str(rank), str(tmp_path / "meeting"), *map(str, AMBIENT)],
-            env=dict(os.environ) | {"PYTHONPATH": str(ROOT)}, stdout=subprocess.PIPE, text=True,
-        )
-        for rank in range(2)
-    ]  # fmt: skip
-    first, second = ([float(word) for word in r.communicate(timeout=120)[0].split()] for r in ranks)
+    words = ["-c", CODE, "RANK", str(tmp_path / "meeting"), *map(str, AMBIENT)]
+    printed = run_ranks(words, env=dict(os.environ) | {"PYTHONPATH": str(ROOT)})
+    first, second = ([float(word) for word in each.split()] for each in printed)
     alone = []
     for ambient in AMBIENT:
         x = manifolds.gaussian(300, 6, ambient, seed=7)

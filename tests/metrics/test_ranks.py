@@ -1,7 +1,5 @@
 """Two processes under gloo see what one process sees."""
 
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
@@ -11,28 +9,15 @@ from rank import MAX_SAMPLES, SCENARIOS, rows
 from lightning_id.functional import pca_dimension, twonn_dimension
 from lightning_id.metrics import TwoNNDimension
 from lightning_id.metrics.reservoir import random_keys
+from tests.ranks import run_ranks
 
 SCRIPT = Path(__file__).with_name("rank.py")
-SECONDS = 150  # a hang fails
 
 
 @pytest.fixture(scope="module")
 def seen(tmp_path_factory) -> list[dict]:
     folder = tmp_path_factory.mktemp("ranks")
-    processes = [
-        subprocess.Popen(
-            [sys.executable, str(SCRIPT), str(rank), str(folder)],
-            stderr=subprocess.PIPE,
-            text=True,
-        )
-        for rank in range(2)
-    ]
-    try:
-        errors = [process.communicate(timeout=SECONDS)[1] for process in processes]
-    finally:
-        for process in processes:
-            process.kill()
-    assert [process.returncode for process in processes] == [0, 0], "\n".join(errors)
+    run_ranks([str(SCRIPT), "RANK", str(folder)])
     return [torch.load(folder / f"rank{rank}.pt", weights_only=True) for rank in range(2)]
 
 

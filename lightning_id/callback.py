@@ -16,7 +16,7 @@ from lightning_id.charts import Charts
 from lightning_id.checks import positive, whole_number
 from lightning_id.functional import get_estimator
 from lightning_id.functional.geometry import MIN_DISTINCT
-from lightning_id.history import BEFORE_TRAINING, History, Kind, folder_of
+from lightning_id.history import BEFORE_TRAINING, History, Kind, Validation, folder_of
 from lightning_id.layers import select_layers
 from lightning_id.loggers import key_names
 from lightning_id.measurement import LayerResult, Measurement, Options, Plan
@@ -57,6 +57,7 @@ class _Pass:
         probe: Its samples, if they are not those of the validation or test that runs.
         stage: See `History`.
         step: See `History`.
+        is_of_validation: Whether a validation or test runs, which logs metrics of its own.
         logs_directly: Whether its numbers go to the loggers past Lightning.
         is_recorded: Whether the probe has passed.
     """
@@ -66,6 +67,7 @@ class _Pass:
     probe: Probe | None
     stage: str
     step: int
+    is_of_validation: bool
     logs_directly: bool
     is_recorded: bool = False
 
@@ -199,6 +201,7 @@ class IntrinsicDimensionHooks:
         self.last_metrics: dict[str, float] = {}
         self._validations = 0  # run so far, sanity checks not counted
         self._written = 0, 0  # records and metrics in the files of this run
+        self._written_nowhere = False  # whether it was said that there are none
         self._plan: Plan | None = None
         self._planned_for: tuple[int, tuple[str, ...]] | None = None
         self._pass: _Pass | None = None  # the measurement that is being made
@@ -223,7 +226,7 @@ class IntrinsicDimensionHooks:
             check_prefixes(self.prefix, [callback.prefix for callback in ours])
             names = select_layers(pl_module, self.layers)
             check_sample_dim(self.options.rule.sample_dim, names.values())
-            for text in surprises(trainer, self.schedule, self.prefix):
+            for text in surprises(trainer, self.schedule, self.prefix, self._budget.share):
                 self._warn_once(None, text)
 
     def on_train_start(self, trainer: AnyTrainer, pl_module: AnyModule) -> None:
@@ -279,6 +282,8 @@ class IntrinsicDimensionHooks:
 
     def on_validation_end(self, trainer: AnyTrainer, pl_module: AnyModule) -> None:
         """Write the history, and what was measured before training to the loggers; say it."""
+        if self._pass is None and stage_of(trainer) == "fit" and not trainer.sanity_checking:
+            self._keep_metrics_alone(trainer)
         self._end(trainer)
         if not trainer.sanity_checking:
             self._validations += 1
@@ -399,6 +404,7 @@ class IntrinsicDimensionHooks:
                 if is_untrained(trainer, between_steps)
                 else stage_of(trainer),
                 step=trainer.global_step if between_steps else logger_step(trainer),
+                is_of_validation=not between_steps,
                 # Lightning drops what is logged in a sanity check, and most of what is logged
                 # between validations.
                 logs_directly=between_steps or trainer.sanity_checking,
@@ -472,7 +478,8 @@ class IntrinsicDimensionHooks:
         now = self._pass
         if now is not None:
             with self._guard("write the history"):
-                self._record_metrics(trainer, now)
+                if now.is_of_validation:
+                    self._record_metrics(trainer, (now.stage, trainer.current_epoch, now.step))
                 self._write(trainer, now)
                 self._say(trainer, now)
                 self._draw(trainer, is_last=now.stage in ("validate", "test"))
@@ -490,7 +497,7 @@ class IntrinsicDimensionHooks:
         keys = log_keys(results, self.prefix)
         if self._plan is None and now.measurement.plan is not None:
             self._plan = now.measurement.plan
-            rank_zero_info(plan_table(results))
+            rank_zero_info(plan_table(results, now.data))
             if self._charts is not None and trainer.is_global_zero:
                 layers = list(key_names([result.layer for result in results]).values())
                 theirs = [key for key in trainer.callback_metrics if key.startswith("val")]
@@ -521,23 +528,43 @@ class IntrinsicDimensionHooks:
             name, error = next(iter(result.errors.items()))
             raise RuntimeError(f"{name} of layer {result.layer!r} failed: {error!r}") from error
 
-    def _record_metrics(self, trainer: AnyTrainer, now: "_Pass") -> None:
-        """Keep what the user logged beside it, which is final only now."""
+    def _record_metrics(self, trainer: AnyTrainer, validation: Validation) -> None:
+        """Keep what the user logged at a validation, which is final only now.
+
+        Between validations the Trainer still holds what the last one logged, of other weights.
+        """
         metrics = {name: float(value) for name, value in trainer.callback_metrics.items()}
         theirs = {name: value for name, value in metrics.items() if name not in self.last_metrics}
-        self.history.append_metrics((now.stage, trainer.current_epoch, now.step), theirs)
+        self.history.append_metrics(validation, theirs)
+
+    def _keep_metrics_alone(self, trainer: AnyTrainer) -> None:
+        """Keep what the user logged at a validation that is not measured, if anything ever is."""
+        if not trainer.barebones and self.history.records:
+            with self._guard("write the history"):
+                step = logger_step(trainer)
+                self._record_metrics(trainer, ("fit", trainer.current_epoch, step))
+                self._save(trainer)
 
     def _write(self, trainer: AnyTrainer, now: "_Pass") -> None:
-        folder = trainer.log_dir  # on every rank: it is broadcast
-        if not trainer.is_global_zero or not trainer.loggers or is_fast_dev_run(trainer):
-            return
-        if now.logs_directly:
+        if now.logs_directly and trainer.is_global_zero and not is_fast_dev_run(trainer):
             for logger in trainer.loggers:
                 with self._guard(f"log to {type(logger).__name__}"):
                     logger.log_metrics(self.last_metrics, step=now.step)
-        if folder is not None:
-            self.history.save(folder_of(folder, self.prefix), *self._written)
-            self._written = len(self.history.records), len(self.history.metrics)
+        self._save(trainer)
+
+    def _save(self, trainer: AnyTrainer) -> None:
+        """Write what is new of the history into the folder of the run."""
+        folder = trainer.log_dir  # on every rank: it is broadcast
+        if trainer.loggers and not is_fast_dev_run(trainer) and trainer.is_global_zero:
+            if folder is not None:
+                self.history.save(folder_of(folder, self.prefix), *self._written)
+                self._written = len(self.history.records), len(self.history.metrics)
+        elif not trainer.loggers and not self._written_nowhere:
+            self._written_nowhere = True
+            rank_zero_info(
+                "No logger, no history.csv: callback.history holds all that is measured, and"
+                " callback.history.save(folder) writes it"
+            )
 
     def _draw(self, trainer: AnyTrainer, is_last: bool) -> None:
         folder = trainer.log_dir  # on every rank: it is broadcast

@@ -78,8 +78,8 @@ class History:
             order of execution, its relative depth and its width; the class label if only one class
             is measured; the estimator and its `lightning_id.functional.Estimate`; seconds spent;
             ``reason`` where there is no value. Values are str, int, float or None.
-        metrics: What the user's code logged at each measurement, one dictionary per number with the
-            keys of `METRIC_COLUMNS`.
+        metrics: What the user's code logged at each validation from the first measurement on,
+            measured or not, one dictionary per number with the keys of `METRIC_COLUMNS`.
         spectra: Eigenvalues of the covariance by layer, largest first, of the first and the last
             measurement, by stage, epoch and step.
 
@@ -97,6 +97,10 @@ class History:
         self.metrics: list[Record] = [] if metrics is None else metrics
         self.spectra: dict[Validation, dict[str, Tensor]] = {}
 
+    def __repr__(self) -> str:
+        many = f"{len(self.records)} records of {len(self.validations())} measurements"
+        return f"History({many}; .records, .to_pandas(), .save(folder))"
+
     def append(self, **fields: Any) -> None:
         """Add a record.
 
@@ -112,7 +116,7 @@ class History:
         self.records.append({name: fields.get(name) for name in COLUMNS})
 
     def append_metrics(self, validation: Validation, metrics: Mapping[str, float]) -> None:
-        """Add what the user's code logged at a measurement.
+        """Add what the user's code logged at a validation.
 
         Args:
             validation: Stage, epoch and step.

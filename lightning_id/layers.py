@@ -19,6 +19,7 @@ Layers = str | Sequence[str] | Mapping[str, str]
 
 INPUT = "input"  # pseudo-layer: what the network is given
 LAST_HIDDEN = "last_hidden"  # pseudo-layer: what the last Linear is given
+PSEUDO = (INPUT, LAST_HIDDEN)
 AUTO = "auto"
 AUTO_MOST = 16  # layers that `auto` picks at the most: what a chart still shows apart
 
@@ -74,7 +75,8 @@ def select_layers(root: nn.Module, layers: Layers = AUTO) -> dict[str, str]:
         layers: ``"auto"``, a name, a list of them, or a mapping of names to aliases under which the
             layers are shown. A name may be exact, a glob (``"features.*"``; ``*`` crosses dots), a
             regular expression for the whole name (``"re:.*conv[12]"``), or begin with ``"!"`` to
-            take out what it matches. ``"input"`` and ``"last_hidden"`` are pseudo-layers. What
+            take out what it matches. ``"input"`` and ``"last_hidden"`` are pseudo-layers, even if
+            a child of the model is so called. What
             matches nothing is tried below the only child that has parameters, so that ``"layer1"``
             finds ``"model.layer1"``.
 
@@ -101,7 +103,7 @@ def select_layers(root: nn.Module, layers: Layers = AUTO) -> dict[str, str]:
         raise ValueError(f"`layers`: expected names, got {layers!r}; their modules have names")
     if aliases and all(pattern.startswith("!") for pattern in aliases):
         aliases = {AUTO: "", **aliases}
-    names = named_layers(root)
+    names = {name: module for name, module in named_layers(root).items() if name not in PSEUDO}
     chosen: dict[str, str] = {}
     for pattern, alias in aliases.items():
         matched = _match(root, names, pattern.removeprefix("!"))
@@ -115,12 +117,9 @@ def select_layers(root: nn.Module, layers: Layers = AUTO) -> dict[str, str]:
                 f" one, got {len(matched)}: {', '.join(matched)}"
             )
         chosen |= {name: alias or chosen.get(name, name) for name in matched}
-    shown = list(chosen.values())
-    twice = sorted({name for name in shown if shown.count(name) > 1})
-    if twice:
-        raise ValueError(f"Expected every layer under a name of its own, got {twice} twice")
     if not chosen:
         raise ValueError(f"Expected at least one layer, got none from {layers!r}")
+    _check_shown(chosen)
     return chosen
 
 
@@ -138,7 +137,7 @@ def auto_layers(root: nn.Module) -> list[str]:
     Returns:
         Names in order of registration.
     """
-    picked = list(_pick(root, ""))
+    picked = [name for name in _pick(root, "") if name not in PSEUDO]
     modules = named_layers(root)
     if not picked or not isinstance(modules[picked[-1]], nn.Linear):
         wrapped = _only_child(root)
@@ -151,8 +150,22 @@ def auto_layers(root: nn.Module) -> list[str]:
     return [INPUT, *picked]
 
 
+def _check_shown(chosen: Mapping[str, str]) -> None:
+    """Refuse names that would tell two layers by one."""
+    for name, alias in chosen.items():
+        if alias in PSEUDO and name != alias:
+            raise ValueError(
+                f"Expected another alias of {name!r} than {alias!r}, which is kept for what the"
+                f" {'network' if alias == INPUT else 'last Linear'} is given"
+            )
+    shown = list(chosen.values())
+    twice = sorted({name for name in shown if shown.count(name) > 1})
+    if twice:
+        raise ValueError(f"Expected every layer under a name of its own, got {twice} twice")
+
+
 def _match(root: nn.Module, names: Mapping[str, nn.Module], pattern: str) -> list[str]:
-    if pattern in (INPUT, LAST_HIDDEN) and pattern not in names:
+    if pattern in PSEUDO:
         return [pattern]
     if pattern == AUTO and pattern not in names:
         return auto_layers(root)

@@ -16,7 +16,7 @@ from torch import Tensor, nn
 from lightning_id.functional import Estimate, Geometry
 from lightning_id.functional.coarseness import CoarseFeaturesWarning
 from lightning_id.functional.sharded import PeerError
-from lightning_id.layers import INPUT, LAST_HIDDEN, Trace, named_layers
+from lightning_id.layers import INPUT, LAST_HIDDEN, PSEUDO, Trace, named_layers
 from lightning_id.processes import Alone
 from lightning_id.recorder import Recorder
 from lightning_id.rows import RowRule
@@ -170,7 +170,7 @@ class Measurement:
         self._processes = processes or Alone()
         modules = named_layers(model)
         self._recorder = Recorder(
-            {names[name]: modules[name] for name in names if name in modules},
+            {names[name]: modules[name] for name in names if name not in PSEUDO},
             samples.n_samples,
             self._options.rule,
             self._options.memory_limit,

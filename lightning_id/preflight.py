@@ -43,13 +43,16 @@ def check_sample_dim(sample_dim: int | Mapping[str, int], shown: Iterable[str]) 
         )
 
 
-def surprises(trainer: AnyTrainer, schedule: Schedule, prefix: str) -> Iterator[str]:
+def surprises(
+    trainer: AnyTrainer, schedule: Schedule, prefix: str, max_overhead: float | None
+) -> Iterator[str]:
     """Say what a user of this schedule may not expect.
 
     Args:
         trainer: About to fit.
         schedule: When it is measured.
         prefix: Put before every logged key.
+        max_overhead: The share of the time above which a validation is not measured; None for none.
 
     Yields:
         That nothing is measured, because nothing is validated; that a monitor reads one measurement
@@ -61,8 +64,9 @@ def surprises(trainer: AnyTrainer, schedule: Schedule, prefix: str) -> Iterator[
             " validation_step, no loader, or limit_val_batches=0); schedule=LogSpaced(),"
             " probe='train' measures without"
         )
-    if schedule == EveryNValidations(1):
+    if schedule == EveryNValidations(1) and max_overhead is None:
         return
+    limit = "" if max_overhead is None else f", max_overhead={max_overhead:g}"
     for callback in trainer.callbacks:
         monitor = getattr(callback, "monitor", None) or ""
         if monitor.startswith((f"{prefix}id/", f"{prefix}id_")):
@@ -74,5 +78,5 @@ def surprises(trainer: AnyTrainer, schedule: Schedule, prefix: str) -> Iterator[
             )
             yield (
                 f"{type(callback).__name__} monitors {monitor!r}, which is not measured at every"
-                f" validation ({schedule}): {then}"
+                f" validation ({schedule}{limit}): {then}"
             )

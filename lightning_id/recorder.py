@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from torch.utils.hooks import RemovableHandle
 
 from lightning_id.checks import whole_number
-from lightning_id.layers import INPUT, LAST_HIDDEN, Layers, named_layers, select_layers
+from lightning_id.layers import INPUT, LAST_HIDDEN, PSEUDO, Layers, named_layers, select_layers
 from lightning_id.rows import RandomProjection, Reduce, RowRule, first_tensor, reduce_rows
 from lightning_id.samples import batch_length, draw, floating_in
 from lightning_id.storage import Storage
@@ -261,14 +261,14 @@ def record_activations(
     whole_number("n_samples", n_samples, least=1)
     names = select_layers(model, layers)
     modules = named_layers(model)
-    if LAST_HIDDEN in names and LAST_HIDDEN not in modules:
+    if LAST_HIDDEN in names:
         raise ValueError(
             f"`layers`: expected modules or {INPUT!r}, got {LAST_HIDDEN!r}, which only the callback"
             " finds; name the layer before the last Linear"
         )
     rule = RowRule(reduce, sample_dim)
     recorder = Recorder(
-        {names[name]: modules[name] for name in names if name in modules}, n_samples, rule
+        {names[name]: modules[name] for name in names if name not in PSEUDO}, n_samples, rule
     )
     seen = 0
 

@@ -62,18 +62,20 @@ def _summary(results: Sequence[LayerResult]) -> dict[str, float]:
     return keys
 
 
-def plan_table(results: Sequence[LayerResult]) -> str:
+def plan_table(results: Sequence[LayerResult], data: str) -> str:
     """Return what was matched, as text: name, relative depth and width of every layer, in order.
 
     Args:
         results: One per layer.
+        data: What the measured set is called.
 
     Returns:
         One line per layer under a headline.
     """
     width = max((len(result.layer) for result in results), default=0)
     n_samples = max((e.n_samples for r in results for e in r.estimates.values()), default=0)
-    lines = [f"Intrinsic dimension is measured in {len(results)} layers, of {n_samples} samples:"]
+    many = f"{len(results)} layers, of {n_samples} samples of {data}"
+    lines = [f"Intrinsic dimension is measured in {many}:"]
     for result in results:
         depth = "never called" if result.depth is None else f"depth {result.depth:.2f}"
         features = result.ambient_dimension

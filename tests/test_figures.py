@@ -396,6 +396,21 @@ def test_of_many_measurements_an_even_choice_with_first_and_last_is_drawn_and_co
     assert "40 of 200 lines drawn" in texts(figure)
 
 
+def test_validations_between_measurements_have_their_own_time():
+    history = history_of(3, 4, steps=[0, 10, 20])
+    first, *_ = history.validations()
+    history.metrics.clear()
+    history.append_metrics(first, {"val_acc": 0.1})
+    for step, value in ((5, 0.5), (15, 0.6), (30, 0.7)):
+        history.append_metrics(("fit", 0, step), {"val_acc": value})
+    curve = heat_map(history).axes[0].get_lines()[0]
+    assert list(curve.get_xdata()) == [0, 0.5, 1.5, 2.5]  # 30 is beyond the last column
+    assert list(curve.get_ydata()) == [0.1, 0.5, 0.6, 0.7]
+    _, metric, *_ = last_hidden_and_metric(history).axes
+    lines = {tuple(line.get_xdata()) for axes in (metric.figure.axes) for line in axes.get_lines()}
+    assert (0, 5, 15, 30) in lines
+
+
 def test_the_cells_of_the_map_are_the_values_and_what_has_none_is_left_open():
     history = never_called(history_of(3, 4))
     curve, axes = heat_map(history).axes[:2]

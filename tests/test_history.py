@@ -27,6 +27,13 @@ def assert_same(records, others):
     ]
 
 
+def test_a_history_says_what_it_holds():
+    history = History()
+    history.append(stage="fit", epoch=0, step=1, layer="fc", estimator="twonn", value=2.0)
+    history.append(stage="fit", epoch=0, step=1, layer="fc", estimator="pca", value=3.0)
+    assert repr(history).startswith("History(2 records of 1 measurements; .records")
+
+
 def test_what_is_saved_is_loaded_to_the_last_digit(history, tmp_path):
     history.to_csv(tmp_path / "h.csv")
     loaded = History.load(tmp_path / "h.csv")

@@ -1,8 +1,11 @@
+from collections import OrderedDict
+
 import pytest
 import torch
 import torchvision
 from torch import nn
 
+from lightning_id import record_activations
 from lightning_id.layers import Trace, canonical_name, named_layers, select_layers
 
 # Source work, protocol of its figure 3, without its authors' extra 1 for every Linear and avgpool.
@@ -53,6 +56,22 @@ def test_an_alias_names_the_curve():
         "net.0": "first",
         "input": "x",
     }
+
+
+@pytest.mark.parametrize("alias", ["input", "last_hidden"])
+def test_an_alias_that_is_kept_for_a_pseudo_layer_is_refused(alias):
+    with pytest.raises(ValueError, match=f"another alias of '0' than '{alias}', which is kept"):
+        select_layers(nn.Sequential(nn.Linear(2, 2)), {"0": alias})
+
+
+def test_children_called_as_the_pseudo_layers_are_not_taken_for_them():
+    names = ("input", "last_hidden", "output")
+    net = nn.Sequential(OrderedDict((name, nn.Linear(2, 2)) for name in names))
+    assert select_layers(net) == {"input": "input", "output": "output"}
+    assert set(select_layers(net, ["input", "*"])) == {"input", "output"}
+    with record_activations(net, ["input", "output"]) as rows:
+        net(torch.eye(2))
+    assert torch.equal(rows["input"], torch.eye(2))
 
 
 def test_a_part_of_a_name_is_close_too():

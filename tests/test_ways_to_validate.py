@@ -264,6 +264,38 @@ def test_a_monitor_of_what_is_measured_between_steps_is_told_that_it_never_sees_
         runner.fit(Toy(), loader(), loader(60))
 
 
+def test_a_monitor_beside_a_limit_of_time_is_warned_about_too(tmp_path):
+    stopping = EarlyStopping("id/last_hidden", patience=5)
+    callback = IntrinsicDimensionCallback(LAYERS, max_overhead=0.5)
+    with pytest.warns(UserWarning, match=r"max_overhead=0\.5\): in between it sees the last"):
+        trainer(tmp_path, callbacks=[callback, stopping]).fit(Toy(), loader(), loader(60))
+
+
+@pytest.mark.parametrize("schedule", [AtSteps([0, 3, 9]), EveryNValidations(2)])
+def test_the_metrics_are_those_of_the_validations_at_their_own_steps(schedule, tmp_path):
+    callback = IntrinsicDimensionCallback(LAYERS, schedule=schedule)
+    seen = []
+
+    class Watching(Toy):
+        def on_validation_end(self):
+            seen.append((self.current_epoch, float(self.trainer.callback_metrics["val_acc"])))
+
+    runner = trainer(tmp_path, callbacks=[callback], logger=CSVLogger(tmp_path), max_epochs=3)
+    runner.fit(Watching(), loader(), loader(60, seed=1))
+    for history in (callback.history, History.load(runner.log_dir)):
+        found = [m for m in history.metrics if m["name"] == "val_acc"]
+        assert [(m["epoch"], m["value"]) for m in found] == seen
+        assert [m["step"] for m in found] == [6, 13, 20]
+
+
+def test_without_a_logger_it_is_said_once_that_nothing_is_written(tmp_path, caplog):
+    with caplog.at_level("INFO"):
+        fit(tmp_path, IntrinsicDimensionCallback(LAYERS), loader(60))
+    said = [r.getMessage() for r in caplog.records if "No logger, no history.csv" in r.getMessage()]
+    assert len(said) == 1
+    assert not list(tmp_path.rglob("history.csv"))
+
+
 def test_a_metric_whose_name_begins_alike_is_not_taken_for_ours(tmp_path, recwarn):
     class Other(Toy):
         def validation_step(self, batch, batch_idx):

@@ -13,6 +13,7 @@ from matplotlib.ticker import LogLocator, MaxNLocator
 from lightning_id.figures.common import (
     COLORS,
     FEW_COLORS,
+    FIT,
     LOG_RANGE,
     SMALL,
     Clock,
@@ -122,21 +123,27 @@ def last_hidden_and_metric(history: History, metric: str = "val_acc") -> Figure:
     panels["metric"].sharex(panels["id"])
     _draw_last_hidden(panels["id"], course, clock)
     values = metric_by_validation(history, metric)
+    shown = [v for v in values if v in course or v[0] == FIT]
     shared = [validation for validation in course if validation in values]
-    times = [clock.time(v) for v in shared]
-    if shared:
+    if shown:
         panels["metric"].plot(
-            times, [values[v] for v in shared], color=FEW_COLORS[1], marker=_marker(shared)
+            [clock.time(v) for v in shown],
+            [values[v] for v in shown],
+            color=FEW_COLORS[1],
+            marker=_marker(shown),
         )
+    else:
+        words(panels["metric"], missing_metric(history, metric))
+    if shared:
+        times = [clock.time(v) for v in shared]
         _draw_together(
             figure, panels["both"], [(course[v], values[v]) for v in shared], times, clock.name
         )
         panels["both"].set_ylabel(plain(shortened(metric, 40)))
     else:
-        words(panels["metric"], missing_metric(history, metric))
-        words(panels["both"], "")
+        words(panels["both"], "Measured between validations." if shown else "")
     panels["metric"].set_ylabel(plain(shortened(metric, 24)))
-    bottom = panels["metric"] if shared else panels["id"]
+    bottom = panels["metric"] if shown else panels["id"]
     bottom.set_xlabel(clock.name)
     if is_skewed(map(clock.time, course)):
         panels["id"].set_xscale("symlog", linthresh=1)
@@ -186,11 +193,18 @@ def _draw_curve(
     axes: Axes, history: History, metric: str, validations: Sequence[Validation]
 ) -> None:
     values = metric_by_validation(history, metric)
-    shared = [(i, values[v]) for i, v in enumerate(validations) if v in values]
-    if not shared:
+    clock, columns = Clock.of(validations), {v: float(i) for i, v in enumerate(validations)}
+    times = [clock.time(v) for v in validations]
+    for v in values:
+        if v[0] == FIT and v not in columns:  # a validation between two measurements
+            beyond = clock.time(v) > times[-1]
+            at = len(times) - 0.5 if beyond else np.interp(clock.time(v), times, range(len(times)))
+            columns[v] = float(at)
+    points = sorted((columns[v], value) for v, value in values.items() if v in columns)
+    if not points:
         words(axes, missing_metric(history, metric))
         return
-    axes.plot(*zip(*shared, strict=True), color=FEW_COLORS[1], marker=_marker(shared))
+    axes.plot(*zip(*points, strict=True), color=FEW_COLORS[1], marker=_marker(points))
     axes.set_ylabel(plain(shortened(metric, 20)))
     axes.tick_params(labelbottom=False)
     axes.margins(y=0.15)  # whole dots at the ends

@@ -534,8 +534,10 @@ class IntrinsicDimensionHooks:
         Between validations the Trainer still holds what the last one logged, of other weights.
         """
         metrics = {name: float(value) for name, value in trainer.callback_metrics.items()}
-        theirs = {name: value for name, value in metrics.items() if name not in self.last_metrics}
-        self.history.append_metrics(validation, theirs)
+        for callback in trainer.callbacks:
+            if isinstance(callback, IntrinsicDimensionHooks):
+                metrics = {k: v for k, v in metrics.items() if k not in callback.last_metrics}
+        self.history.append_metrics(validation, metrics)
 
     def _keep_metrics_alone(self, trainer: AnyTrainer) -> None:
         """Keep what the user logged at a validation that is not measured, if anything ever is."""

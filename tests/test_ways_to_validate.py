@@ -210,6 +210,7 @@ def test_two_instances_keep_all_their_records_in_folders_of_their_own(tmp_path):
         written = History.load(folder)
         assert written.validations() == callback.history.validations()
         assert str(written.records) == str(callback.history.records)
+        assert {metric["name"] for metric in written.metrics} == {"train_loss", "val_acc"}
 
 
 def test_two_instances_of_one_prefix_fail_before_anything_is_trained(tmp_path):

@@ -58,7 +58,6 @@ class _Pass:
         stage: See `History`.
         step: See `History`.
         is_of_validation: Whether a validation or test runs, which logs metrics of its own.
-        logs_directly: Whether its numbers go to the loggers past Lightning.
         is_recorded: Whether the probe has passed.
     """
 
@@ -68,8 +67,16 @@ class _Pass:
     stage: str
     step: int
     is_of_validation: bool
-    logs_directly: bool
     is_recorded: bool = False
+
+    @property
+    def logs_directly(self) -> bool:
+        """Whether its numbers go to the loggers past Lightning.
+
+        Lightning drops what is logged in a sanity check, and most of what is logged between
+        validations.
+        """
+        return not self.is_of_validation or self.stage == BEFORE_TRAINING
 
 
 class IntrinsicDimensionHooks:
@@ -77,9 +84,9 @@ class IntrinsicDimensionHooks:
 
     Logs ``id_<estimator>/<layer>`` and its standard error ``id_<estimator>_se/<layer>``, and of
     TwoNN the summary ``id/last_hidden``, ``id/peak``, ``id/peak_depth`` and ``id/peak_over_last``.
-    All records are in `history`, in the checkpoint, and in ``history.csv`` in the folder of the
-    run. What cannot be estimated is not logged: the history says why. The training is the same to
-    the last bit with and without the callback.
+    All records are in `history`, in the checkpoint, and, if there is a logger, in ``history.csv``
+    in the folder of the run. What cannot be estimated is not logged: the history says why. The
+    training is the same to the last bit with and without the callback.
 
     With ``Trainer(num_sanity_val_steps=-1)`` the sanity check is a whole validation and becomes the
     record of the network before training.
@@ -201,7 +208,6 @@ class IntrinsicDimensionHooks:
         self.last_metrics: dict[str, float] = {}
         self._validations = 0  # run so far, sanity checks not counted
         self._written = 0, 0  # records and metrics in the files of this run
-        self._written_nowhere = False  # whether it was said that there are none
         self._plan: Plan | None = None
         self._planned_for: tuple[int, tuple[str, ...]] | None = None
         self._pass: _Pass | None = None  # the measurement that is being made
@@ -405,9 +411,6 @@ class IntrinsicDimensionHooks:
                 else stage_of(trainer),
                 step=trainer.global_step if between_steps else logger_step(trainer),
                 is_of_validation=not between_steps,
-                # Lightning drops what is logged in a sanity check, and most of what is logged
-                # between validations.
-                logs_directly=between_steps or trainer.sanity_checking,
             )
             if any(is_compiled(module) for module in pl_module.modules()):
                 # A compiled graph never sees a hook that came after it: do without it for a while.
@@ -561,11 +564,12 @@ class IntrinsicDimensionHooks:
             if folder is not None:
                 self.history.save(folder_of(folder, self.prefix), *self._written)
                 self._written = len(self.history.records), len(self.history.metrics)
-        elif not trainer.loggers and not self._written_nowhere:
-            self._written_nowhere = True
-            rank_zero_info(
+        elif not trainer.loggers:
+            self._warn_once(
+                None,
                 "No logger, no history.csv: callback.history holds all that is measured, and"
-                " callback.history.save(folder) writes it"
+                " callback.history.save(folder) writes it",
+                say=rank_zero_info,
             )
 
     def _draw(self, trainer: AnyTrainer, is_last: bool) -> None:

@@ -404,8 +404,8 @@ def test_validations_between_measurements_have_their_own_time():
     for step, value in ((5, 0.5), (15, 0.6), (30, 0.7)):
         history.append_metrics(("fit", 0, step), {"val_acc": value})
     curve = heat_map(history).axes[0].get_lines()[0]
-    assert list(curve.get_xdata()) == [0, 0.5, 1.5, 2.5]  # 30 is beyond the last column
-    assert list(curve.get_ydata()) == [0.1, 0.5, 0.6, 0.7]
+    assert list(curve.get_xdata()) == [0, 0.5, 1.5]  # 30 is beyond the last column
+    assert list(curve.get_ydata()) == [0.1, 0.5, 0.6]
     _, metric, *_ = last_hidden_and_metric(history).axes
     lines = {tuple(line.get_xdata()) for axes in (metric.figure.axes) for line in axes.get_lines()}
     assert (0, 5, 15, 30) in lines

@@ -196,10 +196,8 @@ def _draw_curve(
     clock, columns = Clock.of(validations), {v: float(i) for i, v in enumerate(validations)}
     times = [clock.time(v) for v in validations]
     for v in values:
-        if v[0] == FIT and v not in columns:  # a validation between two measurements
-            beyond = clock.time(v) > times[-1]
-            at = len(times) - 0.5 if beyond else np.interp(clock.time(v), times, range(len(times)))
-            columns[v] = float(at)
+        if v[0] == FIT and times[0] < clock.time(v) < times[-1]:  # between two measurements
+            columns.setdefault(v, float(np.interp(clock.time(v), times, range(len(times)))))
     points = sorted((columns[v], value) for v, value in values.items() if v in columns)
     if not points:
         words(axes, missing_metric(history, metric))

@@ -13,6 +13,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
+from lightning_id.batches import batch_length, floating_in, labels_of, mask_of
 from lightning_id.functional import Estimate, Geometry
 from lightning_id.functional.coarseness import CoarseFeaturesWarning
 from lightning_id.functional.sharded import PeerError
@@ -20,14 +21,7 @@ from lightning_id.layers import INPUT, LAST_HIDDEN, PSEUDO, Trace, named_layers
 from lightning_id.processes import Alone
 from lightning_id.recorder import Recorder
 from lightning_id.rows import RowRule
-from lightning_id.samples import (
-    FixedSamples,
-    ReservoirSamples,
-    batch_length,
-    floating_in,
-    labels_of,
-    mask_of,
-)
+from lightning_id.samples import FixedSamples, ReservoirSamples
 
 Estimator = Callable[[Geometry], Estimate]
 

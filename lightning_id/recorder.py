@@ -11,10 +11,11 @@ from jaxtyping import Bool, Float, Int
 from torch import Tensor, nn
 from torch.utils.hooks import RemovableHandle
 
+from lightning_id.batches import batch_length, floating_in
 from lightning_id.checks import whole_number
 from lightning_id.layers import INPUT, LAST_HIDDEN, PSEUDO, Layers, named_layers, select_layers
 from lightning_id.rows import RandomProjection, Reduce, RowRule, first_tensor, reduce_rows
-from lightning_id.samples import batch_length, draw, floating_in
+from lightning_id.samples import draw
 from lightning_id.storage import Storage
 
 

@@ -5,7 +5,6 @@ from torch.utils.data import DataLoader, IterableDataset, TensorDataset
 from lightning_id.samples import (
     FixedSamples,
     ReservoirSamples,
-    batch_length,
     choose_samples,
     draw,
     pass_size,
@@ -84,10 +83,3 @@ def test_the_size_of_a_pass_is_known_for_plain_loaders_only():
 
     assert pass_size(DataLoader(Stream()), 5) is None
     assert pass_size([1, 2], 2) is None
-
-
-def test_the_length_of_a_batch_is_that_of_its_first_tensor():
-    assert batch_length([torch.zeros(7, 2), torch.zeros(7)]) == 7
-    assert batch_length({"name": "x", "inner": ({"x": torch.zeros(3)},)}) == 3
-    with pytest.raises(ValueError, match="a batch with a tensor"):
-        batch_length({"name": "x"})

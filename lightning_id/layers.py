@@ -11,8 +11,8 @@ from typing import Any
 from torch import Tensor, nn
 from torch.nn.modules.conv import _ConvNd
 from torch.nn.modules.pooling import _AdaptiveAvgPoolNd, _AdaptiveMaxPoolNd
-from torch.utils.hooks import RemovableHandle
 
+from lightning_id.hooks import Hooks
 from lightning_id.messages import close_names
 
 Layers = str | Sequence[str] | Mapping[str, str]
@@ -260,7 +260,7 @@ class Trace:
     total: int = 0
     last_linear: nn.Linear | None = None
     before_last_linear: int = 0
-    _handles: list[RemovableHandle] = field(default_factory=list, repr=False)
+    _hooks: Hooks = field(default_factory=Hooks, repr=False)
     _passed: weakref.WeakSet[nn.Module] = field(default_factory=weakref.WeakSet, repr=False)
     # Depth of the tensors that a layer was given, while they live: id -> (reference, depth).
     _given: dict[int, tuple[weakref.ref[Tensor], int]] = field(default_factory=dict, repr=False)
@@ -276,9 +276,9 @@ class Trace:
         """
         for module in root.modules():
             if isinstance(module, (_ConvNd, nn.Linear)):
-                self._handles.append(module.register_forward_hook(self._count))
+                self._hooks.after(module, self._count)
         for name, module in self.modules.items():
-            self._handles.append(module.register_forward_hook(self._note(name)))
+            self._hooks.after(module, self._note(name))
         return self
 
     def __enter__(self) -> "Trace":
@@ -290,9 +290,7 @@ class Trace:
         error: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
-        for handle in self._handles:
-            handle.remove()
-        self._handles.clear()
+        self._hooks.remove()
         self._given.clear()
 
     def relative_depth(self, name: str) -> float:

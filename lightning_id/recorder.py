@@ -9,10 +9,10 @@ from typing import Any
 import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor, nn
-from torch.utils.hooks import RemovableHandle
 
 from lightning_id.batches import batch_length, floating_in
 from lightning_id.checks import whole_number
+from lightning_id.hooks import Hooks
 from lightning_id.layers import INPUT, LAST_HIDDEN, PSEUDO, Layers, named_layers, select_layers
 from lightning_id.rows import RandomProjection, Reduce, RowRule, first_tensor, reduce_rows
 from lightning_id.samples import draw
@@ -62,7 +62,7 @@ class Recorder:
         self._projections: dict[int, RandomProjection] = {}
         self._calls: dict[str, int] = {}
         self._filled: dict[str, int] = {}
-        self._handles: list[RemovableHandle] = []
+        self._hooks = Hooks()
         self._batch: _Batch | None = None
         self._last_input: Float[Tensor, "r d"] | None = None
 
@@ -88,9 +88,9 @@ class Recorder:
         if len(rows):
             self._batch = _Batch(batch_size, rows, slots, mask)
             for name, module in self.modules.items():
-                self._handles.append(module.register_forward_hook(self._output_hook(name)))
+                self._hooks.after(module, self._output_hook(name))
             for module in last_of:
-                self._handles.append(module.register_forward_pre_hook(self._input_hook()))
+                self._hooks.before(module, self._input_hook())
 
     def end(self) -> None:
         """Keep the batch and take the hooks off."""
@@ -100,9 +100,7 @@ class Recorder:
 
     def cancel(self) -> None:
         """Take the hooks off. May be called at any time, and again."""
-        for handle in self._handles:
-            handle.remove()
-        self._handles.clear()
+        self._hooks.remove()
         self._batch = self._last_input = None
 
     def store(self, name: str, output: Any) -> None:
@@ -282,16 +280,14 @@ def record_activations(
         if INPUT in names:
             recorder.store(names[INPUT], floating_in((args, kwargs)))
 
-    handles = [
-        model.register_forward_pre_hook(begin, with_kwargs=True),
-        model.register_forward_hook(lambda *_: recorder.end()),
-    ]
+    hooks = Hooks()
+    hooks.before(model, begin, with_kwargs=True)
+    hooks.after(model, lambda *_: recorder.end())
     rows: dict[str, Tensor] = {}
     try:
         yield rows
     finally:
-        for handle in handles:
-            handle.remove()
+        hooks.remove()
         recorder.cancel()
     if recorder.failures:
         raise ValueError("; ".join(f"{name}: {why}" for name, why in recorder.failures.items()))

@@ -1,0 +1,80 @@
+"""Forward hooks that watch a module and are in no copy or pickle of it."""
+
+import weakref
+from collections.abc import Callable
+from contextlib import nullcontext
+from typing import Any
+
+from torch import nn
+from torch.utils.hooks import RemovableHandle
+
+
+class Hooks:
+    """Hooks on the calls of modules, removed together.
+
+    A module may be copied or saved while they are on it: a deep copy holds a function that does
+    nothing, until `remove`, and a pickle holds the same one, which is of the standard library.
+
+    Example:
+        >>> import torch
+        >>> hooks, net, widths = Hooks(), nn.Linear(3, 2), []
+        >>> hooks.after(net, lambda _module, _args, output: widths.append(output.shape[1]))
+        >>> _ = net(torch.zeros(1, 3)), hooks.remove(), net(torch.zeros(1, 3))
+        >>> widths
+        [2]
+    """
+
+    def __init__(self) -> None:
+        self._hooks: list[_Hook] = []
+
+    def before(
+        self, module: nn.Module, action: Callable[..., None], with_kwargs: bool = False
+    ) -> None:
+        """Call ``action(module, args)`` before each forward of a module, or with its keywords."""
+        hook = _Hook(module, action)
+        hook.handle = module.register_forward_pre_hook(hook, with_kwargs=with_kwargs)
+        self._hooks.append(hook)
+
+    def after(self, module: nn.Module, action: Callable[..., None]) -> None:
+        """Call ``action(module, args, output)`` after each forward of a module."""
+        hook = _Hook(module, action)
+        hook.handle = module.register_forward_hook(hook)
+        self._hooks.append(hook)
+
+    def remove(self) -> None:
+        """Remove all hooks, and their traces from deep copies of the modules. Idempotent."""
+        for hook in self._hooks:
+            hook.remove()
+        self._hooks.clear()
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return Hooks, ()
+
+
+class _Hook:
+    """A hook that ignores the calls of every module but its own, such as a shallow copy."""
+
+    handle: RemovableHandle
+
+    def __init__(self, module: nn.Module, action: Callable[..., None]) -> None:
+        self._module = weakref.ref(module)
+        self._action = action
+        self._copies: list[weakref.ref[dict[int, Any]]] = []
+
+    def __call__(self, module: nn.Module, *args: Any) -> None:
+        if self._module() is module:
+            self._action(module, *args)
+
+    def remove(self) -> None:
+        self.handle.remove()
+        for copy in self._copies:
+            (copy() or {}).pop(self.handle.id, None)
+
+    def __deepcopy__(self, memo: dict[int, Any]) -> Callable[..., None]:
+        copy = memo.get(id(self.handle.hooks_dict_ref()))  # hooks of the copy, filled just now
+        if copy is not None:
+            self._copies.append(weakref.ref(copy))
+        return nullcontext.__exit__  # takes any arguments and returns None
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return getattr, (nullcontext, "__exit__")

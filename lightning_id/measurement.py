@@ -17,11 +17,12 @@ from lightning_id.batches import batch_length, floating_in, labels_of, mask_of
 from lightning_id.functional import Estimate, Geometry
 from lightning_id.functional.coarseness import CoarseFeaturesWarning
 from lightning_id.functional.sharded import PeerError
-from lightning_id.layers import INPUT, LAST_HIDDEN, PSEUDO, Trace, named_layers
+from lightning_id.layers import INPUT, LAST_HIDDEN, PSEUDO, named_layers
 from lightning_id.processes import Alone
 from lightning_id.recorder import Recorder
 from lightning_id.rows import RowRule
 from lightning_id.samples import FixedSamples, ReservoirSamples
+from lightning_id.trace import Trace
 
 Estimator = Callable[[Geometry], Estimate]
 

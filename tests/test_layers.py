@@ -6,7 +6,8 @@ import torchvision
 from torch import nn
 
 from lightning_id import record_activations
-from lightning_id.layers import Trace, canonical_name, named_layers, select_layers
+from lightning_id.layers import canonical_name, named_layers, select_layers
+from lightning_id.trace import Trace
 
 # Source work, protocol of its figure 3, without its authors' extra 1 for every Linear and avgpool.
 DEPTHS = {

@@ -18,6 +18,7 @@ from lightning_id.functional import get_estimator
 from lightning_id.functional.geometry import MIN_DISTINCT
 from lightning_id.history import BEFORE_TRAINING, History, Kind, Validation, folder_of
 from lightning_id.layers import select_layers
+from lightning_id.logged import LoggedMetrics
 from lightning_id.loggers import key_names
 from lightning_id.measurement import LayerResult, Measurement, Options, Plan
 from lightning_id.preflight import check_prefixes, check_sample_dim, surprises
@@ -207,6 +208,7 @@ class IntrinsicDimensionHooks:
         self.history = History()
         self.last_metrics: dict[str, float] = {}
         self._validations = 0  # run so far, sanity checks not counted
+        self._logged = LoggedMetrics()
         self._written = 0, 0  # records and metrics in the files of this run
         self._plan: Plan | None = None
         self._planned_for: tuple[int, tuple[str, ...]] | None = None
@@ -225,6 +227,7 @@ class IntrinsicDimensionHooks:
     def on_fit_start(self, trainer: AnyTrainer, pl_module: AnyModule) -> None:
         """Resolve the layers, so that a wrong name fails before anything is trained."""
         self._written = 0, 0
+        self._logged = LoggedMetrics()
         self._budget.start()
         self._last_step = trainer.global_step
         if not trainer.barebones:
@@ -242,6 +245,11 @@ class IntrinsicDimensionHooks:
         if trainer.global_step == 0 and not is_measured:
             self._measure_between_steps(trainer, pl_module)
 
+    def on_train_epoch_start(self, trainer: AnyTrainer, pl_module: AnyModule) -> None:
+        """Record the metrics of the epoch before, which are final now."""
+        self._keep_metrics_of_epoch(trainer)
+        self._logged.begin_epoch(trainer)
+
     def on_train_batch_end(
         self, trainer: AnyTrainer, pl_module: AnyModule, outputs: Any, batch: Any, batch_idx: int
     ) -> None:
@@ -249,6 +257,10 @@ class IntrinsicDimensionHooks:
         if trainer.global_step != self._last_step:  # not while gradients accumulate
             self._last_step = trainer.global_step
             self._measure_between_steps(trainer, pl_module)
+
+    def on_train_epoch_end(self, trainer: AnyTrainer, pl_module: AnyModule) -> None:
+        """Note the epoch: the hook of the module, which comes next, may log metrics of it."""
+        self._logged.end_epoch(trainer)
 
     def on_validation_start(self, trainer: AnyTrainer, pl_module: AnyModule) -> None:
         """Prepare a measurement, if this validation or test is measured."""
@@ -304,7 +316,8 @@ class IntrinsicDimensionHooks:
         self._end(trainer)
 
     def on_train_end(self, trainer: AnyTrainer, pl_module: AnyModule) -> None:
-        """Say the table of all layers, and draw the last pictures."""
+        """Record the metrics of the last epoch, print the table, and draw the last figures."""
+        self._keep_metrics_of_epoch(trainer)
         with self._guard("say the table and draw the pictures"):
             self._terminal.at_end(trainer, self.history)
             self._draw(trainer, is_last=True)
@@ -313,6 +326,8 @@ class IntrinsicDimensionHooks:
         self, trainer: AnyTrainer, pl_module: AnyModule, exception: BaseException
     ) -> None:
         """Take the hooks off: Lightning does not call `teardown` then."""
+        if trainer.world_size == 1:  # else the other ranks may not be here to reduce metrics with
+            self._keep_metrics_of_epoch(trainer)
         self._release()
         self._terminal.release()
 
@@ -338,6 +353,14 @@ class IntrinsicDimensionHooks:
             "spectra": self.history.spectra,
             "validations": self._validations,
         }
+
+    def on_save_checkpoint(
+        self, trainer: AnyTrainer, pl_module: AnyModule, checkpoint: dict[str, Any]
+    ) -> None:
+        """Save the metrics of an epoch that has just ended too: they are recorded only later."""
+        with self._guard("save the history"):
+            if self._append_metrics_of_epoch(trainer):
+                checkpoint["callbacks"][self.state_key] = self.state_dict()
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         """Continue the history of a checkpoint."""
@@ -532,23 +555,34 @@ class IntrinsicDimensionHooks:
             raise RuntimeError(f"{name} of layer {result.layer!r} failed: {error!r}") from error
 
     def _record_metrics(self, trainer: AnyTrainer, validation: Validation) -> None:
-        """Keep what the user logged at a validation, which is final only now.
-
-        Between validations the Trainer still holds what the last one logged, of other weights.
-        """
-        metrics = {name: float(value) for name, value in trainer.callback_metrics.items()}
+        """Record the metrics of the user that are final at the end of a validation or test."""
+        metrics = self._logged.at_validation(trainer, validation)
         for callback in trainer.callbacks:
             if isinstance(callback, IntrinsicDimensionHooks):
                 metrics = {k: v for k, v in metrics.items() if k not in callback.last_metrics}
         self.history.append_metrics(validation, metrics)
 
     def _keep_metrics_alone(self, trainer: AnyTrainer) -> None:
-        """Keep what the user logged at a validation that is not measured, if anything ever is."""
+        """Record the metrics of a validation that is not measured, if anything ever is."""
         if not trainer.barebones and self.history.records:
             with self._guard("write the history"):
                 step = logger_step(trainer)
                 self._record_metrics(trainer, ("fit", trainer.current_epoch, step))
                 self._save(trainer)
+
+    def _keep_metrics_of_epoch(self, trainer: AnyTrainer) -> None:
+        """Record the metrics of the training epoch that has ended, if there is one."""
+        with self._guard("write the history"):
+            if self._append_metrics_of_epoch(trainer):
+                self._save(trainer)
+
+    def _append_metrics_of_epoch(self, trainer: AnyTrainer) -> bool:
+        if trainer.barebones or not self.history.records:
+            return False
+        of_epoch = self._logged.of_epoch(trainer)
+        if of_epoch is not None:
+            self.history.append_metrics(*of_epoch)
+        return of_epoch is not None
 
     def _write(self, trainer: AnyTrainer, now: "_Pass") -> None:
         if now.logs_directly and trainer.is_global_zero and not is_fast_dev_run(trainer):

@@ -78,8 +78,10 @@ class History:
             order of execution, its relative depth and its width; the class label if only one class
             is measured; the estimator and its `lightning_id.functional.Estimate`; seconds spent;
             ``reason`` where there is no value. Values are str, int, float or None.
-        metrics: What the user's code logged at each validation from the first measurement on,
-            measured or not, one dictionary per number with the keys of `METRIC_COLUMNS`.
+        metrics: The metrics that the user's code logged, from the first measurement on, one
+            dictionary per number with the keys of `METRIC_COLUMNS`: those of each validation,
+            measured or not, and the means over each training epoch, once they are final, both at
+            the step that the logger has.
         spectra: Eigenvalues of the covariance by layer, largest first, of the first and the last
             measurement, by stage, epoch and step.
 
@@ -116,10 +118,10 @@ class History:
         self.records.append({name: fields.get(name) for name in COLUMNS})
 
     def append_metrics(self, validation: Validation, metrics: Mapping[str, float]) -> None:
-        """Add what the user's code logged at a validation.
+        """Add metrics of the user's code.
 
         Args:
-            validation: Stage, epoch and step.
+            validation: Stage, epoch and step of a validation or of the end of a training epoch.
             metrics: Numbers by name.
         """
         place = dict(zip(("stage", "epoch", "step"), validation, strict=True))

@@ -55,6 +55,13 @@ def logger_step(trainer: AnyTrainer) -> int:
     return int(getattr(loop, "_batches_that_stepped", trainer.global_step))
 
 
+def training_names(trainer: AnyTrainer) -> set[str]:
+    """Return the names under which ``self.log`` was called in the training, with their suffixes."""
+    logged = [item.meta for item in trainer.fit_loop.epoch_loop._results.values()]
+    forked = {meta.forked_name(on_step) for meta in logged for on_step in (True, False)}
+    return forked | {meta.name for meta in logged}
+
+
 def stage_of(trainer: AnyTrainer) -> str:
     """Return what was called: ``"fit"``, ``"validate"``, ``"test"``, or ``""`` for nothing."""
     return "" if trainer.state.fn is None else trainer.state.fn.value

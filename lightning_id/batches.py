@@ -1,28 +1,55 @@
-"""Reading a user's batch: its tensors, the number of its samples, their labels and padding mask."""
+"""Reading a user's batch: its tensors, the number of its samples, their labels and padding mask.
 
+A batch is a tensor, or anything that holds tensors: tuples, lists, mappings (also those that are no
+``dict``), dataclasses, packed sequences, and objects with tensors among their attributes.
+"""
+
+import dataclasses
 from collections.abc import Iterator, Mapping
+from contextlib import suppress
+from types import ModuleType
 from typing import Any
 
+import torch
 from jaxtyping import Bool, Int
-from torch import Tensor
+from torch import Tensor, nn
+from torch.nn.utils.rnn import PackedSequence
+
+_NO_BATCH = (type(None), str, bytes, int, float, type, ModuleType, nn.Module)  # hold no tensors
+_DEEPEST, _MOST_OBJECTS = 8, 2  # containers, objects in each other: what they refer to has no end
 
 
-def batch_length(batch: Any, axis: int = 0) -> int:
-    """Return how many samples a batch holds: the length of its first tensor.
+def count_samples(batch: Any, axis: int = 0, expected: int | None = None) -> int:
+    """Return how many samples a batch holds.
+
+    That is the number it states (``batch_size`` or ``num_graphs``, the sequences of a packed one),
+    else the number of samples that were asked of the data set, if a tensor or a list in the batch
+    has this length, else the length of its first tensor.
 
     Args:
-        batch: A tensor, or tuples, lists and mappings that hold one.
+        batch: See the head of this module.
         axis: The axis along which the samples lie.
+        expected: Samples that were asked of the data set; None if that is not known.
 
     Returns:
         The number.
 
     Raises:
-        ValueError: If there is no tensor with such an axis.
+        ValueError: If nothing says it.
     """
-    for tensor in tensors_in(batch):
-        if tensor.ndim > axis:
-            return tensor.shape[axis]
+    stated = next(_stated(batch, axis), None)
+    if stated is not None:
+        return stated
+    lengths = [length for tensor in tensors_in(batch) for length in _lengths(tensor, axis)]
+    if lengths and (expected is None or lengths[0] == expected):
+        return lengths[0]
+    # Of a single sample the length says little: a tuple of one tensor has it too.
+    if expected is not None and (
+        not lengths or (expected > 1 and expected in lengths) or expected in _list_lengths(batch)
+    ):
+        return expected
+    if lengths:
+        return lengths[0]
     raise ValueError(
         f"expected a batch with a tensor of more than {axis} axes in it, got {type(batch).__name__}"
     )
@@ -30,13 +57,6 @@ def batch_length(batch: Any, axis: int = 0) -> int:
 
 def labels_of(batch: Any, size: int) -> Int[Tensor, " b"]:
     """Return the class labels in a batch: its first tensor of one whole number per sample.
-
-    Args:
-        batch: Tuples, lists and mappings that hold it.
-        size: Samples in the batch.
-
-    Returns:
-        The labels, on the CPU.
 
     Raises:
         ValueError: If there is none.
@@ -51,24 +71,22 @@ def labels_of(batch: Any, size: int) -> Int[Tensor, " b"]:
 
 
 def mask_of(batch: Any, key: str | int, size: int) -> Bool[Tensor, "b t"]:
-    """Return the padding mask in a batch.
+    """Return the padding mask in a batch: True for the tokens that count.
 
     Args:
-        batch: A mapping, tuple or list.
+        batch: A mapping, tuple, list, or an object with attributes.
         key: Where the mask is in it.
         size: Samples in the batch.
-
-    Returns:
-        True for the tokens that count.
 
     Raises:
         ValueError: If there is no mask of (samples, tokens) there.
     """
-    try:
-        mask = batch[key]
-    except (KeyError, IndexError, TypeError):
-        known = list(batch) if isinstance(batch, Mapping) else type(batch).__name__
-        raise ValueError(f"`mask_key`: expected a batch with {key!r}, got {known}") from None
+    mask = _item(batch, key)
+    if mask is None:
+        names = [name for name, _ in _parts(batch) if isinstance(name, str)]
+        raise ValueError(
+            f"`mask_key`: expected a batch with {key!r}, got {names or type(batch).__name__}"
+        )
     if not isinstance(mask, Tensor) or mask.ndim != 2 or len(mask) != size:
         shape = tuple(mask.shape) if isinstance(mask, Tensor) else type(mask).__name__
         raise ValueError(f"`mask_key`: expected a mask of ({size}, tokens) at {key!r}, got {shape}")
@@ -81,12 +99,93 @@ def floating_in(batch: Any) -> list[Tensor]:
 
 
 def tensors_in(batch: Any) -> Iterator[Tensor]:
-    """Yield the tensors of a batch in order, from tuples, lists and mappings of any depth."""
-    if isinstance(batch, Tensor):
-        yield batch
-    elif isinstance(batch, Mapping):
-        for value in batch.values():
-            yield from tensors_in(value)
+    """Yield the tensors of a batch in order, whatever holds them."""
+    for part in _walk(batch):
+        if isinstance(part, Tensor):
+            yield part
+
+
+def is_mapping(batch: Any) -> bool:
+    """Whether a batch has named items: mappings need not be of that class."""
+    if isinstance(batch, Mapping):
+        return True
+    return all(callable(_attribute(batch, name)) for name in ("keys", "items", "__getitem__"))
+
+
+def _item(batch: Any, key: str | int) -> Any:
+    """Return what a batch holds under a key or as an attribute, None if there is nothing."""
+    with suppress(KeyError, IndexError, TypeError, AttributeError):
+        return batch[key]
+    return _attribute(batch, key) if isinstance(key, str) else None
+
+
+def _walk(batch: Any, above: tuple[int, ...] = (), n_objects: int = 0) -> Iterator[Any]:
+    """Yield a batch and all that it holds, in order."""
+    yield batch
+    if isinstance(batch, (Tensor, *_NO_BATCH)) or len(above) >= _DEEPEST or id(batch) in above:
+        return
+    n_objects += not (isinstance(batch, (tuple, list)) or is_mapping(batch))
+    if n_objects <= _MOST_OBJECTS:
+        for _, value in _parts(batch):
+            yield from _walk(value, (*above, id(batch)), n_objects)
+
+
+def _parts(batch: Any) -> Iterator[tuple[Any, Any]]:
+    """Yield what a batch holds and the names under which it does."""
+    if isinstance(batch, PackedSequence):
+        yield "data", batch.data  # its other tensors are of its layout
+    elif is_mapping(batch):
+        yield from batch.items()
+    elif isinstance(batch, tuple) and hasattr(batch, "_fields"):
+        yield from zip(batch._fields, batch, strict=True)
     elif isinstance(batch, (tuple, list)):
-        for value in batch:
-            yield from tensors_in(value)
+        yield from enumerate(batch)
+    else:
+        for name in _attribute_names(batch):
+            yield name, _attribute(batch, name)
+
+
+def _attribute_names(batch: Any) -> list[str]:
+    if dataclasses.is_dataclass(batch):
+        return [field.name for field in dataclasses.fields(batch)]
+    slots = [getattr(kind, "__slots__", ()) for kind in type(batch).__mro__]
+    each = [[names] if isinstance(names, str) else list(names) for names in slots]
+    return [*getattr(batch, "__dict__", {}), *(name for names in each for name in names)]
+
+
+def _attribute(batch: Any, name: str) -> Any:
+    """Return an attribute, None if there is none: a property may raise anything."""
+    with suppress(Exception):
+        return getattr(batch, name)
+    return None
+
+
+def _stated(batch: Any, axis: int) -> Iterator[int]:
+    """Yield the numbers of samples that a batch and what it holds state."""
+    for part in _walk(batch):
+        if isinstance(part, PackedSequence):
+            yield int(part.batch_sizes[0])
+        elif not isinstance(part, (Tensor, tuple, list, *_NO_BATCH)):
+            for name in ("num_graphs", "batch_size"):
+                number = _attribute(part, name)
+                if isinstance(number, torch.Size) and len(number) > axis:
+                    number = number[axis]
+                if isinstance(number, int) and not isinstance(number, bool):
+                    yield number
+                    break
+
+
+def _lengths(tensor: Tensor, axis: int) -> list[int]:
+    """Return the length of a tensor along an axis, nothing if it has none."""
+    return [tensor.size(axis)] if axis < (1 if tensor.is_nested else tensor.ndim) else []
+
+
+def _list_lengths(batch: Any) -> set[int]:
+    """Return the lengths of the lists of samples in a batch, such as images of several sizes."""
+    lists = [part for part in _walk(batch) if type(part) in (tuple, list)]
+    alike = [part for part in lists if len({_kind(item) for item in part}) == 1]
+    return {len(part) for part in alike if not (part is batch and len(part) == 1)}
+
+
+def _kind(item: Any) -> tuple[Any, ...]:
+    return (item.dtype, item.ndim) if isinstance(item, Tensor) else (type(item),)

@@ -120,7 +120,7 @@ class IntrinsicDimensionHooks:
         probe: A loader of another set to measure in place of the validation samples during a fit,
             for example an unaugmented part of the training set; ``"train"`` and ``"val"`` are the
             fit's own loaders. A pass of its own, in eval mode: ``predict_step`` if you wrote one,
-            else the forward of the first element of the batch.
+            else the forward of the first element of the batch, or of the items of a mapping.
         dataloader_idx: Which validation loader is measured, if there are several.
         max_features: Project rows of more features to so many at random, an approximation that the
             record names; squared distances are off by about sqrt(2 / max_features). None for never.

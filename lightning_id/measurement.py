@@ -13,7 +13,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from lightning_id.batches import batch_length, floating_in, labels_of, mask_of
+from lightning_id.batches import count_samples, floating_in, labels_of, mask_of
 from lightning_id.functional import Estimate, Geometry
 from lightning_id.functional.coarseness import CoarseFeaturesWarning
 from lightning_id.functional.sharded import PeerError
@@ -160,12 +160,21 @@ class Measurement:
         self._estimating = 0.0
         self._model = model
         self._names = dict(names)
-        self._samples = samples
         self._options = options or Options()
         self._processes = processes or Alone()
         modules = named_layers(model)
+        self._modules = {names[name]: modules[name] for name in names if name not in PSEUDO}
+        self._n_batches = 0
+        self._choose(samples)
+        self._linears = {name: m for name, m in modules.items() if isinstance(m, nn.Linear)}
+        self._tracing = ExitStack()
+        self._trace: Trace | None = None
+
+    def _choose(self, samples: FixedSamples | ReservoirSamples) -> None:
+        """Begin with a choice of samples, of which none has been recorded."""
+        self._samples = samples
         self._recorder = Recorder(
-            {names[name]: modules[name] for name in names if name not in PSEUDO},
+            self._modules,
             samples.n_samples,
             self._options.rule,
             self._options.memory_limit,
@@ -173,9 +182,6 @@ class Measurement:
         )
         self._labels = torch.zeros(samples.n_samples, dtype=torch.long)
         self._labelled = 0  # how many of them are known: slots fill from the first
-        self._linears = {name: m for name, m in modules.items() if isinstance(m, nn.Linear)}
-        self._tracing = ExitStack()
-        self._trace: Trace | None = None
 
     def begin_batch(self, batch: Any) -> None:
         """Put the hooks on for a batch that is about to pass through the model.
@@ -183,7 +189,7 @@ class Measurement:
         Args:
             batch: What the loader gave; its first floating tensor is the pseudo-layer ``"input"``.
         """
-        size = batch_length(batch, self._options.rule.axis_of(self._names.get(INPUT, INPUT)))
+        size = self._count(batch)
         rows, slots = self._samples.take(size)
         key = self._options.mask_key
         mask = None if key is None else mask_of(batch, key, size)
@@ -196,6 +202,18 @@ class Measurement:
         if self.plan is None:
             trace = Trace(self._recorder.modules)
             self._trace = self._tracing.enter_context(trace.attach(self._model))
+
+    def _count(self, batch: Any) -> int:
+        """Return how many samples a batch holds."""
+        axis = self._options.rule.axis_of(self._names.get(INPUT, INPUT))
+        asked = self._samples.next_size
+        size = count_samples(batch, axis, asked)
+        self._n_batches += 1
+        if asked is not None and size != asked and self._n_batches == 1:
+            # One sample of the data set is not one of the batch: how many come is not known.
+            assert self._samples.otherwise is not None
+            self._choose(self._samples.otherwise)
+        return 1 if asked == 1 and self._n_batches > 1 else size
 
     def _last_linears(self) -> list[nn.Linear]:
         """Return the Linear that is executed last, or all as long as that is not known."""

@@ -4,8 +4,9 @@ The user's training must not notice: the model is put into eval mode and back mo
 gradient is kept, and no global random number is used up, whatever the data set draws.
 """
 
-from collections.abc import Callable, Iterable, Iterator, Sized
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sized
 from contextlib import contextmanager
+from inspect import signature
 from typing import Any, TypeGuard
 
 import torch
@@ -13,8 +14,15 @@ from torch import nn
 from torch.nn.parallel import DistributedDataParallel
 from torch.utils.data import DataLoader, IterableDataset, Subset
 
+from lightning_id.batches import is_mapping
 from lightning_id.randomness import kept_rng
-from lightning_id.samples import FixedSamples, ReservoirSamples, choose_samples, draw
+from lightning_id.samples import (
+    FixedSamples,
+    ReservoirSamples,
+    choose_samples,
+    draw,
+    why_unsized,
+)
 from lightning_id.trainers import AnyModule, AnyTrainer
 
 _LIGHTNING = ("pytorch_lightning", "lightning")
@@ -45,7 +53,8 @@ class Probe:
         self.samples: FixedSamples | ReservoirSamples
         self.batches: Iterable[Any]
         if not _has_known_samples(loader):
-            self.samples, self.batches = ReservoirSamples(n_samples, seed), loader
+            self.samples = ReservoirSamples(n_samples, seed, why_unsized(loader))
+            self.batches = loader
             return
         positions = choose_samples(_size(loader), n_samples, seed)
         mine = torch.arange(rank, len(positions), world)
@@ -53,9 +62,11 @@ class Probe:
         # A last one again where the others have one more: it passes, and is not recorded.
         filled = torch.arange(rank, rank + world * -(-len(positions) // world), world)
         taken = positions[filled.clamp(max=len(positions) - 1)]
+        batch_size = loader.batch_size or 64
+        self.samples.expect(len(taken), batch_size, ReservoirSamples(n_samples, seed))
         self.batches = DataLoader(
             Subset(loader.dataset, taken.tolist()),
-            batch_size=loader.batch_size or 64,
+            batch_size=batch_size,
             collate_fn=loader.collate_fn,
             num_workers=loader.num_workers,
             worker_init_fn=loader.worker_init_fn,
@@ -73,8 +84,8 @@ class Probe:
         """Let the batches pass through the model.
 
         The model is given what its own steps give it: ``predict_step(batch, batch_idx)`` where the
-        user wrote one, else the batch if it is a tensor, its first element if it is a sequence, its
-        items as keywords if it is a mapping.
+        user wrote one, else the first element of a batch that is a sequence, the items of a mapping
+        as keywords if ``forward`` takes them, and any other batch as it is.
 
         Args:
             trainer: Moves the batches and knows the wrappers of the model.
@@ -162,7 +173,7 @@ def _as_in_validation(trainer: AnyTrainer, module: nn.Module) -> Iterator[None]:
 
 def _pass_through(trainer: AnyTrainer, module: AnyModule, batch: Any, index: int) -> None:
     args: tuple[Any, ...] = (batch,)
-    kwargs: dict[str, Any] = {}
+    kwargs: Mapping[str, Any] = {}
     name = "forward"
     if _is_written(type(module).predict_step):
         name, args = "predict_step", (batch, index)
@@ -173,14 +184,23 @@ def _pass_through(trainer: AnyTrainer, module: AnyModule, batch: Any, index: int
         )
     elif isinstance(batch, (list, tuple)):
         args = (batch[0],)
-    elif isinstance(batch, dict):
-        args, kwargs = (), batch
+    elif is_mapping(batch) and _takes(module.forward, items := dict(batch.items())):
+        args, kwargs = (), items
     wrapper = trainer.strategy.model
     # DDP would only broadcast buffers, and wait for the others to do the same.
     if wrapper is None or wrapper is module or isinstance(wrapper, DistributedDataParallel):
         (module if name == "forward" else getattr(module, name))(*args, **kwargs)
     else:
         trainer.strategy._forward_redirection(wrapper, module, name, *args, **kwargs)
+
+
+def _takes(forward: Callable[..., Any], keywords: Mapping[Any, Any]) -> bool:
+    """Whether a forward can be called with these keywords."""
+    try:
+        signature(forward).bind(**keywords)
+    except (TypeError, ValueError):  # or no signature
+        return False
+    return True
 
 
 def _is_written(method: Callable[..., Any]) -> bool:

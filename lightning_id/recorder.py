@@ -10,7 +10,7 @@ import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor, nn
 
-from lightning_id.batches import batch_length, floating_in
+from lightning_id.batches import count_samples, floating_in
 from lightning_id.checks import whole_number
 from lightning_id.hooks import Hooks
 from lightning_id.layers import INPUT, LAST_HIDDEN, PSEUDO, Layers, named_layers, select_layers
@@ -273,7 +273,7 @@ def record_activations(
 
     def begin(_model: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
         nonlocal seen
-        size = batch_length((args, kwargs), rule.axis_of(names.get(INPUT, INPUT)))
+        size = count_samples((args, kwargs), rule.axis_of(names.get(INPUT, INPUT)))
         rows = torch.arange(min(size, n_samples - seen))
         recorder.begin(size, rows, rows + seen)
         seen += len(rows)

@@ -12,6 +12,7 @@ from torch.utils.data.distributed import DistributedSampler
 
 SHUFFLED = "the loader shuffles: other samples at every validation"
 STREAM = "a stream of unknown length: samples chosen by a reservoir"
+UNSIZED = "batches of unknown sizes: samples chosen by a reservoir"
 
 
 def samples_of(
@@ -31,16 +32,33 @@ def samples_of(
     size = pass_size(loader, n_batches)
     sampler = getattr(loader, "sampler", None)
     if isinstance(sampler, DistributedSampler):
-        return _share(sampler, size, n_samples, seed)
-    if size is None:
-        return ReservoirSamples(n_samples, seed)
-    note = SHUFFLED if isinstance(sampler, RandomSampler) else None
-    positions = choose_samples(size, n_samples, seed)
-    return FixedSamples(positions, draw(len(positions), seed), note)
+        met = len(sampler) if size is None else size
+        chosen = _share(sampler, met, n_samples, seed)
+    elif size is not None:
+        positions = choose_samples(size, n_samples, seed)
+        chosen = FixedSamples(positions, draw(len(positions), seed))
+    else:
+        return ReservoirSamples(n_samples, seed, why_unsized(loader))
+    if isinstance(sampler, RandomSampler) or _is_shuffled_share(sampler):
+        chosen.note = SHUFFLED
+    if size is not None:
+        batch_size = loader.batch_sampler.batch_size  # type: ignore[attr-defined]  # see `pass_size`
+        chosen.expect(size, batch_size, ReservoirSamples(n_samples, seed, chosen.note or UNSIZED))
+    return chosen
+
+
+def _is_shuffled_share(sampler: object) -> bool:
+    return isinstance(sampler, DistributedSampler) and sampler.shuffle
+
+
+def why_unsized(loader: object) -> str:
+    """Return the note on a loader of which the number of samples is not known beforehand."""
+    is_stream = isinstance(getattr(loader, "dataset", None), IterableDataset)
+    return STREAM if is_stream else UNSIZED
 
 
 def _share(
-    sampler: DistributedSampler[Any], size: int | None, n_samples: int, seed: int | None
+    sampler: DistributedSampler[Any], met: int, n_samples: int, seed: int | None
 ) -> "FixedSamples":
     """Choose out of the whole data set, alike in all processes, and keep what comes by in this one.
 
@@ -51,12 +69,10 @@ def _share(
         The choice of this process; it may be empty.
     """
     world = sampler.num_replicas
-    met = len(sampler) if size is None else size
     everywhere = min(len(sampler.dataset), met * world)  # type: ignore[arg-type]
     positions = choose_samples(everywhere, n_samples, seed)
     mine = positions % world == sampler.rank
-    note = SHUFFLED if sampler.shuffle else None
-    return FixedSamples(positions[mine] // world, draw(len(positions), seed)[mine], note)
+    return FixedSamples(positions[mine] // world, draw(len(positions), seed)[mine])
 
 
 def choose_samples(size: int, n_samples: int, seed: int | None) -> Int[Tensor, " k"]:
@@ -94,20 +110,30 @@ class FixedSamples:
     Args:
         positions: Positions in one pass, ascending: see `choose_samples`.
         draws: A number in [0, 1) for each, see `draw`.
-        note: What a reader of the numbers must know of the choice.
+
+    Attributes:
+        note: Caveat for a reader of the numbers, or None.
+        otherwise: The choice to make if the batches are of other sizes than `expect` was given.
     """
 
-    def __init__(
-        self,
-        positions: Int[Tensor, " k"],
-        draws: Float[Tensor, " k"],
-        note: str | None = None,
-    ) -> None:
-        self.note = note
+    def __init__(self, positions: Int[Tensor, " k"], draws: Float[Tensor, " k"]) -> None:
+        self.note: str | None = None
+        self.otherwise: ReservoirSamples | None = None
         self.positions = positions
         self.draws = draws
         self.n_samples = len(positions)
+        self._batch_size: int | None = None
+        self._left = 0  # samples that will be asked of the data set
         self._seen = 0
+
+    def expect(self, size: int, batch_size: int, otherwise: "ReservoirSamples") -> None:
+        """Set how many samples the pass and a full batch have, and what to do if they have not."""
+        self._left, self._batch_size, self.otherwise = size, batch_size, otherwise
+
+    @property
+    def next_size(self) -> int | None:
+        """How many samples were asked of the data set for the next batch; None if not known."""
+        return None if self._batch_size is None else min(self._left, self._batch_size)
 
     def take(self, batch_size: int) -> tuple[Int[Tensor, " r"], Int[Tensor, " r"]]:
         """Return the chosen rows of the next batch.
@@ -122,11 +148,12 @@ class FixedSamples:
         low, high = torch.searchsorted(self.positions, edges).tolist()
         rows = self.positions[low:high] - self._seen
         self._seen += batch_size
+        self._left -= self.next_size or 0
         return rows, torch.arange(low, high)
 
 
 class ReservoirSamples:
-    """A uniform choice out of a stream of unknown length: the rows of smallest random key.
+    """A uniform choice out of samples of unknown number: the rows of smallest random key.
 
     The keys come from a private generator, one per sample in the order of the stream, so that every
     pass over the same stream ends with the same samples. Rows that drop out are overwritten.
@@ -134,11 +161,13 @@ class ReservoirSamples:
     Args:
         n_samples: How many to keep at the most.
         seed: Seed of the private generator; None keeps the first ones.
+        note: Why the samples are not chosen beforehand.
     """
 
-    note = STREAM
+    next_size = otherwise = None
 
-    def __init__(self, n_samples: int, seed: int | None) -> None:
+    def __init__(self, n_samples: int, seed: int | None, note: str | None = UNSIZED) -> None:
+        self.note = note
         self.n_samples = n_samples
         self.draws = draw(n_samples, seed)
         self._generator = None if seed is None else torch.Generator().manual_seed(seed)

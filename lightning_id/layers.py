@@ -17,8 +17,22 @@ PSEUDO = (INPUT, LAST_HIDDEN)
 AUTO = "auto"
 AUTO_MOST = 16  # layers that `auto` picks at the most: what a chart still shows apart
 
-# Components that wrappers put into module names; configs and curves must survive compile on or off.
-_WRAPPERS = {"_orig_mod", "_fsdp_wrapped_module", "_checkpoint_wrapped_module", "module"}
+# Wrappers by their class, and the children that they hold the wrapped module in: configs and curves
+# must survive compile on or off. By name, because importing them all takes seconds.
+_WRAPPERS = {
+    "torch._dynamo.eval_frame.OptimizedModule": ("_orig_mod",),
+    "torch.nn.parallel.data_parallel.DataParallel": ("module",),
+    "torch.nn.parallel.distributed.DistributedDataParallel": ("module",),
+    "torch.distributed.fsdp.fully_sharded_data_parallel.FullyShardedDataParallel": (
+        "_fsdp_wrapped_module",
+    ),
+    "torch.distributed.algorithms._checkpoint.checkpoint_wrapper.ActivationWrapper": (
+        "_checkpoint_wrapped_module",
+    ),
+    "torch.optim.swa_utils.AveragedModel": ("module",),
+    "lightning_fabric.wrappers._FabricModule": ("_forward_module", "_original_module"),
+    "lightning.fabric.wrappers._FabricModule": ("_forward_module", "_original_module"),
+}
 _POOLING = (
     *(nn.MaxPool1d, nn.MaxPool2d, nn.MaxPool3d),
     *(nn.AvgPool1d, nn.AvgPool2d, nn.AvgPool3d),
@@ -27,38 +41,49 @@ _POOLING = (
 _ADAPTIVE = (_AdaptiveAvgPoolNd, _AdaptiveMaxPoolNd)
 
 
-def canonical_name(name: str) -> str:
-    """Return a module's dotted name without the components that wrappers add.
-
-    Args:
-        name: A name out of ``named_modules()``.
-
-    Returns:
-        The name as it is in the unwrapped model.
-
-    Example:
-        >>> canonical_name("net._orig_mod.layer1.0")
-        'net.layer1.0'
-    """
-    return ".".join(part for part in name.split(".") if part not in _WRAPPERS)
-
-
 def named_layers(root: nn.Module) -> dict[str, nn.Module]:
-    """Return every module below ``root`` under its canonical name, in order of registration.
+    """Return every module below ``root`` by name, without the components that wrappers add.
 
     Args:
         root: The model.
 
     Returns:
-        Names and modules. A wrapper and what it wraps share a name; the outermost is kept, because
-        it is the one that is called. A module registered twice is there under both names.
+        Names and modules in order of registration. A wrapper and its wrapped module share a name:
+        the wrapper is returned, because it is called. A module that is registered twice has both
+        names.
+
+    Example:
+        >>> net = nn.Sequential(nn.Linear(2, 2), nn.DataParallel(nn.Sequential(nn.ReLU())))
+        >>> list(named_layers(net))
+        ['0', '1', '1.0']
     """
     names: dict[str, nn.Module] = {}
-    for name, module in root.named_modules(remove_duplicate=False):
-        short = canonical_name(name)
-        if short:
-            names.setdefault(short, module)
+    for name, module in _walk(root, ""):
+        if name:
+            names.setdefault(name, module)
     return names
+
+
+def _walk(module: nn.Module, name: str) -> Iterator[tuple[str, nn.Module]]:
+    yield name, module
+    wrapped = _wrapped_in(module)
+    for part, child in module._modules.items():  # `named_children` leaves second names out
+        if child is None:
+            continue
+        yield from _walk(child, name if part in wrapped else f"{name}.{part}".strip("."))
+
+
+def _wrapped_in(module: nn.Module) -> tuple[str, ...]:
+    """Return the names of the children that a wrapper wraps; none of any other module."""
+    classes = (f"{each.__module__}.{each.__qualname__}" for each in type(module).__mro__)
+    return next((_WRAPPERS[each] for each in classes if each in _WRAPPERS), ())
+
+
+def _unwrapped(module: nn.Module) -> nn.Module:
+    """Return the module inside of all wrappers."""
+    while wrapped := _wrapped_in(module):
+        module = module.get_submodule(wrapped[0])
+    return module
 
 
 def select_layers(root: nn.Module, layers: Layers = AUTO) -> dict[str, str]:
@@ -193,17 +218,18 @@ def _matches(name: str, pattern: str) -> bool:
 def _only_child(root: nn.Module) -> str | None:
     """Return the name of the only child with parameters and children, if there is one."""
     children = [
-        canonical_name(name)
-        for name, child in root.named_children()
+        name
+        for name, child in _unwrapped(root).named_children()
         if any(True for _ in child.parameters())
     ]
-    return children[0] if len(children) == 1 and children[0] else None
+    return children[0] if len(children) == 1 else None
 
 
 def _pick(module: nn.Module, prefix: str) -> Iterator[str]:
-    kinds = [_kind(child) for child in module.children()]
-    for (name, child), kind in zip(module.named_children(), kinds, strict=True):
-        full = canonical_name(f"{prefix}.{name}".strip("."))
+    children = {name: _unwrapped(child) for name, child in _unwrapped(module).named_children()}
+    kinds = [_kind(child) for child in children.values()]
+    for (name, child), kind in zip(children.items(), kinds, strict=True):
+        full = f"{prefix}.{name}".strip(".")
         is_block = kind is not None and kinds.count(kind) > 1
         if is_block or _is_picked(child):
             yield full

@@ -3,10 +3,13 @@ from collections import OrderedDict
 import pytest
 import torch
 import torchvision
+from lightning_fabric.wrappers import _FabricModule
 from torch import nn
+from torch.distributed.algorithms._checkpoint.checkpoint_wrapper import checkpoint_wrapper
+from torch.optim.swa_utils import AveragedModel
 
 from lightning_id import record_activations
-from lightning_id.layers import canonical_name, named_layers, select_layers
+from lightning_id.layers import named_layers, select_layers
 from lightning_id.trace import Trace
 
 # Source work, protocol of its figure 3, without its authors' extra 1 for every Linear and avgpool.
@@ -100,13 +103,37 @@ def test_excluding_everything_is_refused():
         select_layers(Wrapped(), ["net.0", "!net.*"])
 
 
-def test_names_do_not_change_under_compile():
+WRAPPERS = {
+    "compiled": torch.compile,
+    "data parallel": nn.DataParallel,
+    "checkpointed": checkpoint_wrapper,
+    "averaged": AveragedModel,
+    "of Fabric": lambda net: _FabricModule(net, strategy=None),
+    "twice": lambda net: torch.compile(nn.DataParallel(net)),
+}
+
+
+@pytest.mark.parametrize("wrap", WRAPPERS.values(), ids=WRAPPERS)
+def test_names_and_choice_do_not_change_under_a_wrapper(wrap):
     model = Wrapped()
-    plain = list(named_layers(model))
-    model.net = torch.compile(model.net)
+    plain, chosen = list(named_layers(model)), select_layers(model)
+    whole = wrap(Wrapped())
+    assert list(named_layers(whole)) == plain
+    assert select_layers(whole) == chosen
+    model.net = wrap(model.net)
     assert list(named_layers(model)) == plain
+    assert select_layers(model) == chosen
     assert named_layers(model)["net"] is model.net
-    assert canonical_name("_orig_mod.module.net._fsdp_wrapped_module.0") == "net.0"
+
+
+def test_a_child_called_as_a_wrapper_calls_its_own_stays_in_the_name():
+    inner, outer = nn.Linear(2, 2), nn.Linear(2, 2)
+    for name in ("module", "_orig_mod"):
+        model = nn.ModuleDict({"net": nn.ModuleDict({name: nn.ModuleDict({"fc": inner})})})
+        model["net"]["fc"] = outer
+        names = named_layers(model)
+        assert names[f"net.{name}.fc"] is inner
+        assert names["net.fc"] is outer
 
 
 @pytest.mark.parametrize("name", DEPTHS)

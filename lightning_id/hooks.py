@@ -5,8 +5,14 @@ from collections.abc import Callable
 from contextlib import nullcontext
 from typing import Any
 
+import torch
 from torch import nn
 from torch.utils.hooks import RemovableHandle
+
+
+def takes_hooks(module: nn.Module) -> bool:
+    """Return whether hooks can be put on a module: not on one that is scripted or traced."""
+    return not isinstance(module, torch.jit.ScriptModule)
 
 
 class Hooks:
@@ -14,6 +20,7 @@ class Hooks:
 
     A module may be copied or saved while they are on it: a deep copy holds a function that does
     nothing, until `remove`, and a pickle holds the same one, which is of the standard library.
+    A module that takes no hooks (see `takes_hooks`) is left out.
 
     Example:
         >>> import torch
@@ -31,15 +38,17 @@ class Hooks:
         self, module: nn.Module, action: Callable[..., None], with_kwargs: bool = False
     ) -> None:
         """Call ``action(module, args)`` before each forward of a module, or with its keywords."""
-        hook = _Hook(module, action)
-        hook.handle = module.register_forward_pre_hook(hook, with_kwargs=with_kwargs)
-        self._hooks.append(hook)
+        if takes_hooks(module):
+            hook = _Hook(module, action)
+            hook.handle = module.register_forward_pre_hook(hook, with_kwargs=with_kwargs)
+            self._hooks.append(hook)
 
     def after(self, module: nn.Module, action: Callable[..., None]) -> None:
         """Call ``action(module, args, output)`` after each forward of a module."""
-        hook = _Hook(module, action)
-        hook.handle = module.register_forward_hook(hook)
-        self._hooks.append(hook)
+        if takes_hooks(module):
+            hook = _Hook(module, action)
+            hook.handle = module.register_forward_hook(hook)
+            self._hooks.append(hook)
 
     def remove(self) -> None:
         """Remove all hooks, and their traces from deep copies of the modules. Idempotent."""

@@ -120,7 +120,7 @@ def select_layers(root: nn.Module, layers: Layers = AUTO) -> dict[str, str]:
         aliases = dict.fromkeys(layers, "")
     else:
         raise ValueError(f"`layers`: expected names, got {layers!r}; their modules have names")
-    if aliases and all(pattern.startswith("!") for pattern in aliases):
+    if AUTO not in aliases and is_automatic(layers):
         aliases = {AUTO: "", **aliases}
     names = {name: module for name, module in named_layers(root).items() if name not in PSEUDO}
     chosen: dict[str, str] = {}
@@ -140,6 +140,12 @@ def select_layers(root: nn.Module, layers: Layers = AUTO) -> dict[str, str]:
         raise ValueError(f"Expected at least one layer, got none from {layers!r}")
     _check_shown(chosen)
     return chosen
+
+
+def is_automatic(layers: Layers) -> bool:
+    """Return whether layers are picked by `auto`: by that name, or by exclusions alone."""
+    names = [layers] if isinstance(layers, str) else list(layers)
+    return AUTO in names or (bool(names) and all(name.startswith("!") for name in names))
 
 
 def auto_layers(root: nn.Module) -> list[str]:

@@ -1,8 +1,10 @@
 """Record the outputs of layers for chosen samples while a ``with`` lasts; leave no trace."""
 
+import sys
 import time
+import warnings
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass
 from typing import Any
 
@@ -12,11 +14,21 @@ from torch import Tensor, nn
 
 from lightning_id.batches import count_samples, floating_in
 from lightning_id.checks import whole_number
-from lightning_id.hooks import Hooks
-from lightning_id.layers import INPUT, LAST_HIDDEN, PSEUDO, Layers, named_layers, select_layers
+from lightning_id.hooks import Hooks, takes_hooks
+from lightning_id.layers import (
+    INPUT,
+    LAST_HIDDEN,
+    PSEUDO,
+    Layers,
+    is_automatic,
+    named_layers,
+    select_layers,
+)
 from lightning_id.rows import RandomProjection, Reduce, RowRule, first_tensor, reduce_rows
 from lightning_id.samples import draw
 from lightning_id.storage import Storage
+
+_SCRIPTED = "a ScriptModule takes no hooks; name a layer around it, or leave it unscripted"
 
 
 class Recorder:
@@ -53,7 +65,7 @@ class Recorder:
         self.modules = dict(modules)
         self.n_samples = n_samples
         self.rule = rule or RowRule()
-        self.failures: dict[str, str] = {}
+        self.failures = {name: _SCRIPTED for name, m in modules.items() if not takes_hooks(m)}
         self.calls: dict[str, int] = {}
         self.widths: dict[str, int] = {}
         self.seconds = 0.0
@@ -242,10 +254,13 @@ def record_activations(
 
     Yields:
         A dictionary that is filled when the ``with`` ends: (n, d) rows by the name of the layer.
-        Modules that were not called by ``model(...)`` are not in it.
+        Modules that were not called by ``model(...)`` are not in it. While it lasts, compiled
+        modules run without their graphs.
 
     Raises:
-        ValueError: If a name matches nothing, or a layer could not be recorded.
+        ValueError: If a name matches nothing, ``model`` is scripted, or at the end, if a layer that
+            was named could not be recorded; for ``"auto"`` that is a warning. The rows of the other
+            layers are there either way.
 
     Example:
         >>> import torch
@@ -258,6 +273,11 @@ def record_activations(
         {'input': (30, 8), '0': (30, 4)}
     """
     whole_number("n_samples", n_samples, least=1)
+    if not takes_hooks(model):
+        raise ValueError(
+            f"`model`: expected a module that takes hooks, got a {type(model).__name__}; give the"
+            " module that was scripted, or one around it"
+        )
     names = select_layers(model, layers)
     modules = named_layers(model)
     if LAST_HIDDEN in names:
@@ -277,21 +297,32 @@ def record_activations(
         rows = torch.arange(min(size, n_samples - seen))
         recorder.begin(size, rows, rows + seen)
         seen += len(rows)
-        if INPUT in names:
-            recorder.store(names[INPUT], floating_in((args, kwargs)))
+        given = floating_in((args, kwargs))
+        if INPUT in names and (given or not is_automatic(layers)):  # token ids: see the embedding
+            recorder.store(names[INPUT], given)
 
     hooks = Hooks()
     hooks.before(model, begin, with_kwargs=True)
     hooks.after(model, lambda *_: recorder.end())
     rows: dict[str, Tensor] = {}
     try:
-        yield rows
+        with _eager():
+            yield rows
     finally:
         hooks.remove()
         recorder.cancel()
-    if recorder.failures:
-        raise ValueError("; ".join(f"{name}: {why}" for name, why in recorder.failures.items()))
     for shown in names.values():
         block = recorder.rows(shown)
         if block is not None:
             rows[shown] = block
+    failed = "; ".join(f"{name}: {why}" for name, why in recorder.failures.items())
+    if failed and not is_automatic(layers):
+        raise ValueError(failed)
+    if failed:
+        warnings.warn(f"not recorded: {failed}", stacklevel=3)
+
+
+def _eager() -> AbstractContextManager[object]:
+    """Run without compiled graphs, which never call a hook that came after them."""
+    is_compiling = "torch._dynamo" in sys.modules  # else nothing is compiled, and it takes seconds
+    return torch.compiler.set_stance("force_eager") if is_compiling else nullcontext()

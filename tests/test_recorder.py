@@ -1,13 +1,16 @@
 import inspect
+import warnings
 
 import pytest
+import pytorch_lightning as pl
 import torch
+from lightning_fabric import Fabric
 from torch import nn
 
-from lightning_id import record_activations
+from lightning_id import IntrinsicDimensionCallback, record_activations
 from lightning_id.recorder import Recorder
 from lightning_id.rows import RowRule, first_tensor
-from tests.toys import count_hooks
+from tests.toys import Toy, count_hooks, loader, trainer
 
 
 def record(module, batches, reduce="flatten"):
@@ -163,8 +166,35 @@ def test_record_activations_takes_whole_numbers_and_keywords(keyword):
     with record_activations(net, ["out"]) as rows:
         expected = net(ids=ids) if keyword else net(ids)
     torch.testing.assert_close(rows["out"], expected)
-    with pytest.raises(ValueError, match="input: expected"), record_activations(net, "input"):
+    with (
+        pytest.raises(ValueError, match="input: expected"),
+        record_activations(net, ["input", "out"]) as rows,
+    ):
         net(ids)
+    torch.testing.assert_close(rows["out"], expected)
+
+
+@pytest.mark.filterwarnings("error")
+def test_default_layers_of_token_ids_are_recorded_without_an_input():
+    net, ids = Embedded(), torch.arange(30).reshape(10, 3) % 9
+    with record_activations(net) as rows:
+        expected = net(ids)
+    torch.testing.assert_close(rows["out"], expected)
+    assert "input" not in rows
+
+
+def test_a_default_layer_that_cannot_be_recorded_is_warned_of_and_the_others_are_returned():
+    class Transposed(nn.Linear):
+        def forward(self, x):
+            return super().forward(x).T
+
+    net = nn.Sequential(nn.Linear(3, 4), Transposed(4, 2))
+    with (
+        pytest.warns(UserWarning, match=r"^not recorded: 1: expected 5 samples"),
+        record_activations(net) as rows,
+    ):
+        net(torch.randn(5, 3))
+    assert {name: x.shape for name, x in rows.items()} == {"input": (5, 3), "0": (5, 4)}
 
 
 def test_record_activations_says_which_layer_could_not_be_recorded():
@@ -175,3 +205,115 @@ def test_record_activations_says_which_layer_could_not_be_recorded():
     net = nn.Sequential(Tokens())
     with pytest.raises(ValueError, match="0: expected 4 samples"), record_activations(net, "0"):
         net(torch.randn(4, 3))
+
+
+def stack():
+    pl.seed_everything(0, verbose=False)
+    return nn.Sequential(
+        nn.Linear(3, 4), nn.Sequential(nn.Linear(4, 4), nn.ReLU()), nn.Linear(4, 2)
+    )
+
+
+def compiled(module):
+    return torch.compile(module, backend="eager")
+
+
+def compiled_inside(module):
+    module[1] = compiled(module[1])
+    return module
+
+
+def compiled_in_place(module):
+    module.compile(backend="eager")
+    return module
+
+
+def compiled_in_fabric(module):
+    return Fabric(accelerator="cpu", devices=1).setup(compiled(module))
+
+
+def in_fabric(module):
+    return Fabric(accelerator="cpu", devices=1).setup(module)
+
+
+@pytest.mark.parametrize(
+    "wrap", [compiled, compiled_inside, compiled_in_place, in_fabric, compiled_in_fabric]
+)
+def test_a_wrapped_module_that_ran_before_gives_the_rows_and_names_of_the_plain_one(wrap):
+    x, wrapped = torch.randn(9, 3), wrap(stack())
+    wrapped(x)
+    with record_activations(wrapped) as rows:
+        wrapped(x)
+    plain = stack()
+    with record_activations(plain) as expected:
+        plain(x)
+    assert list(rows) == list(expected) == ["input", "0", "1.0", "2"]
+    for name in rows:
+        torch.testing.assert_close(rows[name], expected[name])
+
+
+def test_a_module_that_is_called_in_a_compiled_function_is_recorded():
+    net, x = stack(), torch.randn(9, 3)
+    function = torch.compile(lambda x: net(x) + 1, backend="eager")
+    function(x)
+    with record_activations(net, ["2"]) as rows:
+        function(x)
+    torch.testing.assert_close(rows["2"], net(x))
+
+
+def scripted_inside():
+    net = stack()
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", FutureWarning)  # that scripts are deprecated
+        net[1] = torch.jit.script(net[1])
+    return net
+
+
+def test_around_a_script_all_is_recorded_and_the_script_has_a_reason():
+    net, x = scripted_inside(), torch.randn(9, 3)
+    with (
+        pytest.raises(ValueError, match=r"^1: a ScriptModule takes no hooks"),
+        record_activations(net, ["0", "1", "2"]) as rows,
+    ):
+        net(x)
+    torch.testing.assert_close(rows["0"], net[0](x))
+    torch.testing.assert_close(rows["2"], net(x))
+    with (
+        pytest.raises(ValueError, match="`model`: expected a module that takes hooks"),
+        record_activations(net[1]),
+    ):
+        pass
+
+
+def test_a_script_does_not_cancel_the_measurement_of_the_other_layers(tmp_path):
+    class Scripted(Toy):
+        def __init__(self, is_scripted):
+            super().__init__()
+            pl.seed_everything(0, verbose=False)
+            self.net = nn.Sequential(
+                nn.Linear(8, 8), nn.Sequential(nn.Linear(8, 9)), nn.Linear(9, 3)
+            )
+            if is_scripted:
+                self.net[1] = torch.jit.script(self.net[1])
+
+        def forward(self, x):
+            return self.net(x.mean(2).flatten(1))
+
+        def validation_step(self, batch, batch_idx):
+            self(batch[0])
+
+    found = {}
+    for is_scripted in (False, True):
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", FutureWarning)
+            model = Scripted(is_scripted)
+        callback = IntrinsicDimensionCallback(["input", "net.0", "net.1", "net.2"])
+        trainer(tmp_path, callbacks=[callback]).validate(model, loader(60), verbose=False)
+        twonn = [r for r in callback.history.records if r["estimator"] == "twonn"]
+        found[is_scripted] = {r["layer"]: (r["value"], r["reason"]) for r in twonn}
+        assert count_hooks(model) == 0
+    assert "ScriptModule takes no hooks" in found[True].pop("net.1")[1]
+    # What the last Linear is given is the output of the script.
+    assert found[True].pop("last_hidden") == found[False].pop("net.1")
+    assert found[True] == found[False]
+    assert found[True]["net.2"][1] is None

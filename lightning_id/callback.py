@@ -109,8 +109,9 @@ class IntrinsicDimensionHooks:
         reduce: How tokens or maps become one row per sample: ``"flatten"``, ``"mean"``, ``"max"``,
             ``"cls"``, ``"last"`` or ``"per-position"`` (one token of each sample, drawn once). The
             numbers depend on it.
-        sample_dim: The axis along which the samples lie, for all layers or by name, where it is not
-            the first; of ``"input"`` it is that of the batch.
+        sample_dim: The axis along which the samples lie, for all layers or by name; of ``"input"``
+            it is that of the batch. None for the first, but the second where the modules of PyTorch
+            state ``batch_first=False``.
         mask_key: Where in a batch the padding mask is (1 for tokens that count), for example
             ``"attention_mask"``; padding is left out of the rows.
         per_class: Measure also the samples of each class that has at least so many, 100 if True,
@@ -163,7 +164,7 @@ class IntrinsicDimensionHooks:
         seed: int | None = 0,
         schedule: Schedule | None = None,
         reduce: Reduce = "flatten",
-        sample_dim: int | Mapping[str, int] = 0,
+        sample_dim: int | Mapping[str, int] | None = None,
         mask_key: str | int | None = None,
         per_class: bool | int = False,
         probe: Iterable[Any] | Literal["train", "val"] | None = None,

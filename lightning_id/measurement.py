@@ -179,6 +179,7 @@ class Measurement:
             self._options.rule,
             self._options.memory_limit,
             samples.draws,
+            self._model,
         )
         self._labels = torch.zeros(samples.n_samples, dtype=torch.long)
         self._labelled = 0  # how many of them are known: slots fill from the first
@@ -205,7 +206,7 @@ class Measurement:
 
     def _count(self, batch: Any) -> int:
         """Return how many samples a batch holds."""
-        axis = self._options.rule.axis_of(self._names.get(INPUT, INPUT))
+        axis = self._options.rule.axis_of(self._names.get(INPUT, INPUT)) or 0
         asked = self._samples.next_size
         size = count_samples(batch, axis, asked)
         self._n_batches += 1
@@ -325,7 +326,8 @@ class Measurement:
             called: calls > 1,
             projected: most is not None and width > most,
         }
-        return [note for note, holds in notes.items() if note and holds]
+        told = [note for note, holds in notes.items() if note and holds]
+        return told + self._recorder.notes(name)
 
     def _twin_of_last_hidden(self, plan: Plan) -> str | None:
         """Return the layer whose output is what the last Linear was given, if it is measured."""

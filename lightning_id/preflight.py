@@ -24,7 +24,7 @@ def check_prefixes(prefix: str, prefixes: Iterable[str]) -> None:
         )
 
 
-def check_sample_dim(sample_dim: int | Mapping[str, int], shown: Iterable[str]) -> None:
+def check_sample_dim(sample_dim: int | Mapping[str, int] | None, shown: Iterable[str]) -> None:
     """Refuse an axis for a layer that is not measured: it may be misspelt.
 
     Args:
@@ -35,7 +35,7 @@ def check_sample_dim(sample_dim: int | Mapping[str, int], shown: Iterable[str]) 
         ValueError: If a name is none of them.
     """
     known = {*shown, INPUT, LAST_HIDDEN}
-    unknown = [] if isinstance(sample_dim, int) else sorted(sample_dim.keys() - known)
+    unknown = sorted(sample_dim.keys() - known) if isinstance(sample_dim, Mapping) else []
     if unknown:
         raise ValueError(
             f"`sample_dim`: expected names of measured layers, got {', '.join(unknown)};"

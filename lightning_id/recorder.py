@@ -12,6 +12,7 @@ import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor, nn
 
+from lightning_id.axes import Axes, FeatureAxis, states_batch_first
 from lightning_id.batches import count_samples, floating_in
 from lightning_id.checks import whole_number
 from lightning_id.hooks import Hooks, takes_hooks
@@ -28,6 +29,12 @@ from lightning_id.rows import RandomProjection, Reduce, RowRule, first_tensor, r
 from lightning_id.samples import draw
 from lightning_id.storage import Storage
 
+_OPEN_SAMPLES = (
+    "axes 0 and 1 are both as long as the batch: axis 0 was taken for the samples, as sample_dim=0"
+    " would"
+)
+_OPEN_TOKENS = "the features may lie along axis 1 or axis 2: axis 2 was taken"
+_OPEN_MAPS = "the features may lie along axis 1 or the last axis: axis 1 was taken"
 _SCRIPTED = "a ScriptModule takes no hooks; name a layer around it, or leave it unscripted"
 
 
@@ -45,6 +52,7 @@ class Recorder:
         memory_limit: See `lightning_id.storage.Storage`.
         draws: A number in [0, 1) for each sample, for ``reduce="per-position"``; drawn here with
             the seed of the rule if it is left out.
+        root: The model of the layers: see `lightning_id.axes.Axes`.
 
     Attributes:
         failures: Why a layer has no rows, by name.
@@ -61,6 +69,7 @@ class Recorder:
         rule: RowRule | None = None,
         memory_limit: int | None = None,
         draws: Float[Tensor, " n"] | None = None,
+        root: nn.Module | None = None,
     ) -> None:
         self.modules = dict(modules)
         self.n_samples = n_samples
@@ -69,6 +78,8 @@ class Recorder:
         self.calls: dict[str, int] = {}
         self.widths: dict[str, int] = {}
         self.seconds = 0.0
+        self._axes = Axes(root)
+        self._notes: dict[str, dict[str, bool]] = {}
         self._draws = draw(n_samples, self.rule.seed) if draws is None else draws
         self._storage = Storage(memory_limit)
         self._projections: dict[int, RandomProjection] = {}
@@ -115,19 +126,20 @@ class Recorder:
         self._hooks.remove()
         self._batch = self._last_input = None
 
-    def store(self, name: str, output: Any) -> None:
+    def store(self, name: str, output: Any, axis: int | None = None) -> None:
         """Store the chosen rows of what a layer gave for the batch between `begin` and `end`.
 
         Args:
             name: The layer.
             output: Its output: a tensor, or a tuple or mapping that holds one.
+            axis: The axis of the samples; None as the rule or the module states it.
         """
         if self._batch is None:
             return
         self._calls[name] = self._calls.get(name, 0) + 1
         self.calls[name] = max(self.calls.get(name, 0), self._calls[name])
         if self._calls[name] == 1:
-            self._attempt(name, self._store, output)
+            self._attempt(name, self._store, self.modules.get(name), output, axis)
 
     def rows(self, name: str) -> Float[Tensor, "n d"] | None:
         """Return what was recorded of a layer.
@@ -159,11 +171,11 @@ class Recorder:
     def _input_hook(self) -> Callable[..., None]:
         called = False
 
-        def hook(_module: nn.Module, args: tuple[Any, ...]) -> None:
+        def hook(module: nn.Module, args: tuple[Any, ...]) -> None:
             nonlocal called
             if not called:
                 called = True
-                self._attempt(LAST_HIDDEN, self._hold, args)
+                self._attempt(LAST_HIDDEN, self._hold, module, args)
 
         return hook
 
@@ -179,17 +191,22 @@ class Recorder:
             self._storage.discard(name)
         self.seconds += time.perf_counter() - start
 
-    def _store(self, name: str, output: Any) -> None:
+    def _store(self, name: str, module: nn.Module | None, output: Any, axis: int | None) -> None:
         if self._batch is not None:
-            self._place(name, self._chosen(name, output), self._batch.slots)
+            chosen = self._chosen(name, module, first_tensor(output), axis)
+            self._place(name, chosen, self._batch.slots)
 
-    def _hold(self, name: str, args: tuple[Any, ...]) -> None:
-        self._last_input = self._chosen(name, args)
+    def _hold(self, name: str, module: nn.Module, args: tuple[Any, ...]) -> None:
+        self._last_input = self._chosen(name, module, first_tensor(args))
 
-    def _chosen(self, name: str, output: Any) -> Float[Tensor, "r d"]:
+    def _chosen(
+        self, name: str, module: nn.Module | None, tensor: Tensor, axis: int | None = None
+    ) -> Float[Tensor, "r d"]:
         """Copy and reduce the chosen rows of the current batch."""
         assert self._batch is not None  # hooks are on only during a batch
-        batch, axis, tensor = self._batch, self.rule.axis_of(name), first_tensor(output)
+        batch = self._batch
+        if axis is None:
+            axis = self._sample_axis(name, module, tensor, batch.size)
         if tensor.ndim <= axis or tensor.shape[axis] != batch.size:
             raise ValueError(
                 f"expected {batch.size} samples along axis {axis}, got {tuple(tensor.shape)};"
@@ -200,9 +217,36 @@ class Recorder:
         # the whole batch alive.
         chosen = tensor.index_select(axis, numbers).movedim(axis, 0)
         mask = None if batch.mask is None else batch.mask.to(tensor.device)[numbers]
-        rows = reduce_rows(chosen, self.rule.reduce, mask, self._draws[batch.slots])
+        features = self._feature_axis(name, module, chosen)
+        rows = reduce_rows(chosen, self.rule.reduce, mask, self._draws[batch.slots], features)
         self.widths[name] = rows.shape[1]
         return self._projected(rows)
+
+    def _sample_axis(self, name: str, module: nn.Module | None, tensor: Tensor, size: int) -> int:
+        axis = self.rule.axis_of(name)
+        if axis is not None or module is None:
+            return axis or 0
+        axis, is_open = self._axes.of_samples(module, tuple(tensor.shape), lambda n: n == size)
+        self._note(name, _OPEN_SAMPLES, is_open)
+        return axis
+
+    def _feature_axis(
+        self, name: str, module: nn.Module | None, chosen: Tensor
+    ) -> FeatureAxis | None:
+        if module is None or chosen.ndim < 3 or self.rule.reduce == "flatten":
+            return None
+        axis, is_open = self._axes.of_features(module, tuple(chosen.shape))
+        self._note(name, _OPEN_TOKENS if chosen.ndim == 3 else _OPEN_MAPS, is_open)
+        return axis
+
+    def _note(self, name: str, text: str, holds: bool) -> None:
+        """Keep a note on a layer for as long as it holds of every batch."""
+        notes = self._notes.setdefault(name, {})
+        notes[text] = holds and notes.get(text, True)
+
+    def notes(self, name: str) -> list[str]:
+        """Return what the lengths of all batches left open about a layer."""
+        return [text for text, holds in self._notes.get(name, {}).items() if holds]
 
     def _projected(self, rows: Float[Tensor, "r d"]) -> Float[Tensor, "r m"]:
         most, width = self.rule.max_features, rows.shape[1]
@@ -240,7 +284,7 @@ def record_activations(
     layers: Layers = "auto",
     n_samples: int = 2000,
     reduce: Reduce = "flatten",
-    sample_dim: int | Mapping[str, int] = 0,
+    sample_dim: int | Mapping[str, int] | None = None,
 ) -> Iterator[dict[str, Float[Tensor, "n d"]]]:
     """Record what layers give for the first samples that pass through a model, in any PyTorch code.
 
@@ -287,19 +331,25 @@ def record_activations(
         )
     rule = RowRule(reduce, sample_dim)
     recorder = Recorder(
-        {names[name]: modules[name] for name in names if name not in PSEUDO}, n_samples, rule
+        {names[name]: modules[name] for name in names if name not in PSEUDO},
+        n_samples,
+        rule,
+        root=model,
     )
+    axis = rule.axis_of(names.get(INPUT, INPUT))
+    if axis is None:
+        axis = int(states_batch_first(model) is False)
     seen = 0
 
     def begin(_model: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
         nonlocal seen
-        size = count_samples((args, kwargs), rule.axis_of(names.get(INPUT, INPUT)))
+        size = count_samples((args, kwargs), axis)
         rows = torch.arange(min(size, n_samples - seen))
         recorder.begin(size, rows, rows + seen)
         seen += len(rows)
         given = floating_in((args, kwargs))
         if INPUT in names and (given or not is_automatic(layers)):  # token ids: see the embedding
-            recorder.store(names[INPUT], given)
+            recorder.store(names[INPUT], given, axis)
 
     hooks = Hooks()
     hooks.before(model, begin, with_kwargs=True)

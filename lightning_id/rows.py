@@ -11,7 +11,9 @@
 ``"per-position"``   as it is     one token of each sample, drawn once: a sample of all tokens
 ===================  ===========  ================================================================
 
-A padding mask leaves tokens out, which ``"flatten"`` cannot.
+Maps with the features last, (r, h, w, c), and sequences with the features first, (r, c, t), are
+those of modules that state it: see `lightning_id.axes`. A padding mask leaves tokens out, which
+``"flatten"`` cannot.
 """
 
 import math
@@ -37,7 +39,8 @@ class RowRule:
     Attributes:
         reduce: How tokens or maps become one row; see the table of this module.
         sample_dim: The axis along which the samples lie: one for all layers, or by the name that a
-            layer is shown under; 0 for layers that are not named.
+            layer is shown under; None, and for layers that are not named, as the modules state it
+            (see `lightning_id.axes`).
         max_features: Features above which a row is projected to so many at random; None for never.
         seed: Seed of the projection.
 
@@ -46,7 +49,7 @@ class RowRule:
     """
 
     reduce: Reduce = "flatten"
-    sample_dim: int | Mapping[str, int] = 0
+    sample_dim: int | Mapping[str, int] | None = None
     max_features: int | None = None
     seed: int = 0
 
@@ -56,23 +59,16 @@ class RowRule:
                 f"`reduce`: expected one of {', '.join(get_args(Reduce))}, got {self.reduce!r}"
             )
         axes = self.sample_dim
-        for axis in axes.values() if isinstance(axes, Mapping) else [axes]:
+        for axis in axes.values() if isinstance(axes, Mapping) else [axes or 0]:
             whole_number("sample_dim", axis, least=0)
         if self.max_features is not None:
             whole_number("max_features", self.max_features, least=SKETCHES)
 
-    def axis_of(self, name: str) -> int:
-        """Return the axis along which the samples of a layer lie.
-
-        Args:
-            name: The name it is shown under.
-
-        Returns:
-            The axis.
-        """
-        if isinstance(self.sample_dim, int):
-            return self.sample_dim
-        return self.sample_dim.get(name, 0)
+    def axis_of(self, name: str) -> int | None:
+        """Return the axis that was given for the samples of a layer; None if none was."""
+        if isinstance(self.sample_dim, Mapping):
+            return self.sample_dim.get(name)
+        return self.sample_dim
 
 
 def first_tensor(output: Any) -> Tensor:
@@ -109,6 +105,7 @@ def reduce_rows(
     reduce: Reduce,
     mask: Bool[Tensor, "r t"] | None = None,
     draws: Float[Tensor, " r"] | None = None,
+    features: Literal[1, -1] | None = None,
 ) -> Float[Tensor, "r d"]:
     """Make one row of each sample.
 
@@ -117,6 +114,8 @@ def reduce_rows(
         reduce: See the table of this module.
         mask: True for the tokens that count; None for all.
         draws: A number in [0, 1) per sample, which tells its token for ``"per-position"``.
+        features: The axis of the features: 1, or -1 for the last; None for the last of tokens, and
+            1 of maps.
 
     Returns:
         Rows, in the dtype of ``x``, but float32 for the mean of half precision: a mean over
@@ -134,7 +133,10 @@ def reduce_rows(
                 " 'per-position' leaves it out"
             )
         return x.reshape(len(x), -1)
-    places = x if x.ndim == 3 else x.flatten(2).transpose(1, 2)
+    if (features or (-1 if x.ndim == 3 else 1)) == 1:
+        places = x.flatten(2).transpose(1, 2)
+    else:
+        places = x.flatten(1, -2)
     if mask is not None and mask.shape[1] != places.shape[1]:
         raise ValueError(
             f"expected {mask.shape[1]} tokens, as the mask has, got shape {tuple(x.shape)}"

@@ -95,4 +95,5 @@ def test_a_rule_out_of_range_is_refused(wrong, name):
 def test_axes_are_for_all_layers_or_by_name():
     assert RowRule(sample_dim=1).axis_of("any") == 1
     assert RowRule(sample_dim={"rnn": 1}).axis_of("rnn") == 1
-    assert RowRule(sample_dim={"rnn": 1}).axis_of("fc") == 0
+    assert RowRule(sample_dim={"rnn": 1}).axis_of("fc") is None
+    assert RowRule().axis_of("rnn") is None

@@ -21,10 +21,10 @@ from lightning_id.layers import select_layers
 from lightning_id.logged import LoggedMetrics
 from lightning_id.loggers import key_names
 from lightning_id.measurement import LayerResult, Measurement, Options, Plan
-from lightning_id.preflight import check_prefixes, check_sample_dim, surprises
+from lightning_id.preflight import check_names, check_prefixes, surprises
 from lightning_id.probe import Probe, probe_loader
 from lightning_id.processes import Alone, Together
-from lightning_id.rows import Reduce, RowRule
+from lightning_id.rows import Reduce, RowRule, RowsPerSample
 from lightning_id.samples import FixedSamples, ReservoirSamples, samples_of
 from lightning_id.schedule import EveryNValidations, Schedule
 from lightning_id.summary import log_keys, plan_table
@@ -112,6 +112,9 @@ class IntrinsicDimensionHooks:
         sample_dim: The axis along which the samples lie, for all layers or by name; of ``"input"``
             it is that of the batch. None for the first, but the second where the modules of PyTorch
             state ``batch_first=False``.
+        rows_per_sample: For all layers or by name, where a layer gives other rows than one for each
+            sample: a number of rows one after another, ``"first"`` for the first rows (views that
+            are concatenated), ``"all"`` for every row as a sample of its own (nodes of graphs).
         mask_key: Where in a batch the padding mask is (1 for tokens that count), for example
             ``"attention_mask"``; padding is left out of the rows.
         per_class: Measure also the samples of each class that has at least so many, 100 if True,
@@ -165,6 +168,7 @@ class IntrinsicDimensionHooks:
         schedule: Schedule | None = None,
         reduce: Reduce = "flatten",
         sample_dim: int | Mapping[str, int] | None = None,
+        rows_per_sample: RowsPerSample = 1,
         mask_key: str | int | None = None,
         per_class: bool | int = False,
         probe: Iterable[Any] | Literal["train", "val"] | None = None,
@@ -195,7 +199,9 @@ class IntrinsicDimensionHooks:
         self.seed = None if seed is None else whole_number("seed", seed, least=0)
         self.schedule = schedule or EveryNValidations()
         self.options = Options(
-            rule=RowRule(reduce, sample_dim, max_features, 0 if seed is None else seed),
+            rule=RowRule(
+                reduce, sample_dim, max_features, 0 if seed is None else seed, rows_per_sample
+            ),
             mask_key=mask_key,
             smallest_class=_smallest_class(per_class),
             memory_limit=None
@@ -235,7 +241,8 @@ class IntrinsicDimensionHooks:
             ours = [c for c in trainer.callbacks if isinstance(c, IntrinsicDimensionHooks)]
             check_prefixes(self.prefix, [callback.prefix for callback in ours])
             names = select_layers(pl_module, self.layers)
-            check_sample_dim(self.options.rule.sample_dim, names.values())
+            check_names("sample_dim", self.options.rule.sample_dim, names.values())
+            check_names("rows_per_sample", self.options.rule.rows_per_sample, names.values())
             for text in surprises(trainer, self.schedule, self.prefix, self._budget.share):
                 self._warn_once(None, text)
 

@@ -180,6 +180,7 @@ class Measurement:
             self._options.memory_limit,
             samples.draws,
             self._model,
+            -(-samples.n_asked // self._processes.size),
         )
         self._labels = torch.zeros(samples.n_samples, dtype=torch.long)
         self._labelled = 0  # how many of them are known: slots fill from the first
@@ -270,8 +271,11 @@ class Measurement:
                 result.estimates.update(dict.fromkeys(estimators, Estimate(reason=reason)))
             else:
                 _estimate(result, rows, estimators, self._processes)
-                for label in classes if not result.errors else ():
-                    mine = (self._labels[: len(rows)] == label).to(rows.device)
+                slots = self._recorder.slots(name)
+                per_sample = self._options.rule.rows_of(name) != "all"
+                for label in classes if per_sample and not result.errors else ():
+                    labels = self._labels[:0] if slots is None else self._labels[slots]
+                    mine = (labels == label).to(rows.device)
                     part = _empty_like(result)
                     _estimate(part, rows[mine], estimators, self._processes)
                     result.per_class[label] = part.estimates

@@ -24,21 +24,22 @@ def check_prefixes(prefix: str, prefixes: Iterable[str]) -> None:
         )
 
 
-def check_sample_dim(sample_dim: int | Mapping[str, int] | None, shown: Iterable[str]) -> None:
-    """Refuse an axis for a layer that is not measured: it may be misspelt.
+def check_names(argument: str, value: object, shown: Iterable[str]) -> None:
+    """Refuse a rule for a layer that is not measured: it may be misspelt.
 
     Args:
-        sample_dim: The axis of the samples, for all layers or by name.
+        argument: The name of the argument.
+        value: One rule for all layers, or rules by name.
         shown: Names of the measured layers.
 
     Raises:
         ValueError: If a name is none of them.
     """
     known = {*shown, INPUT, LAST_HIDDEN}
-    unknown = sorted(sample_dim.keys() - known) if isinstance(sample_dim, Mapping) else []
+    unknown = sorted(value.keys() - known) if isinstance(value, Mapping) else []
     if unknown:
         raise ValueError(
-            f"`sample_dim`: expected names of measured layers, got {', '.join(unknown)};"
+            f"`{argument}`: expected names of measured layers, got {', '.join(unknown)};"
             f" they are shown as {', '.join(sorted(known))}"
         )
 

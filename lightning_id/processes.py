@@ -11,6 +11,11 @@ from lightning_id.functional.sharded import ShardedGeometry
 class Alone:
     """One process."""
 
+    @property
+    def size(self) -> int:
+        """How many processes there are."""
+        return 1
+
     def gather(self, value: Any) -> list[Any]:
         """Return the values of all processes, in order of rank."""
         return [value]
@@ -22,6 +27,11 @@ class Alone:
 
 class Together(Alone):
     """All processes of a distributed training. Every call is made by all of them."""
+
+    @property
+    def size(self) -> int:
+        """How many processes there are."""
+        return distributed.get_world_size()
 
     def gather(self, value: Any) -> list[Any]:
         """Return the values of all processes, in order of rank."""

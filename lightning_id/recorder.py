@@ -25,8 +25,18 @@ from lightning_id.layers import (
     named_layers,
     select_layers,
 )
-from lightning_id.rows import RandomProjection, Reduce, RowRule, first_tensor, reduce_rows
-from lightning_id.samples import draw
+from lightning_id.rows import (
+    RandomProjection,
+    Reduce,
+    RowRule,
+    RowsPerSample,
+    first_tensor,
+    fits,
+    places_of,
+    reduce_rows,
+    why_not,
+)
+from lightning_id.samples import ReservoirSamples, draw
 from lightning_id.storage import Storage
 
 _OPEN_SAMPLES = (
@@ -53,6 +63,8 @@ class Recorder:
         draws: A number in [0, 1) for each sample, for ``reduce="per-position"``; drawn here with
             the seed of the rule if it is left out.
         root: The model of the layers: see `lightning_id.axes.Axes`.
+        n_rows: Rows to choose of a layer whose rows are samples of their own; None for as many as
+            samples.
 
     Attributes:
         failures: Why a layer has no rows, by name.
@@ -70,6 +82,7 @@ class Recorder:
         memory_limit: int | None = None,
         draws: Float[Tensor, " n"] | None = None,
         root: nn.Module | None = None,
+        n_rows: int | None = None,
     ) -> None:
         self.modules = dict(modules)
         self.n_samples = n_samples
@@ -84,10 +97,15 @@ class Recorder:
         self._storage = Storage(memory_limit)
         self._projections: dict[int, RandomProjection] = {}
         self._calls: dict[str, int] = {}
-        self._filled: dict[str, int] = {}
+        self._n_rows = n_samples if n_rows is None else n_rows
+        self._chosen_rows: dict[str, ReservoirSamples] = {}  # of layers with rows of their own
+        self._present: dict[str, Bool[Tensor, " n"]] = {}
+        self._left_out: dict[str, int] = {}
+        self._fitting: dict[str, set[int]] = {}  # axes as long as every batch so far
+        self._largest = 0  # samples in the batches before
         self._hooks = Hooks()
         self._batch: _Batch | None = None
-        self._last_input: Float[Tensor, "r d"] | None = None
+        self._last_input: tuple[Float[Tensor, "r d"], Int[Tensor, " r"]] | None = None
 
     def begin(
         self,
@@ -108,17 +126,25 @@ class Recorder:
         """
         self.cancel()
         self._calls = {}
-        if len(rows):
-            self._batch = _Batch(batch_size, rows, slots, mask)
-            for name, module in self.modules.items():
+        self._batch = _Batch(batch_size, rows, slots, mask)
+        for name, module in self.modules.items():
+            if self._is_recorded(name):
                 self._hooks.after(module, self._output_hook(name))
-            for module in last_of:
-                self._hooks.before(module, self._input_hook())
+        for module in last_of if self._is_recorded(LAST_HIDDEN) else ():
+            self._hooks.before(module, self._input_hook())
+
+    def _is_recorded(self, name: str) -> bool:
+        """Whether this batch has rows to record of a layer."""
+        if self._batch is None:
+            return False
+        return len(self._batch.rows) > 0 or self.rule.rows_of(name) == "all"
 
     def end(self) -> None:
         """Keep the batch and take the hooks off."""
-        if self._last_input is not None and self._batch is not None:
-            self._attempt(LAST_HIDDEN, self._place, self._last_input, self._batch.slots)
+        if self._last_input is not None:
+            self._attempt(LAST_HIDDEN, self._place, *self._last_input)
+        if self._batch is not None:
+            self._largest = max(self._largest, self._batch.size)
         self.cancel()
 
     def cancel(self) -> None:
@@ -134,7 +160,7 @@ class Recorder:
             output: Its output: a tensor, or a tuple or mapping that holds one.
             axis: The axis of the samples; None as the rule or the module states it.
         """
-        if self._batch is None:
+        if not self._is_recorded(name):
             return
         self._calls[name] = self._calls.get(name, 0) + 1
         self.calls[name] = max(self.calls.get(name, 0), self._calls[name])
@@ -152,7 +178,16 @@ class Recorder:
             of the layer; None if nothing was recorded.
         """
         block = self._storage.get(name)
-        return None if block is None else block[: self._filled[name]]
+        if block is None:
+            return None
+        n, present = int(self._present[name].sum()), self._present[name]
+        return block[:n] if bool(present[:n].all()) else block[present.to(block.device)]
+
+    def slots(self, name: str) -> Int[Tensor, " n"] | None:
+        """Return which of the chosen samples the rows of a layer are; None if they are none."""
+        if self.rule.rows_of(name) == "all" or name not in self._present:
+            return None
+        return self._present[name].nonzero()[:, 0]
 
     def discard(self, name: str) -> None:
         """Free what was recorded of a layer.
@@ -192,42 +227,78 @@ class Recorder:
         self.seconds += time.perf_counter() - start
 
     def _store(self, name: str, module: nn.Module | None, output: Any, axis: int | None) -> None:
-        if self._batch is not None:
-            chosen = self._chosen(name, module, first_tensor(output), axis)
-            self._place(name, chosen, self._batch.slots)
+        found = self._chosen(name, module, first_tensor(output), axis)
+        if found is not None:
+            self._place(name, *found)
 
     def _hold(self, name: str, module: nn.Module, args: tuple[Any, ...]) -> None:
         self._last_input = self._chosen(name, module, first_tensor(args))
 
     def _chosen(
         self, name: str, module: nn.Module | None, tensor: Tensor, axis: int | None = None
-    ) -> Float[Tensor, "r d"]:
-        """Copy and reduce the chosen rows of the current batch."""
+    ) -> tuple[Float[Tensor, "r d"], Int[Tensor, " r"]] | None:
+        """Copy and reduce the chosen rows of the current batch; None if there are none."""
         assert self._batch is not None  # hooks are on only during a batch
-        batch = self._batch
+        batch, per = self._batch, self.rule.rows_of(name)
         if axis is None:
             axis = self._sample_axis(name, module, tensor, batch.size)
-        if tensor.ndim <= axis or tensor.shape[axis] != batch.size:
-            raise ValueError(
-                f"expected {batch.size} samples along axis {axis}, got {tuple(tensor.shape)};"
-                f" sample_dim={{{name!r}: ...}} tells where they are"
-            )
-        numbers = batch.rows.to(tensor.device)
+        if not self._is_as_expected(name, tuple(tensor.shape), axis):
+            self._left_out[name] = self._left_out.get(name, 0) + len(batch.rows)
+            return None
+        numbers, slots, draws = batch.rows, batch.slots, self._draws
+        if per == "all":
+            if name not in self._chosen_rows:
+                self._chosen_rows[name] = ReservoirSamples(self._n_rows, self.rule.seed)
+            numbers, slots = self._chosen_rows[name].take(tensor.shape[axis])
+            draws = self._chosen_rows[name].draws
+            if not len(numbers):
+                return None
+        each = per if isinstance(per, int) else 1
+        if each > 1:
+            numbers = (numbers[:, None] * each + torch.arange(each)).flatten()
         # index_select makes new memory: a slice would show what is written there later, and keep
         # the whole batch alive.
-        chosen = tensor.index_select(axis, numbers).movedim(axis, 0)
-        mask = None if batch.mask is None else batch.mask.to(tensor.device)[numbers]
+        chosen = tensor.index_select(axis, numbers.to(tensor.device)).movedim(axis, 0)
+        mask = None
+        if batch.mask is not None and per != "all":
+            mask = batch.mask[batch.rows.to(batch.mask.device)].to(tensor.device)
         features = self._feature_axis(name, module, chosen)
-        rows = reduce_rows(chosen, self.rule.reduce, mask, self._draws[batch.slots], features)
+        if each > 1 and self.rule.reduce == "flatten":
+            chosen = chosen.reshape(-1, each, *chosen.shape[1:])
+        elif each > 1:  # the rows of a sample are its tokens
+            places = places_of(chosen, features)
+            chosen = places.reshape(-1, each * places.shape[1], places.shape[2])
+            features = -1
+        rows = reduce_rows(chosen, self.rule.reduce, mask, draws[slots], features)
         self.widths[name] = rows.shape[1]
-        return self._projected(rows)
+        return self._projected(rows), slots
+
+    def _is_as_expected(self, name: str, shape: tuple[int, ...], axis: int) -> bool:
+        # A module may pad a batch that is smaller than those before: its samples are left out.
+        assert self._batch is not None
+        size, per = self._batch.size, self.rule.rows_of(name)
+        if len(shape) <= axis:
+            raise ValueError(f"expected {size} samples along axis {axis}, got shape {shape}")
+        axes = {i for i, length in enumerate(shape) if fits(length, size, per)}
+        fitting = self._fitting[name] = axes & self._fitting.get(name, axes)
+        if axis in axes:
+            return True
+        if size < self._largest and name in self._present and not fitting:
+            return False
+        raise ValueError(
+            f"expected {size} samples along axis {axis}, got {shape[axis]} rows;"
+            f" {why_not(shape, axis, size)}"
+        )
 
     def _sample_axis(self, name: str, module: nn.Module | None, tensor: Tensor, size: int) -> int:
         axis = self.rule.axis_of(name)
         if axis is not None or module is None:
             return axis or 0
-        axis, is_open = self._axes.of_samples(module, tuple(tensor.shape), lambda n: n == size)
-        self._note(name, _OPEN_SAMPLES, is_open)
+        per = self.rule.rows_of(name)
+        axis, is_open = self._axes.of_samples(
+            module, tuple(tensor.shape), lambda n: fits(n, size, per)
+        )
+        self._note(name, _OPEN_SAMPLES, is_open and per == 1)
         return axis
 
     def _feature_axis(
@@ -245,8 +316,15 @@ class Recorder:
         notes[text] = holds and notes.get(text, True)
 
     def notes(self, name: str) -> list[str]:
-        """Return what the lengths of all batches left open about a layer."""
-        return [text for text, holds in self._notes.get(name, {}).items() if holds]
+        """Return caveats about how the rows of a layer were obtained."""
+        per, left_out = self.rule.rows_of(name), self._left_out.get(name, 0)
+        notes = {
+            "every row is a sample of its own": per == "all",
+            "the first rows are the samples": per == "first",
+            f"{per} rows one after another are one sample": isinstance(per, int) and per > 1,
+            f"{left_out} samples of a smaller batch are left out: it gave other rows": left_out > 0,
+        }
+        return [text for text, holds in {**notes, **self._notes.get(name, {})}.items() if holds]
 
     def _projected(self, rows: Float[Tensor, "r d"]) -> Float[Tensor, "r m"]:
         most, width = self.rule.max_features, rows.shape[1]
@@ -259,15 +337,16 @@ class Recorder:
     def _place(self, name: str, chosen: Float[Tensor, "r d"], slots: Int[Tensor, " r"]) -> None:
         block = self._storage.get(name)
         if block is None:
-            block = self._storage.new(name, self.n_samples, chosen)
-            self._filled[name] = 0
+            n = self._n_rows if self.rule.rows_of(name) == "all" else self.n_samples
+            block = self._storage.new(name, n, chosen)
+            self._present[name] = torch.zeros(n, dtype=torch.bool)
         if block.shape[1] != chosen.shape[1]:
             raise ValueError(
                 f"expected {block.shape[1]} features as in the batches before, got"
                 f" {chosen.shape[1]}; reduce='mean' gives rows of one length"
             )
         block.index_copy_(0, slots.to(block.device), chosen.to(block))
-        self._filled[name] = max(self._filled[name], int(slots.max()) + 1)
+        self._present[name][slots] = True
 
 
 @dataclass(frozen=True)
@@ -285,6 +364,7 @@ def record_activations(
     n_samples: int = 2000,
     reduce: Reduce = "flatten",
     sample_dim: int | Mapping[str, int] | None = None,
+    rows_per_sample: RowsPerSample = 1,
 ) -> Iterator[dict[str, Float[Tensor, "n d"]]]:
     """Record what layers give for the first samples that pass through a model, in any PyTorch code.
 
@@ -295,6 +375,8 @@ def record_activations(
         n_samples: Samples to record, at least 1; what comes after costs nothing.
         reduce: How tokens or maps become one row per sample: see `lightning_id.rows`.
         sample_dim: The axis along which the samples lie, for all layers or by name.
+        rows_per_sample: Rows of a layer that belong to a sample, where it gives other rows than one
+            for each, for all layers or by name: see `lightning_id.rows`.
 
     Yields:
         A dictionary that is filled when the ``with`` ends: (n, d) rows by the name of the layer.
@@ -329,7 +411,7 @@ def record_activations(
             f"`layers`: expected modules or {INPUT!r}, got {LAST_HIDDEN!r}, which only the callback"
             " finds; name the layer before the last Linear"
         )
-    rule = RowRule(reduce, sample_dim)
+    rule = RowRule(reduce, sample_dim, rows_per_sample=rows_per_sample)
     recorder = Recorder(
         {names[name]: modules[name] for name in names if name not in PSEUDO},
         n_samples,

@@ -14,6 +14,18 @@
 Maps with the features last, (r, h, w, c), and sequences with the features first, (r, c, t), are
 those of modules that state it: see `lightning_id.axes`. A padding mask leaves tokens out, which
 ``"flatten"`` cannot.
+
+===================  ==============================================================================
+``rows_per_sample``  of a layer that gives another number of rows than the batch has samples
+===================  ==============================================================================
+``1``                as many rows as samples; another number is a reason
+``k``                ``k`` rows one after another are one sample, and reduced together as its tokens
+                     are: windows, frames, crops, ``x.view(n * k, ...)``
+``"first"``          the first rows are the samples: the first of two views, ``torch.cat([a, b])``,
+                     the seeds of a sampled neighbourhood, a batch that a module pads
+``"all"``            every row is a sample of its own, chosen uniformly from all rows of the pass:
+                     nodes of graphs, detections, patches
+===================  ==============================================================================
 """
 
 import math
@@ -29,6 +41,9 @@ from lightning_id.checks import whole_number
 
 Reduce = Literal["flatten", "mean", "max", "cls", "last", "per-position"]
 
+Rows = int | Literal["all", "first"]
+RowsPerSample = Rows | Mapping[str, Rows]
+
 SKETCHES = 4  # of a projection: sums of its own each, so that no few large features decide
 
 
@@ -41,6 +56,8 @@ class RowRule:
         sample_dim: The axis along which the samples lie: one for all layers, or by the name that a
             layer is shown under; None, and for layers that are not named, as the modules state it
             (see `lightning_id.axes`).
+        rows_per_sample: Rows that belong to a sample, for all layers or by name; see the table of
+            this module. 1 for layers that are not named.
         max_features: Features above which a row is projected to so many at random; None for never.
         seed: Seed of the projection.
 
@@ -52,6 +69,7 @@ class RowRule:
     sample_dim: int | Mapping[str, int] | None = None
     max_features: int | None = None
     seed: int = 0
+    rows_per_sample: RowsPerSample = 1
 
     def __post_init__(self) -> None:
         if self.reduce not in get_args(Reduce):
@@ -61,6 +79,10 @@ class RowRule:
         axes = self.sample_dim
         for axis in axes.values() if isinstance(axes, Mapping) else [axes or 0]:
             whole_number("sample_dim", axis, least=0)
+        counts = self.rows_per_sample
+        for rows in counts.values() if isinstance(counts, Mapping) else [counts]:
+            if rows not in ("all", "first"):
+                whole_number("rows_per_sample", rows, least=1)
         if self.max_features is not None:
             whole_number("max_features", self.max_features, least=SKETCHES)
 
@@ -69,6 +91,34 @@ class RowRule:
         if isinstance(self.sample_dim, Mapping):
             return self.sample_dim.get(name)
         return self.sample_dim
+
+    def rows_of(self, name: str) -> Rows:
+        """Return how many rows of a layer belong to a sample."""
+        if isinstance(self.rows_per_sample, Mapping):
+            return self.rows_per_sample.get(name, 1)
+        return self.rows_per_sample
+
+
+def fits(length: int, n_samples: int, rows: Rows) -> bool:
+    """Whether a layer may give so many rows for so many samples."""
+    if rows == "all":
+        return True
+    return length >= n_samples if rows == "first" else length == rows * n_samples
+
+
+def why_not(shape: tuple[int, ...], axis: int, n_samples: int) -> str:
+    """Return which options fit a layer that gives other rows than one for each sample."""
+    others = [str(i) for i, length in enumerate(shape) if i != axis and length == n_samples]
+    if others:
+        return f"axis {' or '.join(others)} is as long: sample_dim takes it"
+    k, rest = divmod(shape[axis], n_samples)
+    if k and not rest:
+        return (
+            f"rows_per_sample={k} takes {k} rows one after another for a sample, 'first' the first"
+            f" {n_samples} rows (of concatenated views), 'all' every row for a sample of its own"
+        )
+    first = "'first' takes one of the first rows for each sample, " if k else ""
+    return f"rows_per_sample: {first}'all' takes every row for a sample of its own"
 
 
 def first_tensor(output: Any) -> Tensor:
@@ -133,10 +183,7 @@ def reduce_rows(
                 " 'per-position' leaves it out"
             )
         return x.reshape(len(x), -1)
-    if (features or (-1 if x.ndim == 3 else 1)) == 1:
-        places = x.flatten(2).transpose(1, 2)
-    else:
-        places = x.flatten(1, -2)
+    places = places_of(x, features)
     if mask is not None and mask.shape[1] != places.shape[1]:
         raise ValueError(
             f"expected {mask.shape[1]} tokens, as the mask has, got shape {tuple(x.shape)}"
@@ -144,6 +191,17 @@ def reduce_rows(
     if mask is not None and not bool(mask.any(1).all()):
         raise ValueError("expected a token that counts in every sample, got a mask without one")
     return _REDUCTIONS[reduce](places, mask, draws)
+
+
+def places_of(
+    x: Float[Tensor, "r ..."], features: Literal[1, -1] | None = None
+) -> Float[Tensor, "r t d"]:
+    """Return the tokens or places of each row: see `reduce_rows`."""
+    if x.ndim == 2:
+        return x[:, None]
+    if (features or (-1 if x.ndim == 3 else 1)) == 1:
+        return x.flatten(2).transpose(1, 2)
+    return x.flatten(1, -2)
 
 
 Mask = Bool[Tensor, "r t"] | None

@@ -113,6 +113,7 @@ class FixedSamples:
 
     Attributes:
         note: Caveat for a reader of the numbers, or None.
+        n_asked: How many were to be chosen, from data that may have fewer.
         otherwise: The choice to make if the batches are of other sizes than `expect` was given.
     """
 
@@ -121,7 +122,7 @@ class FixedSamples:
         self.otherwise: ReservoirSamples | None = None
         self.positions = positions
         self.draws = draws
-        self.n_samples = len(positions)
+        self.n_samples = self.n_asked = len(positions)
         self._batch_size: int | None = None
         self._left = 0  # samples that will be asked of the data set
         self._seen = 0
@@ -129,6 +130,7 @@ class FixedSamples:
     def expect(self, size: int, batch_size: int, otherwise: "ReservoirSamples") -> None:
         """Set how many samples the pass and a full batch have, and what to do if they have not."""
         self._left, self._batch_size, self.otherwise = size, batch_size, otherwise
+        self.n_asked = otherwise.n_samples
 
     @property
     def next_size(self) -> int | None:
@@ -168,7 +170,7 @@ class ReservoirSamples:
 
     def __init__(self, n_samples: int, seed: int | None, note: str | None = UNSIZED) -> None:
         self.note = note
-        self.n_samples = n_samples
+        self.n_samples = self.n_asked = n_samples
         self.draws = draw(n_samples, seed)
         self._generator = None if seed is None else torch.Generator().manual_seed(seed)
         self._kept: list[tuple[float, int]] = []  # (-key, slot): the largest key on top

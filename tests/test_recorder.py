@@ -112,8 +112,8 @@ def test_what_cannot_be_recorded_is_a_reason_and_not_an_exception():
     rows, recorder = record(Transposed(), [torch.randn(4, 3)])
     assert rows is None
     assert recorder.failures == {
-        "layer": "expected 4 samples along axis 0, got (3, 4); sample_dim={'layer': ...} tells"
-        " where they are"
+        "layer": "expected 4 samples along axis 0, got 3 rows; axis 1 is as long: sample_dim takes"
+        " it"
     }
 
 

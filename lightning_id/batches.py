@@ -5,6 +5,7 @@ A batch is a tensor, or anything that holds tensors: tuples, lists, mappings (al
 """
 
 import dataclasses
+import re
 from collections.abc import Iterator, Mapping
 from contextlib import suppress
 from types import ModuleType
@@ -16,6 +17,7 @@ from torch import Tensor, nn
 from torch.nn.utils.rnn import PackedSequence
 
 _NO_BATCH = (type(None), str, bytes, int, float, type, ModuleType, nn.Module)  # hold no tensors
+_PADDING_MASK = re.compile(r"(^|_)(attention|attn|pad|padding|key_padding)_mask$")
 _DEEPEST, _MOST_OBJECTS = 8, 2  # containers, objects in each other: what they refer to has no end
 
 
@@ -91,6 +93,19 @@ def mask_of(batch: Any, key: str | int, size: int) -> Bool[Tensor, "b t"]:
         shape = tuple(mask.shape) if isinstance(mask, Tensor) else type(mask).__name__
         raise ValueError(f"`mask_key`: expected a mask of ({size}, tokens) at {key!r}, got {shape}")
     return mask != 0
+
+
+def padding_in(batch: Any, size: int) -> tuple[str, Bool[Tensor, "b t"]] | None:
+    """Return the name of a padding mask in a batch, and the mask, if it marks any token."""
+    for part in _walk(batch):
+        for name, mask in () if isinstance(part, (Tensor, *_NO_BATCH)) else _parts(part):
+            if not (isinstance(name, str) and _PADDING_MASK.search(name)):
+                continue
+            if isinstance(mask, Tensor) and mask.ndim == 2 and len(mask) == size:
+                marks = mask != 0
+                if bool(marks.any()) and not bool(marks.all()):
+                    return name, marks
+    return None
 
 
 def floating_in(batch: Any) -> list[Tensor]:

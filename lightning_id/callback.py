@@ -21,7 +21,7 @@ from lightning_id.layers import select_layers
 from lightning_id.logged import LoggedMetrics
 from lightning_id.loggers import key_names
 from lightning_id.measurement import LayerResult, Measurement, Options, Plan
-from lightning_id.preflight import check_names, check_prefixes, surprises
+from lightning_id.preflight import check_loader, check_names, check_prefixes, surprises
 from lightning_id.probe import Probe, probe_loader
 from lightning_id.processes import Alone, Together
 from lightning_id.rows import Reduce, RowRule, RowsPerSample
@@ -248,6 +248,8 @@ class IntrinsicDimensionHooks:
 
     def on_train_start(self, trainer: AnyTrainer, pl_module: AnyModule) -> None:
         """Measure before the first step, if the schedule has step 0 and no sanity check did it."""
+        if not trainer.barebones and (self.probe is None or self.probe == "val"):
+            check_loader(trainer, self.dataloader_idx)
         records = self.history.records
         is_measured = bool(records) and records[-1]["stage"] == BEFORE_TRAINING
         if trainer.global_step == 0 and not is_measured:
@@ -554,6 +556,8 @@ class IntrinsicDimensionHooks:
         }
         for fields in result.records():
             self.history.append(**common, **fields)
+        for text in result.batch_notes:
+            self._warn_once(None, text)
         for text in result.remarks():
             # What failed here is known here alone: the others are told to look at this log.
             say = warnings.warn if result.errors else rank_zero_warn

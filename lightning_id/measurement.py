@@ -13,7 +13,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from lightning_id.batches import count_samples, floating_in, labels_of, mask_of
+from lightning_id.batches import count_samples, floating_in, labels_of, mask_of, padding_in
 from lightning_id.functional import Estimate, Geometry
 from lightning_id.functional.coarseness import CoarseFeaturesWarning
 from lightning_id.functional.sharded import PeerError
@@ -75,7 +75,8 @@ class LayerResult:
         spectrum: Eigenvalues of the covariance, where an estimator asked for them.
         seconds: Time that each took; what is shared is in the first.
         errors: What was raised, by the name of the estimator.
-        notes: What a reader must know of how the rows came about.
+        notes: Caveats about how the rows of this layer were obtained.
+        batch_notes: Caveats about the batches, alike for all layers that they concern.
     """
 
     layer: str
@@ -89,6 +90,7 @@ class LayerResult:
     seconds: dict[str, float] = field(default_factory=dict)
     errors: dict[str, Exception] = field(default_factory=dict)
     notes: list[str] = field(default_factory=list)
+    batch_notes: list[str] = field(default_factory=list)
 
     def records(self) -> Iterator[dict[str, Any]]:
         """Return the columns of a history that are known of the layer.
@@ -104,7 +106,8 @@ class LayerResult:
             "ambient_dimension": self.ambient_dimension,
         }
         for name, estimate in self.estimates.items():
-            notes = [*self.notes, *([estimate.note] if estimate.note else [])]
+            notes = [*self.batch_notes, *self.notes]
+            notes += [estimate.note] if estimate.note else []
             fields = estimate.to_dict() | {"note": "; ".join(notes) or None}
             yield {**layer, "estimator": name, "seconds": self.seconds.get(name), **fields}
         for label, estimates in self.per_class.items():
@@ -165,6 +168,7 @@ class Measurement:
         modules = named_layers(model)
         self._modules = {names[name]: modules[name] for name in names if name not in PSEUDO}
         self._n_batches = 0
+        self._padding = ""  # where the batches have a mask that is not used
         self._choose(samples)
         self._linears = {name: m for name, m in modules.items() if isinstance(m, nn.Linear)}
         self._tracing = ExitStack()
@@ -195,7 +199,8 @@ class Measurement:
         rows, slots = self._samples.take(size)
         key = self._options.mask_key
         mask = None if key is None else mask_of(batch, key, size)
-        self._recorder.begin(size, rows, slots, self._last_linears(), mask)
+        padded = self._unmasked(batch, size)
+        self._recorder.begin(size, rows, slots, self._last_linears(), mask, padded)
         if self._options.smallest_class is not None and len(rows):
             self._labels[slots] = labels_of(batch, size)[rows]
             self._labelled = max(self._labelled, int(slots.max()) + 1)
@@ -266,6 +271,7 @@ class Measurement:
                 depth=plan.depths.get(name),
                 ambient_dimension=self._recorder.widths.get(name),
                 notes=self._notes(name),
+                batch_notes=self._batch_notes(name),
             )
             if rows is None:
                 result.estimates.update(dict.fromkeys(estimators, Estimate(reason=reason)))
@@ -326,12 +332,30 @@ class Measurement:
         width, most = self._recorder.widths.get(name, 0), self._options.rule.max_features
         projected = f"a random projection of its {width} features to {most}"
         notes = {
-            self._samples.note: self._samples.note is not None,
             called: calls > 1,
             projected: most is not None and width > most,
         }
-        told = [note for note, holds in notes.items() if note and holds]
-        return told + self._recorder.notes(name)
+        return [note for note, holds in notes.items() if holds] + self._recorder.notes(name)
+
+    def _batch_notes(self, name: str) -> list[str]:
+        notes = [] if self._samples.note is None else [self._samples.note]
+        if name in self._recorder.padded:
+            other = " with a reduce other than 'flatten'" * (self._options.rule.reduce == "flatten")
+            notes.append(
+                "the rows hold the padding that the batches mark:"
+                f" mask_key={self._padding!r}{other} leaves it out"
+            )
+        return notes
+
+    def _unmasked(self, batch: Any, size: int) -> int | None:
+        """Return the tokens of each sample, if the rows hold padding that the batch marks."""
+        found = None if self._options.mask_key is not None else padding_in(batch, size)
+        if found is None:
+            return None
+        self._padding, mask = found
+        # The first token is padding only if it stands before the text.
+        has_padding = self._options.rule.reduce != "cls" or not bool(mask[:, 0].all())
+        return mask.shape[1] if has_padding else None
 
     def _twin_of_last_hidden(self, plan: Plan) -> str | None:
         """Return the layer whose output is what the last Linear was given, if it is measured."""
@@ -372,6 +396,7 @@ def _empty_like(result: LayerResult) -> LayerResult:
         seconds=result.seconds,
         errors={},
         notes=[],
+        batch_notes=[],
     )
 
 

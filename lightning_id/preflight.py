@@ -4,7 +4,7 @@ from collections.abc import Iterable, Iterator, Mapping
 
 from lightning_id.layers import INPUT, LAST_HIDDEN
 from lightning_id.schedule import EveryNValidations, Schedule
-from lightning_id.trainers import AnyTrainer, has_validation
+from lightning_id.trainers import AnyTrainer, has_validation, measured_loader
 
 
 def check_prefixes(prefix: str, prefixes: Iterable[str]) -> None:
@@ -42,6 +42,20 @@ def check_names(argument: str, value: object, shown: Iterable[str]) -> None:
             f"`{argument}`: expected names of measured layers, got {', '.join(unknown)};"
             f" they are shown as {', '.join(sorted(known))}"
         )
+
+
+def check_loader(trainer: AnyTrainer, dataloader_idx: int) -> None:
+    """Refuse the number of a validation loader that a fit has not, once it has its loaders.
+
+    Args:
+        trainer: About to train.
+        dataloader_idx: The loader that is measured.
+
+    Raises:
+        ValueError: If there is none of this number.
+    """
+    if trainer.val_dataloaders is not None:
+        measured_loader(trainer, dataloader_idx)
 
 
 def surprises(

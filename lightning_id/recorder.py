@@ -68,6 +68,7 @@ class Recorder:
 
     Attributes:
         failures: Why a layer has no rows, by name.
+        padded: Layers whose rows hold padding that the batches mark.
         calls: How often each layer was called in the last recorded batch; the first call is
             recorded.
         widths: Features of a layer before they were projected, by name.
@@ -88,6 +89,7 @@ class Recorder:
         self.n_samples = n_samples
         self.rule = rule or RowRule()
         self.failures = {name: _SCRIPTED for name, m in modules.items() if not takes_hooks(m)}
+        self.padded: set[str] = set()
         self.calls: dict[str, int] = {}
         self.widths: dict[str, int] = {}
         self.seconds = 0.0
@@ -114,6 +116,7 @@ class Recorder:
         slots: Int[Tensor, " r"],
         last_of: Iterable[nn.Module] = (),
         mask: Bool[Tensor, "b t"] | None = None,
+        padded: int | None = None,
     ) -> None:
         """Put the hooks on for one batch, if it holds a chosen sample.
 
@@ -123,10 +126,11 @@ class Recorder:
             slots: The place of each among all chosen samples.
             last_of: Modules of which the one called last tells ``"last_hidden"``: its input.
             mask: True for the tokens of each sample that count; None for all.
+            padded: Tokens of each sample, if padding among them is not left out.
         """
         self.cancel()
         self._calls = {}
-        self._batch = _Batch(batch_size, rows, slots, mask)
+        self._batch = _Batch(batch_size, rows, slots, mask, padded)
         for name, module in self.modules.items():
             if self._is_recorded(name):
                 self._hooks.after(module, self._output_hook(name))
@@ -262,6 +266,8 @@ class Recorder:
         mask = None
         if batch.mask is not None and per != "all":
             mask = batch.mask[batch.rows.to(batch.mask.device)].to(tensor.device)
+        if chosen.ndim == 3 and batch.padded in chosen.shape[1:]:
+            self.padded.add(name)
         features = self._feature_axis(name, module, chosen)
         if each > 1 and self.rule.reduce == "flatten":
             chosen = chosen.reshape(-1, each, *chosen.shape[1:])
@@ -355,6 +361,7 @@ class _Batch:
     rows: Int[Tensor, " r"]
     slots: Int[Tensor, " r"]
     mask: Bool[Tensor, "b t"] | None
+    padded: int | None
 
 
 @contextmanager

@@ -139,6 +139,30 @@ def test_padding_does_not_change_the_number(reduce, tmp_path):
     assert found[0]["reduce"] == reduce
 
 
+def test_padding_that_is_not_left_out_is_noted_once(tmp_path, recwarn):
+    data = [torch.randn(2 + i % 5, 6) for i in range(40)]
+
+    def said(data, **options):
+        recwarn.clear()
+        callback = IntrinsicDimensionCallback(["net.block", "net.head"], **options)
+        validate(tmp_path, Keywords(Encoder()), data, callback, 40, padded)
+        texts = [str(w.message) for w in recwarn if "hold the padding that" in str(w.message)]
+        assert record(callback, "net.head")["note"] is None  # of one token
+        assert ("padding" in (record(callback, "net.block")["note"] or "")) == bool(texts)
+        return texts
+
+    (text,) = said(data, reduce="mean")
+    assert text.endswith("mask_key='attention_mask' leaves it out")
+    assert "layer" not in text
+    (text,) = said(data)
+    assert text.endswith(
+        "mask_key='attention_mask' with a reduce other than 'flatten' leaves it out"
+    )
+    assert said(data, reduce="cls") == []  # the first token is none
+    assert said(data, reduce="mean", mask_key="attention_mask") == []
+    assert said([torch.randn(4, 6) for _ in range(40)], reduce="mean") == []  # no padding
+
+
 def test_flattened_padding_and_a_missing_mask_are_said(tmp_path):
     data = [torch.randn(3, 6) for _ in range(40)]
     callback = IntrinsicDimensionCallback(["net.block"], mask_key="attention_mask")

@@ -93,11 +93,19 @@ def test_of_several_loaders_the_chosen_one_is_measured(tmp_path):
         assert input_of(callback.history) == [pytest.approx(expected_input(n, seed))]
 
 
-def test_a_loader_that_does_not_exist_is_a_warning_and_the_training_goes_on(tmp_path):
+@pytest.mark.parametrize("n_sanity", [0, 2, -1])
+@pytest.mark.filterwarnings("ignore:.*could not prepare")
+def test_a_loader_that_does_not_exist_fails_before_the_first_step(n_sanity, tmp_path):
+    steps = []
+
+    class Counting(Toy):
+        def training_step(self, batch, batch_idx):
+            steps.append(batch_idx)
+
     callback = IntrinsicDimensionCallback(LAYERS, dataloader_idx=3)
-    with pytest.warns(UserWarning, match="`dataloader_idx`: expected 0 to 0"):
-        runner, _ = fit(tmp_path, callback, loader(60), max_epochs=1)
-    assert runner.current_epoch == 1
+    with pytest.raises(ValueError, match="`dataloader_idx`: expected 0 to 0"):
+        fit(tmp_path, callback, loader(60), Counting(), num_sanity_val_steps=n_sanity)
+    assert not steps
 
 
 def test_loaders_combined_into_one_batch_are_measured_by_a_reservoir(tmp_path):

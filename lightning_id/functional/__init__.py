@@ -12,7 +12,13 @@ from lightning_id.functional.pca import (
     pca_dimension,
     pca_spectrum,
 )
-from lightning_id.functional.registry import ESTIMATORS, get_estimator, register_estimator
+from lightning_id.functional.registry import (
+    ESTIMATORS,
+    EstimatorSpec,
+    estimator_spec,
+    get_estimator,
+    register_estimator,
+)
 from lightning_id.functional.scale import Decimation, ScaleProfile, scale_profile
 from lightning_id.functional.twonn import twonn_dimension
 
@@ -20,10 +26,12 @@ __all__ = [
     "ESTIMATORS",
     "Decimation",
     "Estimate",
+    "EstimatorSpec",
     "Geometry",
     "ScaleProfile",
     "Spectrum",
     "effective_rank",
+    "estimator_spec",
     "gaussian_twonn_dimension",
     "get_estimator",
     "gride_dimension",

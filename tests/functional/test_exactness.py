@@ -20,8 +20,7 @@ from lightning_id.functional.registry import ESTIMATORS
 N = 2000
 BALL = manifolds.ball(N, 5, ambient=64)
 CLEAN = twonn_linear(BALL)
-# They count repeated rows, or see the covariance alone, which does.
-LINEAR = {"pca", "pca_standardized", "participation_ratio", "effective_rank", "twonn_gaussian"}
+LINEAR = {name for name, spec in ESTIMATORS.items() if spec.counts_repeats}
 
 
 def permuted(n):
@@ -100,7 +99,7 @@ def test_rows_without_finite_values_give_a_reason(name, bad):
 )
 def test_fewer_than_three_distinct_rows_give_a_reason(name, rows):
     estimate = get_estimator_on(name, rows)
-    assert estimate.reason, f"if {name} counts repeated rows, it belongs into LINEAR above"
+    assert estimate.reason, f"if {name} counts repeated rows, its EstimatorSpec has counts_repeats"
     assert_no_number(estimate, "distinct rows")
 
 

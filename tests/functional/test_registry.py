@@ -4,7 +4,13 @@ import pytest
 import torch
 
 from lightning_id import functional, manifolds
-from lightning_id.functional import Estimate, Geometry, get_estimator, register_estimator
+from lightning_id.functional import (
+    Estimate,
+    Geometry,
+    estimator_spec,
+    get_estimator,
+    register_estimator,
+)
 from lightning_id.functional.registry import ESTIMATORS
 
 
@@ -52,6 +58,20 @@ def test_an_estimator_can_be_added_and_replaced():
     assert 1.9 < float(get_estimator("diameter")(Geometry(x))) <= 2
     register_estimator("diameter", lambda geometry: Estimate(value=1.0))
     assert float(get_estimator("diameter")(Geometry(x))) == 1
+
+
+def test_an_estimator_brings_its_texts_and_its_name_stands_for_those_it_lacks():
+    register_estimator("diameter", largest_distance, title="diameter of the cloud")
+    spec = estimator_spec("diameter")
+    assert (spec.title, spec.axis_label) == ("diameter of the cloud",) * 2
+    assert (estimator_spec("twonn").title, estimator_spec("twonn").lower_bound_above) == (
+        "TwoNN",
+        20,
+    )
+    elsewhere = estimator_spec("registered_elsewhere")
+    assert elsewhere.title == elsewhere.axis_label == "registered_elsewhere"
+    with pytest.raises(ValueError, match="no estimator named 'registered_elsewhere'"):
+        elsewhere(Geometry(manifolds.ball(10, 2)))
 
 
 def test_an_unknown_name_is_told_the_names():

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from lightning_id.console import ESTIMATOR_NAMES
+from lightning_id.history.tables import ESTIMATOR_NAMES
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure

@@ -3,8 +3,8 @@
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from lightning_id.console import end_rows, end_table, validation_line
 from lightning_id.history import History, estimators_of
+from lightning_id.history.tables import end_rows, end_table, validation_line
 from lightning_id.trainers import AnyTrainer
 
 

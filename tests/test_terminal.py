@@ -7,7 +7,7 @@ from pytorch_lightning.callbacks import RichProgressBar, TQDMProgressBar
 from rich.console import Console
 
 from lightning_id import AtSteps, History, IntrinsicDimensionCallback
-from lightning_id.console import end_rows, validation_line
+from lightning_id.history.tables import end_rows, validation_line
 from tests.toys import Toy, loader, trainer
 
 pytestmark = pytest.mark.filterwarnings(

@@ -8,10 +8,10 @@ from dataclasses import fields
 from pathlib import Path
 from typing import get_args
 
-from lightning_id.console import end_table
 from lightning_id.figures import depth_profile
 from lightning_id.functional import ESTIMATORS, get_estimator
 from lightning_id.history import RECORDS_FILE, History
+from lightning_id.history.tables import end_table
 from lightning_id.profile.compare import (
     accuracies,
     compare,

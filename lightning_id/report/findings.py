@@ -13,7 +13,6 @@ from typing import NamedTuple
 
 from torch import Tensor
 
-from lightning_id.console import estimator_name, value_with_error
 from lightning_id.figures.by_depth import LOWER_BOUND_ABOVE
 from lightning_id.figures.common import shortened
 from lightning_id.functional.estimate import NORMAL_975
@@ -26,6 +25,7 @@ from lightning_id.history import (
     main_estimator,
     validation_of,
 )
+from lightning_id.history.tables import estimator_name, value_with_error
 from lightning_id.layers import LAST_HIDDEN
 from lightning_id.report.runs import (
     Run,

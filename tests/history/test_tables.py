@@ -1,7 +1,7 @@
 """What is said of a history in the terminal: the line of a validation, the table at the end."""
 
 from lightning_id import History
-from lightning_id.console import end_table, validation_line
+from lightning_id.history.tables import end_table, validation_line
 
 LAYERS = ["input", "conv1", "last_hidden", "output"]
 

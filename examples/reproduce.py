@@ -38,7 +38,7 @@ from lightning_id.experiments.digits import ROOT_VARIABLE
 from lightning_id.experiments.published import published
 from lightning_id.experiments.source_work import CLAIMS, IMAGENET
 from lightning_id.figures import depth_profile, heat_map
-from lightning_id.figures.common import Clock
+from lightning_id.figures._data import Clock
 from lightning_id.report.tables import layer_table
 from lightning_id.versions import version_of
 

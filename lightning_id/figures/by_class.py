@@ -5,7 +5,7 @@ import statistics
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from lightning_id.figures.common import (
+from lightning_id.figures._data import (
     COLORS,
     FEW_COLORS,
     SMALL,
@@ -19,7 +19,7 @@ from lightning_id.figures.common import (
     shortened,
     strided,
 )
-from lightning_id.figures.paper import (
+from lightning_id.figures._drawing import (
     footnote,
     new_figure,
     only_words,

@@ -7,7 +7,7 @@ from matplotlib.cm import ScalarMappable
 from matplotlib.colors import Normalize
 from matplotlib.figure import Figure
 
-from lightning_id.figures.common import (
+from lightning_id.figures._data import (
     COLORS,
     FEW_COLORS,
     FIT,
@@ -25,7 +25,7 @@ from lightning_id.figures.common import (
     short_names,
     shortened,
 )
-from lightning_id.figures.paper import (
+from lightning_id.figures._drawing import (
     draw_band,
     finish_time_bar,
     footnote,

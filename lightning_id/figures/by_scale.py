@@ -8,7 +8,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import LogLocator, MaxNLocator
 
-from lightning_id.figures.common import (
+from lightning_id.figures._data import (
     COLORS,
     FEW_COLORS,
     LOG_RANGE,
@@ -16,7 +16,7 @@ from lightning_id.figures.common import (
     short_names,
     shortened,
 )
-from lightning_id.figures.paper import (
+from lightning_id.figures._drawing import (
     footnote,
     new_figure,
     only_words,

@@ -10,7 +10,7 @@ from matplotlib.colors import LogNorm, Normalize
 from matplotlib.figure import Figure
 from matplotlib.ticker import LogLocator, MaxNLocator
 
-from lightning_id.figures.common import (
+from lightning_id.figures._data import (
     COLORS,
     FEW_COLORS,
     FIT,
@@ -32,7 +32,7 @@ from lightning_id.figures.common import (
     shortened,
     strided,
 )
-from lightning_id.figures.paper import (
+from lightning_id.figures._drawing import (
     draw_interval,
     finish_time_bar,
     footnote,

@@ -9,7 +9,7 @@ from matplotlib.figure import Figure
 from numpy import geomspace, linspace
 from torch import Tensor
 
-from lightning_id.figures.common import (
+from lightning_id.figures._data import (
     COLORS,
     SMALL,
     UNTRAINED,
@@ -17,7 +17,7 @@ from lightning_id.figures.common import (
     short_names,
     strided,
 )
-from lightning_id.figures.paper import (
+from lightning_id.figures._drawing import (
     footnote,
     new_figure,
     only_words,

@@ -16,8 +16,8 @@ from pathlib import Path
 from matplotlib.figure import Figure
 
 from lightning_id.experiments.published import published
-from lightning_id.figures.common import FEW_COLORS, SMALL, plain
-from lightning_id.figures.paper import footnote, new_figure, tidy
+from lightning_id.figures._data import FEW_COLORS, SMALL, plain
+from lightning_id.figures._drawing import footnote, new_figure, tidy
 from lightning_id.functional.estimate import NORMAL_975
 from lightning_id.history import History, Record, has_value
 from lightning_id.history.tables import aligned, value_with_error

@@ -13,8 +13,8 @@ from typing import NamedTuple
 
 from torch import Tensor
 
+from lightning_id.figures._data import shortened
 from lightning_id.figures.by_depth import LOWER_BOUND_ABOVE
-from lightning_id.figures.common import shortened
 from lightning_id.functional.estimate import NORMAL_975
 from lightning_id.functional.pca import rounding_noise
 from lightning_id.history import (

@@ -11,7 +11,7 @@ from markupsafe import Markup
 from matplotlib.figure import Figure
 
 from lightning_id.figures import compare
-from lightning_id.figures.common import records_of, samples_in_words
+from lightning_id.figures._data import records_of, samples_in_words
 from lightning_id.history import History, main_estimator
 from lightning_id.history.tables import estimator_name
 from lightning_id.report.findings import findings, not_comparable

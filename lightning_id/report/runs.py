@@ -5,8 +5,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from lightning_id.figures.common import FIT, last_of
-from lightning_id.figures.common import profiles as drawable
+from lightning_id.figures._data import FIT, last_of
+from lightning_id.figures._data import profiles as drawable
 from lightning_id.history import (
     BEFORE_TRAINING,
     RECORDS_FILE,

@@ -7,7 +7,7 @@ import platform
 from collections.abc import Iterable, Sequence
 from typing import Any
 
-from lightning_id.figures.common import records_of, samples_in_words
+from lightning_id.figures._data import records_of, samples_in_words
 from lightning_id.history import COLUMNS, History, Record, estimators_of, has_value, validation_of
 from lightning_id.history.tables import estimator_name, table_rows
 from lightning_id.report.runs import Run, describe, trained, untrained

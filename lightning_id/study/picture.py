@@ -9,8 +9,8 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
-from lightning_id.figures.common import COLORS, FEW_COLORS, LOG_RANGE, SMALL
-from lightning_id.figures.paper import new_figure, only_words, plain_numbers, tidy
+from lightning_id.figures._data import COLORS, FEW_COLORS, LOG_RANGE, SMALL
+from lightning_id.figures._drawing import new_figure, only_words, plain_numbers, tidy
 from lightning_id.study.analysis import OUTCOME, varied
 from lightning_id.study.runs import Row
 

@@ -17,7 +17,7 @@ import torch
 from lightning_id import History, functional, manifolds
 from lightning_id.callback import IntrinsicDimensionHooks
 from lightning_id.cli import main
-from lightning_id.figures.common import label_of
+from lightning_id.figures._data import label_of
 from lightning_id.functional import Geometry, effective_rank, pca_dimension, twonn_dimension
 from lightning_id.functional.registry import _BUILT_IN
 from lightning_id.history.tables import ESTIMATOR_NAMES

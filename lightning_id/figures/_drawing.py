@@ -14,7 +14,7 @@ from matplotlib.figure import Figure
 from matplotlib.text import Text
 from matplotlib.ticker import FuncFormatter, MaxNLocator, NullLocator
 
-from lightning_id.figures.common import LOG_RANGE, SMALL, has_band, plain
+from lightning_id.figures._data import LOG_RANGE, SMALL, has_band, plain
 from lightning_id.history import Record
 
 LETTERS_OF_AXIS = 76  # small ones along a horizontal axis beside a colour bar

@@ -8,7 +8,7 @@ Words that it does not know go to `lightning-id fit`, for example `--data.root=F
 network is profiled on the photographs of `--photos FOLDER`, one folder for each class of ImageNet
 in their order; by default on `imagenet-sample` in the folder that LIGHTNING_ID_DATA names. A
 further experiment is a line in `FITS` with a config of its name, or one in `PROFILES`; a further
-claim is one in `lightning_id.experiments.source_work`.
+claim is one in `lightning_id.experiments.reproduction.ansuini2019`.
 """
 
 import argparse
@@ -24,7 +24,9 @@ from pathlib import Path
 import yaml
 
 from lightning_id import History
-from lightning_id.experiments.claims import (
+from lightning_id.experiments.digits import ROOT_VARIABLE
+from lightning_id.experiments.reproduction.ansuini2019 import CLAIMS, IMAGENET
+from lightning_id.experiments.reproduction.claims import (
     NOT_RUN,
     VERDICTS,
     Claim,
@@ -34,9 +36,7 @@ from lightning_id.experiments.claims import (
     at_step,
     judge,
 )
-from lightning_id.experiments.digits import ROOT_VARIABLE
-from lightning_id.experiments.published import published
-from lightning_id.experiments.source_work import CLAIMS, IMAGENET
+from lightning_id.experiments.reproduction.published import published
 from lightning_id.figures import depth_profile, heat_map
 from lightning_id.figures._data import Clock
 from lightning_id.report.tables import layer_table
@@ -65,8 +65,8 @@ STEPS = (0, 5, 10, 20, 45, 100, 200, 500, 1000, 2000)  # shown of a run measured
 HEAD = """# What became of the source work's claims
 
 Made by `python examples/reproduce.py`: the measured numbers are those of the runs below, the
-published ones are `lightning_id/experiments/published.json`, and the verdicts follow from the
-rules.
+published ones are `lightning_id/experiments/reproduction/published.json`, and the verdicts follow
+from the rules.
 
 {work}. {figures}; of numbers marked "text": {text}.
 

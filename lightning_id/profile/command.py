@@ -8,19 +8,19 @@ from dataclasses import fields
 from pathlib import Path
 from typing import get_args
 
-from lightning_id.figures import depth_profile
-from lightning_id.functional import ESTIMATORS, get_estimator
-from lightning_id.history import RECORDS_FILE, History
-from lightning_id.history.tables import end_table
-from lightning_id.profile.compare import (
+from lightning_id.experiments.reproduction.pretrained import (
     accuracies,
     compare,
     comparison_figure,
     comparison_text,
     write_comparison,
 )
+from lightning_id.figures import depth_profile
+from lightning_id.functional import ESTIMATORS, get_estimator
+from lightning_id.history import RECORDS_FILE, History
+from lightning_id.history.tables import end_table
+from lightning_id.profile.images import choose_pictures
 from lightning_id.profile.networks import LITE, find_code
-from lightning_id.profile.pictures import choose_pictures
 from lightning_id.profile.run import Settings, profile
 from lightning_id.report import write_report
 from lightning_id.report.findings import findings

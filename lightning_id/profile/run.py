@@ -14,8 +14,8 @@ from torch.utils.data import DataLoader
 from lightning_id.callback import IntrinsicDimensionCallback
 from lightning_id.history import BEFORE_TRAINING, History
 from lightning_id.layers import INPUT, LAST_HIDDEN, select_layers
+from lightning_id.profile.images import Pictures
 from lightning_id.profile.networks import Network, load_network
-from lightning_id.profile.pictures import Pictures
 from lightning_id.rows import Reduce
 
 ACCURACY = "val_acc"

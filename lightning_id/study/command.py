@@ -18,9 +18,9 @@ from rich.progress import (
 from lightning_id.experiments.mnist import MNISTDataModule
 from lightning_id.shipped import find_config
 from lightning_id.study.executors import EXECUTORS
+from lightning_id.study.figure import draw_study
 from lightning_id.study.grid import Settings, load_grid
 from lightning_id.study.page import study_page
-from lightning_id.study.picture import draw_study
 from lightning_id.study.run import available_digits
 from lightning_id.study.runs import Runs, write_csv, write_table
 

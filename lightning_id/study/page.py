@@ -14,8 +14,8 @@ from lightning_id.study.analysis import (
     correlation,
     varied,
 )
+from lightning_id.study.figure import in_words
 from lightning_id.study.grid import Settings
-from lightning_id.study.picture import in_words
 from lightning_id.study.runs import Row
 from lightning_id.study.statistics import (
     LEVEL,

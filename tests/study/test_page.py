@@ -6,11 +6,11 @@ import pytest
 from matplotlib.colors import to_hex
 
 from lightning_id.study.analysis import analyse, varied
+from lightning_id.study.figure import draw_study
 from lightning_id.study.grid import Settings
 from lightning_id.study.page import study_page
-from lightning_id.study.picture import draw_study
 from lightning_id.study.verdict import RULES, verdict
-from tests.study.made import table
+from tests.study.synthetic import table
 
 
 def everywhere(noise, a, b, c, d):

@@ -6,7 +6,7 @@ import pytest
 
 from lightning_id.study.analysis import ARCHITECTURE, NOISE, SEED, analyse
 from lightning_id.study.verdict import RULES, verdict
-from tests.study.made import table
+from tests.study.synthetic import table
 
 
 def by_noise_only(noise, a, b, c, d):

@@ -18,6 +18,8 @@ def published() -> dict[str, Any]:
         >>> dict(zip(figure["layers"], figure["MNIST"]))["input"]
         13.16
     """
-    text = files("lightning_id.experiments").joinpath("published.json").read_text("utf-8")
+    text = (
+        files("lightning_id.experiments.reproduction").joinpath("published.json").read_text("utf-8")
+    )
     numbers: dict[str, Any] = json.loads(text)
     return numbers

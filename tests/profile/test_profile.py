@@ -15,17 +15,17 @@ from torch.utils.data import DataLoader
 
 from lightning_id import History, record_activations
 from lightning_id.cli import main
-from lightning_id.experiments.published import published
-from lightning_id.functional import ESTIMATORS, Geometry, registry
-from lightning_id.profile.compare import (
+from lightning_id.experiments.reproduction.pretrained import (
     compare,
     comparison_figure,
     comparison_text,
     correlations,
     published_rows,
 )
+from lightning_id.experiments.reproduction.published import published
+from lightning_id.functional import ESTIMATORS, Geometry, registry
+from lightning_id.profile.images import choose_pictures
 from lightning_id.profile.networks import load_network
-from lightning_id.profile.pictures import choose_pictures
 from lightning_id.profile.run import Settings, profile
 from tests.commands import refused
 

@@ -6,7 +6,8 @@ from pathlib import Path
 import pytest
 
 from lightning_id.cli import main
-from lightning_id.experiments.claims import (
+from lightning_id.experiments.reproduction.ansuini2019 import CLAIMS
+from lightning_id.experiments.reproduction.claims import (
     IN_SHAPE,
     REPRODUCED,
     Run,
@@ -16,9 +17,8 @@ from lightning_id.experiments.claims import (
     judge,
     profile,
 )
-from lightning_id.experiments.source_work import CLAIMS
 
-CONFIGS = Path(__file__).parents[2] / "configs"
+CONFIGS = Path(__file__).parents[3] / "configs"
 
 pytestmark = [
     pytest.mark.full_mnist,

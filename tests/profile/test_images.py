@@ -11,7 +11,7 @@ from PIL import Image
 from torch.utils.data import DataLoader
 from torchvision import transforms
 
-from lightning_id.profile.pictures import choose_pictures
+from lightning_id.profile.images import choose_pictures
 from lightning_id.samples import choose_samples
 
 TO_TENSOR = transforms.Compose([transforms.Resize((4, 4)), transforms.ToTensor()])

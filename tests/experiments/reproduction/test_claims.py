@@ -5,7 +5,8 @@ from pathlib import Path
 import pytest
 import torch
 
-from lightning_id.experiments.claims import (
+from lightning_id.experiments.reproduction.ansuini2019 import CLAIMS, IMAGENET
+from lightning_id.experiments.reproduction.claims import (
     FAILED,
     IN_SHAPE,
     NOT_RUN,
@@ -17,8 +18,7 @@ from lightning_id.experiments.claims import (
     at_step,
     judge,
 )
-from lightning_id.experiments.published import published
-from lightning_id.experiments.source_work import CLAIMS, IMAGENET
+from lightning_id.experiments.reproduction.published import published
 from lightning_id.history import BEFORE_TRAINING, History
 
 LAYERS = published()["fig6b_mnist"]["layers"]

@@ -15,7 +15,7 @@ from pathlib import Path
 
 from matplotlib.figure import Figure
 
-from lightning_id.experiments.published import published
+from lightning_id.experiments.reproduction.published import published
 from lightning_id.figures._data import FEW_COLORS, SMALL, plain
 from lightning_id.figures._drawing import footnote, new_figure, tidy
 from lightning_id.functional.estimate import NORMAL_975

@@ -5,8 +5,15 @@ import statistics
 from collections.abc import Sequence
 from itertools import pairwise
 
-from lightning_id.experiments.claims import Claim, Numbers, at_end, at_start, at_step, profile
-from lightning_id.experiments.published import published
+from lightning_id.experiments.reproduction.claims import (
+    Claim,
+    Numbers,
+    at_end,
+    at_start,
+    at_step,
+    profile,
+)
+from lightning_id.experiments.reproduction.published import published
 from lightning_id.history import History, Record, has_value
 from lightning_id.layers import LAST_HIDDEN
 

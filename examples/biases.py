@@ -1,4 +1,4 @@
-"""How far off are TwoNN and PCA? Clouds of known dimension, and digits, tell.
+"""How far off are TwoNN and PCA? Measured on clouds of known dimension, and on digits.
 
 Every number is a mean over several samples. The page that it writes is `docs/biases.md`.
 
@@ -22,6 +22,7 @@ from lightning_id.functional import (
     pca_dimension,
     twonn_dimension,
 )
+from lightning_id.history.tables import markdown_table
 
 HEAD = """# Biases, with numbers
 
@@ -35,7 +36,7 @@ SECTIONS = {
 
 The nearest neighbours of a sample of practical size are not near in high dimension: the density
 varies on the way to them, and the border of the cloud is close to most points. More rows help
-little. The source work calls its values above about 20 lower bounds, and so do the figures and the
+little. Ansuini et al. (2019) call values above about 20 lower bounds, and so do the figures and the
 report here. On a torus, curved at the distance of neighbours, the error goes the other way: at 5 to
 20, and at 50 with many rows.
 """,
@@ -186,11 +187,6 @@ def _part_of(x: Tensor, n: int) -> Callable[[int], Tensor]:
     return part
 
 
-def _markdown(table: list[list[str]]) -> str:
-    lines = [f"| {' | '.join(row)} |" for row in table]
-    return "\n".join([lines[0], "|" + "---|" * len(table[0]), *lines[1:]]) + "\n"
-
-
 def main(arguments: list[str] | None = None) -> None:
     """Measure, and print and write the page."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
@@ -200,7 +196,7 @@ def main(arguments: list[str] | None = None) -> None:
     options = parser.parse_args(arguments)
     text = HEAD.format(samples=options.samples, rows=options.rows)
     for name, section in SECTIONS.items():
-        text += f"{section}\n{_markdown(TABLES[name](options.samples, options.rows))}"
+        text += f"{section}\n{markdown_table(TABLES[name](options.samples, options.rows))}\n"
     print(text)
     if options.out is not None:
         options.out.write_text(text)

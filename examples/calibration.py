@@ -22,6 +22,7 @@ from lightning_id.functional import (
     mle_dimension,
     twonn_dimension,
 )
+from lightning_id.history.tables import markdown_table
 
 HEAD = """# Is the error bar honest?
 
@@ -73,17 +74,21 @@ def _summary(estimates: list[Estimate]) -> dict[str, float]:
 
 def table(results: dict[str, dict[str, dict[str, float]]]) -> str:
     """Return the results as a Markdown table."""
-    lines = [
-        "| cloud | estimator | mean estimate | true deviation | std_error / deviation | coverage |",
-        "|---|---|---|---|---|---|",
+    rows = [
+        [
+            "cloud",
+            "estimator",
+            "mean estimate",
+            "true deviation",
+            "std_error / deviation",
+            "coverage",
+        ]
     ]
-    for cloud, rows in results.items():
-        for name, row in rows.items():
-            lines.append(
-                f"| {cloud} | {name} | {row['mean']:.3f} | {row['deviation']:.3f} |"
-                f" {row['ratio']:.2f} | {row['coverage']:.1%} |"
-            )
-    return "\n".join(lines) + "\n"
+    for cloud, found in results.items():
+        for name, row in found.items():
+            numbers = [f"{row['mean']:.3f}", f"{row['deviation']:.3f}", f"{row['ratio']:.2f}"]
+            rows.append([cloud, name, *numbers, f"{row['coverage']:.1%}"])
+    return markdown_table(rows) + "\n"
 
 
 def main(arguments: list[str] | None = None) -> None:

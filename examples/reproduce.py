@@ -1,10 +1,10 @@
-"""Run the source work's experiments and write down what became of its claims.
+"""Repeat the experiments of Ansuini et al. (2019) and judge the claims of the paper.
 
     python examples/reproduce.py                  # all experiments, then docs/reproduction.md
     python examples/reproduce.py mnist_shuffled   # only this one; the others as last run
     python examples/reproduce.py --page           # run nothing, write the page
 
-Words that it does not know go to `lightning-id fit`, for example `--data.root=FOLDER`. A trained
+Unknown arguments are passed to `lightning-id fit`, for example `--data.root=FOLDER`. A trained
 network is profiled on the photographs of `--photos FOLDER`, one folder for each class of ImageNet
 in their order; by default on `imagenet-sample` in the folder that LIGHTNING_ID_DATA names. A
 further experiment is a line in `FITS` with a config of its name, or one in `PROFILES`; a further
@@ -38,7 +38,8 @@ from lightning_id.experiments.reproduction.claims import (
 )
 from lightning_id.experiments.reproduction.published import published
 from lightning_id.figures import depth_profile, heat_map
-from lightning_id.figures._data import Clock
+from lightning_id.history.queries import has_several_per_epoch
+from lightning_id.history.tables import markdown_table
 from lightning_id.report.tables import layer_table
 from lightning_id.versions import version_of
 
@@ -55,14 +56,14 @@ FITS = {
 PROFILES = {IMAGENET: "EfficientNet-Lite 0, trained on ImageNet"}
 EXPERIMENTS = FITS | PROFILES
 PROFILED = (
-    "> The source work has other networks (of torchvision), and about 500 training images of each"
+    "> The paper has other networks (of torchvision), and about 500 training images of each"
     " of seven classes; here all classes are measured together. The weights are those of a Python"
     " package, and these photographs may be among those that they were trained on: the accuracy"
     " above is no test."
 )
 STEPS = (0, 5, 10, 20, 45, 100, 200, 500, 1000, 2000)  # shown of a run measured between steps
 
-HEAD = """# What became of the source work's claims
+HEAD = """# The claims of Ansuini et al. (2019), reproduced
 
 Made by `python examples/reproduce.py`: the measured numbers are those of the runs below, the
 published ones are `lightning_id/experiments/reproduction/published.json`, and the verdicts follow
@@ -73,8 +74,8 @@ from the rules.
 {verdicts}
 
 Names are those of the layers: `d1` is the last hidden one. All dimensions are TwoNN by the linear
-fit of the source work, but for those called PCA in the table of claims: how many components hold 90
-% of the variance of standardised units. The source work counts them from 0, one less.
+fit of the paper, but for those called PCA in the table of claims: how many components hold 90
+% of the variance of standardised units. The paper counts them from 0, one less.
 
 """
 
@@ -161,7 +162,7 @@ def page(runs: Mapping[str, Run], docs: Path) -> str:
 
 def claims_table(judgements: Iterable[Judgement]) -> str:
     """Return one row per claim."""
-    rows = [["claim", "in the source work", "published", "measured", "rule", "verdict"]]
+    rows = [["claim", "in the paper", "published", "measured", "rule", "verdict"]]
     for judgement in judgements:
         claim = judgement.claim
         verdict = f"**{judgement.verdict}**"
@@ -169,24 +170,24 @@ def claims_table(judgements: Iterable[Judgement]) -> str:
             verdict += f": {judgement.reason}"
         rows.append(
             [
-                claim.says,
+                claim.text,
                 claim.where,
-                in_words(claim.published, claim),
-                in_words(judgement.measured, claim),
+                numbers_text(claim.published, claim),
+                numbers_text(judgement.measured, claim),
                 claim.rule() or "-",
                 verdict,
             ]
         )
-    return markdown(rows)
+    return markdown_table(rows, "---") + "\n"
 
 
-def in_words(numbers: Numbers, claim: Claim) -> str:
+def numbers_text(numbers: Numbers, claim: Claim) -> str:
     """Return named numbers as one cell."""
     return ", ".join(f"{name} {value:{claim.form}}" for name, value in numbers.items()) or "-"
 
 
 def section(name: str, run: Run, docs: Path) -> str:
-    """Return what there is to see of an experiment, with its pictures."""
+    """Return the results of an experiment, with its figures."""
     made = json.loads((run.folder / MADE).read_text())
     versions = ", ".join(f"{package} {version}" for package, version in made["versions"].items())
     parts = [
@@ -199,7 +200,7 @@ def section(name: str, run: Run, docs: Path) -> str:
     histories = {what: run.history} | ({"training ": run.train} if run.train else {})
     for images, history in histories.items():
         picture = docs / f"reproduction_{name}{'_train' * (history is run.train)}.png"
-        draw = heat_map if Clock.of(history.validations()).by_step else depth_profile
+        draw = heat_map if has_several_per_epoch(history.validations()) else depth_profile
         draw(history).savefig(picture, dpi=90)
         caption = f"{EXPERIMENTS[name]}, {images}images"
         count = max(record["n_samples"] for record in history.records)
@@ -232,20 +233,14 @@ def quoted_head(config: Path) -> str:
 def dimensions(history: History) -> str:
     """Return the dimensions layer by layer; by step where they were measured between steps."""
     validations = history.validations()
-    if not Clock.of(validations).by_step:
-        return markdown(layer_table(history))
+    if not has_several_per_epoch(validations):
+        return markdown_table(layer_table(history)) + "\n"
     measured = [step for _, _, step in validations]
     shown = [step for step in measured if step in {*STEPS, measured[-1]}]
     profiles = {step: at_step(history, step) for step in shown}
     rows = [["steps", *profiles[shown[0]]]]
     rows += [[str(step), *(f"{v:.2f}" for v in ids.values())] for step, ids in profiles.items()]
-    return markdown(rows)
-
-
-def markdown(rows: Sequence[Sequence[str]]) -> str:
-    """Return a table; its first row is the header."""
-    lines = ["| " + " | ".join(row) + " |" for row in rows]
-    return "\n".join([lines[0], "|---" * len(rows[0]) + "|", *lines[1:]]) + "\n"
+    return markdown_table(rows) + "\n"
 
 
 def main(arguments: list[str] | None = None) -> None:

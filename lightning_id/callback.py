@@ -16,7 +16,7 @@ from lightning_id.charts import Charts
 from lightning_id.checks import positive, whole_number
 from lightning_id.functional import get_estimator
 from lightning_id.functional.geometry import MIN_DISTINCT
-from lightning_id.history import BEFORE_TRAINING, History, Kind, Validation, folder_of
+from lightning_id.history import BEFORE_TRAINING, FIT, History, Validation, folder_of
 from lightning_id.layers import select_layers
 from lightning_id.logged import LoggedMetrics
 from lightning_id.loggers import key_names
@@ -346,7 +346,7 @@ class IntrinsicDimensionHooks:
         self._release()
         self._terminal.release()
 
-    def plot(self, kind: Kind = "depth_profile", **options: str) -> "Figure":
+    def plot(self, kind: str = "depth_profile", **options: str) -> "Figure":
         """Draw what was measured so far: see `History.plot`."""
         return self.history.plot(kind, **options)
 
@@ -360,7 +360,7 @@ class IntrinsicDimensionHooks:
         return {
             "records": self.history.records,
             "metrics": self.history.metrics,
-            "spectra": self.history.spectra,
+            "spectra": {tuple(place): held for place, held in self.history.spectra.items()},
             "validations": self._validations,
         }
 
@@ -375,7 +375,8 @@ class IntrinsicDimensionHooks:
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         """Continue the history of a checkpoint."""
         self.history = History(list(state_dict["records"]), list(state_dict["metrics"]))
-        self.history.spectra = dict(state_dict.get("spectra", {}))
+        spectra = state_dict.get("spectra", {})
+        self.history.spectra = {Validation(*place): held for place, held in spectra.items()}
         self._validations = state_dict["validations"]
 
     # --- what they do ----------------------------------------------------------------------------
@@ -515,7 +516,8 @@ class IntrinsicDimensionHooks:
         if now is not None:
             with self._guard("write the history"):
                 if now.is_of_validation:
-                    self._record_metrics(trainer, (now.stage, trainer.current_epoch, now.step))
+                    place = Validation(now.stage, trainer.current_epoch, now.step)
+                    self._record_metrics(trainer, place)
                 self._write(trainer, now)
                 self._say(trainer, now)
                 self._draw(trainer, is_last=now.stage in ("validate", "test"))
@@ -579,7 +581,7 @@ class IntrinsicDimensionHooks:
         if not trainer.barebones and self.history.records:
             with self._guard("write the history"):
                 step = logger_step(trainer)
-                self._record_metrics(trainer, ("fit", trainer.current_epoch, step))
+                self._record_metrics(trainer, Validation(FIT, trainer.current_epoch, step))
                 self._save(trainer)
 
     def _keep_metrics_of_epoch(self, trainer: AnyTrainer) -> None:

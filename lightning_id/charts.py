@@ -7,7 +7,8 @@ from typing import Any
 
 from lightning_utilities.core.rank_zero import rank_zero_info, rank_zero_warn
 
-from lightning_id.history import History, main_estimator
+from lightning_id.history import History
+from lightning_id.history.queries import main_estimator
 from lightning_id.loggers import log_figure, tensorboard_layout
 
 SHARE = 0.01  # of the time since the fit began that drawing may take; the last pictures always come

@@ -34,10 +34,10 @@ class _Command(NamedTuple):
 _COMMANDS = [
     _Command(["report"], "lightning_id.report.command", "main", "report",
         "`lightning-id report RUN [RUN ...]` makes a page of what was measured."),
-    _Command(["profile"], "lightning_id.profile.command", "main", "pretrained",
+    _Command(["profile"], "lightning_id.experiments.reproduction.command", "profile", "pretrained",
         "`lightning-id profile MODEL --data DATA` measures any network on any images."),
-    _Command(["study", "pretrained"], "lightning_id.profile.command", "study_pretrained",
-        "pretrained"),
+    _Command(["study", "pretrained"], "lightning_id.experiments.reproduction.command",
+        "study_pretrained", "pretrained"),
     _Command(["study"], "lightning_id.study.command", "main", "study",
         "`lightning-id study YAML` trains a grid of networks and compares them,"
         " `lightning-id study pretrained` compares networks that are trained."),

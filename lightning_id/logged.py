@@ -2,7 +2,7 @@
 
 from torch import Tensor
 
-from lightning_id.history import Validation
+from lightning_id.history import FIT, Validation
 from lightning_id.trainers import AnyTrainer, logger_step, training_names
 
 
@@ -42,7 +42,7 @@ class LoggedMetrics:
     def end_epoch(self, trainer: AnyTrainer) -> None:
         """Note that a training epoch ends: its metrics are final after this hook."""
         # Lightning logs them at the last step of the epoch, and its counter is one ahead here.
-        self._ended = ("fit", trainer.current_epoch, logger_step(trainer) - 1)
+        self._ended = Validation(FIT, trainer.current_epoch, logger_step(trainer) - 1)
 
     def of_epoch(self, trainer: AnyTrainer) -> tuple[Validation, dict[str, float]] | None:
         """Return the metrics of the training epoch that ended, without those returned before.

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from lightning_id.history.tables import ESTIMATOR_NAMES
+from lightning_id.functional import estimator_spec
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -21,7 +21,6 @@ if TYPE_CHECKING:
 PAGE = "Intrinsic dimension"
 LONGEST_NAME = 60  # of a layer: Comet cuts keys at 100, id_participation_ratio_per_class_sd/ has 36
 HEAD = 20  # of them from the beginning of a longer name; layers differ at the end
-_TITLES = ESTIMATOR_NAMES | {"pca": "PCA, 90 % of the variance"}
 
 
 def log_figure(
@@ -89,7 +88,7 @@ def tensorboard_layout(
         ['Multiline', ['^id_twonn/net\\.0$']]
     """
     charts: dict[str, list[Any]] = {
-        _TITLES.get(estimator, estimator): [
+        estimator_spec(estimator).title: [
             "Multiline",
             [_only(f"{prefix}id_{estimator}/{layer}") for layer in layers],
         ]

@@ -3,9 +3,39 @@
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from lightning_id.history import History, estimators_of
-from lightning_id.history.tables import end_rows, end_table, validation_line
+from lightning_id.history import History
+from lightning_id.history.queries import estimators, last, profile
+from lightning_id.history.tables import end_rows, end_table
 from lightning_id.trainers import AnyTrainer
+
+
+def validation_line(metrics: Mapping[str, Any], name: str, history: History) -> str:
+    """Return the progress line of a validation: accuracy, last hidden dimension and peak.
+
+    Args:
+        metrics: Logged numbers by key.
+        name: The beginning of the line, for example ``"epoch 3"``.
+        history: The history, whose newest measurement has the peak.
+
+    Returns:
+        The line, without the numbers that were not measured.
+    """
+    keys = [key for key in (*_headline(metrics), "id/last_hidden") if key in metrics]
+    parts = [name, *(f"{key} {float(metrics[key]):.4g}" for key in keys)]
+    layers = profile(history, last(history), "twonn")
+    if layers:
+        peak = max(layers, key=lambda record: record["value"])
+        parts.append(f"id/peak {peak['value']:.4g} at {peak['layer']} (depth {peak['depth']:.2f})")
+    return "  ".join(parts)
+
+
+def _headline(metrics: Mapping[str, Any]) -> list[str]:
+    """Return the key of an accuracy of a validation, or else of a loss, if there is one."""
+    for word in ("acc", "loss"):
+        found = [key for key in sorted(metrics) if word in key and not key.startswith("train")]
+        if found:
+            return found[:1]
+    return []
 
 
 class Terminal:
@@ -46,7 +76,7 @@ class Terminal:
         bar = _bar(trainer)
         if bar is not None and history.records:
             bar.print(f"\n{end_table(history)}\n")
-            if "twonn" in estimators_of(history):
+            if "twonn" in estimators(history):
                 bar.print("Above about 20 TwoNN is a lower bound.")
 
     def release(self) -> None:

@@ -326,7 +326,7 @@ def test_every_line_of_the_page_is_one_logged_key(page):
     category, tags_of = page
     assert category["title"] == "Intrinsic dimension"
     charts = {chart["title"]: chart for chart in category["chart"]}
-    assert list(charts) == ["TwoNN", "PCA, 90 % of the variance", "Last hidden layer",
+    assert list(charts) == ["TwoNN", "PCA 90 %", "Last hidden layer",
                             "val_acc", "val/loss+x"]  # fmt: skip
     lines = {
         title: [tags_of(tag) for tag in chart["multiline"]["tag"]]
@@ -336,7 +336,7 @@ def test_every_line_of_the_page_is_one_logged_key(page):
     layers = ["net.0", "net.00", "net_0", "net.0.conv"]
     assert lines == {
         "TwoNN": [[f"a.id_twonn/{layer}"] for layer in layers],
-        "PCA, 90 % of the variance": [[f"a.id_pca/{layer}"] for layer in layers],
+        "PCA 90 %": [[f"a.id_pca/{layer}"] for layer in layers],
         "val_acc": [["val_acc"]],
         "val/loss+x": [["val/loss+x"]],
     }

@@ -39,7 +39,7 @@ def drawn(run, tmp_path_factory):
 def test_the_page_of_custom_scalars_draws_every_layer_and_the_band(drawn):
     page = drawn[0]["custom_scalars"]
     assert page["TwoNN"] == [MEASURED] * len(LAYERS)
-    assert page["PCA, 90 % of the variance"] == [MEASURED] * len(LAYERS)
+    assert page["PCA 90 %"] == [MEASURED] * len(LAYERS)
     assert page["Last hidden layer"] == [MEASURED] * 2  # the value, and the edge of its band
     assert "val_acc" in page
 

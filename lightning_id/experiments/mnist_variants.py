@@ -1,4 +1,4 @@
-"""The two altered MNISTs of the source work: a random luminance, and shuffled labels."""
+"""The two variants of MNIST in Ansuini et al. (2019): a random luminance, and shuffled labels."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -13,7 +13,7 @@ from lightning_id.experiments.mnist import Batch, LabelledImages, MNISTDataModul
 class ShuffledMNIST(MNISTDataModule):
     """MNIST-dagger: the labels of the training images, permuted once. They can only be memorised.
 
-    The validation set keeps its labels, so that `val_acc` is that of chance. (In the source work
+    The validation set keeps its labels, so that `val_acc` is that of chance. (In the paper
     the labels of the test set are random too.)
 
     Args:
@@ -36,7 +36,7 @@ class ShuffledMNIST(MNISTDataModule):
 class LuminanceMNIST(MNISTDataModule):
     """MNIST*: to all pixels of an image, in [0, 1], one random number up to `offset` is added.
 
-    As in the source work, each split is then brought to [0, 1] by its own least and largest pixel,
+    As in the paper, each split is then brought to [0, 1] by its own least and largest pixel,
     and both are standardised by mean and deviation of the training pixels. With an offset of 1000
     the digits are a thousandth of the range: the luminance is nearly all there is to see, one
     direction that holds nearly all the variance.

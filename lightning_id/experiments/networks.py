@@ -9,8 +9,8 @@ from torch import nn
 class MNISTNet(nn.Sequential):
     """The MNIST network of Ansuini et al. (2019): two convolutions, two fully connected layers.
 
-    Maps images `(b, 1, 28, 28)` to logits `(b, 10)`. The submodules are the layers that the source
-    work measures, besides the input of 784 pixels, so each can be hooked by its exact name:
+    Maps images `(b, 1, 28, 28)` to logits `(b, 10)`. The submodules are the layers measured in
+    the paper, besides the input of 784 pixels, so each can be hooked by its exact name:
 
     | name     | output per image                          | features |
     |----------|-------------------------------------------|----------|

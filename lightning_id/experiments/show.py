@@ -1,4 +1,4 @@
-"""What an experiment of the configs says when it ends."""
+"""The paths of its files that an experiment of the configs prints at the end."""
 
 import sys
 from pathlib import Path
@@ -7,37 +7,38 @@ from pytorch_lightning import Callback, LightningModule, Trainer
 
 from lightning_id.callback import IntrinsicDimensionCallback
 from lightning_id.figures import depth_profile
-from lightning_id.history import RECORDS_FILE, folder_of, main_estimator
+from lightning_id.history import RECORDS_FILE, folder_of
+from lightning_id.history.queries import main_estimator
 from lightning_id.report import write_report
 
 
 class ShowProfile(Callback):
-    """Say at the end of a training where to look, below the table of the callback.
+    """Print the paths of the files of a training at its end, below the table of the callback.
 
-    Reads the history of the `IntrinsicDimensionCallback` beside it, whichever comes first in the
-    list. Writes ``profile.png``, the dimension against relative depth, and ``report.html`` into the
-    folder of the run. Of several callbacks, told apart by their prefix, one with the prefix
+    Reads the history of the `IntrinsicDimensionCallback` of the same Trainer, in either order in
+    the list. Writes ``profile.png``, the dimension against relative depth, and ``report.html`` into
+    the folder of the run. Of several callbacks, distinguished by their prefix, one with the prefix
     ``train/`` has its files in the folder ``train`` of the run. Prints on one process only.
     """
 
     def on_fit_end(self, trainer: Trainer, pl_module: LightningModule) -> None:  # noqa: ARG002
-        """Draw the picture, write the report, and say how to open the curves."""
+        """Draw the figure, write the report, and print how to open the curves."""
         run = trainer.log_dir  # on every rank: it is broadcast
         callbacks = [c for c in trainer.callbacks if isinstance(c, IntrinsicDimensionCallback)]  # type: ignore[attr-defined]
         if not callbacks or run is None or not trainer.is_global_zero:
             return
-        _say("")
+        _print("")
         for callback in callbacks:
-            folder = _keep(callback, Path(run))
-            _say(f"Dimension against depth, by epoch:  {folder / 'profile.png'}")
-            _say(f"All records:                        {folder / RECORDS_FILE}")
-            _say(f"Report, a page for the browser:     {write_report([folder])}")
-        _say(f"TensorBoard run:                    {run}")
-        _say(f"Open the curves:                    {_tensorboard()} --logdir {run}")
+            folder = _save(callback, Path(run))
+            _print(f"Dimension against depth, by epoch:  {folder / 'profile.png'}")
+            _print(f"All records:                        {folder / RECORDS_FILE}")
+            _print(f"Report, a page for the browser:     {write_report([folder])}")
+        _print(f"TensorBoard run:                    {run}")
+        _print(f"Open the curves:                    {_tensorboard()} --logdir {run}")
 
 
-def _keep(callback: IntrinsicDimensionCallback, run: Path) -> Path:
-    """Write history and picture of a callback into the folder of its prefix, and return that."""
+def _save(callback: IntrinsicDimensionCallback, run: Path) -> Path:
+    """Write history and figure of a callback into the folder of its prefix, and return that."""
     folder = folder_of(run, callback.prefix)
     callback.history.save(folder)  # without a logger it has written nothing
     depth_profile(callback.history, main_estimator(callback.history)).savefig(
@@ -47,7 +48,7 @@ def _keep(callback: IntrinsicDimensionCallback, run: Path) -> Path:
 
 
 def _tensorboard() -> str:
-    """Return the command as it can be typed: that of the environment which runs this."""
+    """Return the command to type: that of the running environment."""
     command = Path(sys.executable).with_name("tensorboard")
     try:
         return str(command.relative_to(Path.cwd()))
@@ -55,7 +56,7 @@ def _tensorboard() -> str:
         return "tensorboard"
 
 
-def _say(text: str) -> None:
+def _print(text: str) -> None:
     # To the terminal above the progress bar, which Rich redraws when something else is written.
     sys.stdout.write(f"{text}\n")
     sys.stdout.flush()

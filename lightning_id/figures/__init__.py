@@ -1,8 +1,12 @@
-"""Pictures of a history: pure functions from a `History` to a matplotlib figure.
+"""Figures of a history: pure functions from a `History` to a matplotlib figure.
 
 Every figure belongs to its caller alone: pyplot does not know it, and nothing stays behind when it
-is dropped. What is missing in a history is said in words, in place of the drawing.
+is dropped. Where a history lacks the data, the figure explains that in a text.
 """
+
+from collections.abc import Callable
+
+from matplotlib.figure import Figure
 
 from lightning_id.figures.by_class import per_class
 from lightning_id.figures.by_depth import (
@@ -14,8 +18,22 @@ from lightning_id.figures.by_depth import (
 from lightning_id.figures.by_scale import scale_profiles
 from lightning_id.figures.by_time import heat_map, last_hidden_and_metric
 from lightning_id.figures.eigenvalues import spectra
+from lightning_id.history import History
+
+KINDS: dict[str, Callable[..., Figure]] = {
+    draw.__name__: draw
+    for draw in (
+        depth_profile,
+        heat_map,
+        last_hidden_and_metric,
+        linear_and_nonlinear,
+        per_class,
+        spectra,
+    )
+}
 
 __all__ = [
+    "KINDS",
     "LOWER_BOUND_ABOVE",
     "compare",
     "depth_profile",
@@ -23,6 +41,26 @@ __all__ = [
     "last_hidden_and_metric",
     "linear_and_nonlinear",
     "per_class",
+    "plot",
     "scale_profiles",
     "spectra",
 ]
+
+
+def plot(history: History, kind: str = "depth_profile", **options: str) -> Figure:
+    """Draw a history by the name of a figure.
+
+    Args:
+        history: The history.
+        kind: A key of `KINDS`.
+        **options: Further arguments of that function, for example ``estimator="pca"``.
+
+    Returns:
+        The figure.
+
+    Raises:
+        ValueError: If there is no such kind.
+    """
+    if kind not in KINDS:
+        raise ValueError(f"`kind`: expected one of {', '.join(KINDS)}, got {kind!r}")
+    return KINDS[kind](history, **options)

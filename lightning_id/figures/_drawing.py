@@ -1,4 +1,4 @@
-"""What the figures draw with: paper, words, axes, bands."""
+"""Drawing shared by the figures: colours, empty figures, texts, axes, bands."""
 
 import math
 import textwrap
@@ -6,85 +6,70 @@ from collections.abc import Iterable, Sequence
 from itertools import pairwise
 from typing import Any, Literal
 
+from matplotlib import colormaps
 from matplotlib.axes import Axes
 from matplotlib.axis import Axis
+from matplotlib.cm import ScalarMappable
 from matplotlib.colorbar import Colorbar
-from matplotlib.colors import LogNorm
+from matplotlib.colors import ListedColormap, LogNorm, Normalize
 from matplotlib.figure import Figure
 from matplotlib.text import Text
 from matplotlib.ticker import FuncFormatter, MaxNLocator, NullLocator
+from numpy import linspace
 
-from lightning_id.figures._data import LOG_RANGE, SMALL, has_band, plain
+from lightning_id.figures._data import LOG_RANGE, band, escape_mathtext, is_skewed
 from lightning_id.history import Record
 
+# Even in lightness and distinct to colour-blind readers; its yellow end is too pale on white.
+COLORS = ListedColormap(colormaps["viridis"](linspace(0, 0.88, 256)))
+# Okabe and Ito's, without their yellow: distinct to colour-blind readers.
+FEW_COLORS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000")
+UNTRAINED = "0.35"
+SMALL = 8  # points; at 600 pixels of width still 9 pixels high
 LETTERS_OF_AXIS = 76  # small ones along a horizontal axis beside a colour bar
 
 
+def color_of(i: int, count: int) -> Any:
+    """Return the colour of an item: one of few, or a place on the colour map if there are many."""
+    return FEW_COLORS[i] if count <= len(FEW_COLORS) else COLORS(i / (count - 1))
+
+
 def new_figure(height: int | float = 4.6) -> Figure:
-    """Return an empty figure, 7 inches wide.
-
-    Args:
-        height: In inches.
-
-    Returns:
-        The figure, unknown to pyplot.
-    """
+    """Return an empty figure, 7 inches wide and unknown to pyplot."""
     return Figure(figsize=(7, height), dpi=150, layout="constrained")
 
 
-def only_words(text: str) -> Figure:
-    """Return a figure that says what is missing.
-
-    Args:
-        text: What it says.
-
-    Returns:
-        The figure, with one empty pair of axes.
-    """
+def text_figure(text: str) -> Figure:
+    """Return a figure with a text in place of a drawing."""
     figure = new_figure(2.4)
-    words(figure.add_subplot(), text)
+    draw_text(figure.add_subplot(), text)
     return figure
 
 
-def words(axes: Axes, text: str) -> None:
-    """Write words in place of a drawing.
-
-    Args:
-        axes: Where.
-        text: What; broken into lines.
-    """
+def draw_text(axes: Axes, text: str) -> None:
+    """Write a text in place of a drawing, broken into lines."""
     axes.set_axis_off()
     # Width in letters: those of 9 points are about 0.07 inches wide.
     box = axes.get_subplotspec()
     columns = 1 if box is None else box.get_gridspec().ncols
-    lines = textwrap.fill(plain(text), 84 // columns)
+    lines = textwrap.fill(escape_mathtext(text), 84 // columns)
     axes.text(0.5, 0.5, lines, ha="center", va="center", fontsize=9, transform=axes.transAxes)
 
 
-def footnote(figure: Figure, parts: Iterable[str]) -> None:
-    """Write small print under a figure.
-
-    Args:
-        figure: The figure.
-        parts: What is said; empty ones are left out.
-    """
-    text = textwrap.fill(plain(" · ".join(part for part in parts if part)), 118)
+def footnote(figure: Figure, *parts: str) -> None:
+    """Write small print under a figure; empty parts are left out."""
+    text = textwrap.fill(escape_mathtext(" · ".join(filter(None, parts))), 118)
     figure.supxlabel(text, fontsize=SMALL, color="0.35", x=0.99, ha="right")
 
 
-def tidy(axes: Axes) -> None:
+def style_axes(axes: Axes) -> None:
     """Give axes a pale grid and no frame at the top and on the right."""
     axes.grid(alpha=0.25)
     axes.spines[["top", "right"]].set_visible(False)
 
 
 def scale_values(axes: Axes, values: Iterable[int | float]) -> None:
-    """Make the vertical axis logarithmic to base 2 where the range needs it.
-
-    Args:
-        axes: The axes, with all of their lines.
-        values: What is drawn on them.
-    """
+    """Make the vertical axis logarithmic to base 2 where the range of its values needs it."""
     known = [v for v in values if math.isfinite(v)]
     positive = [v for v in known if v > 0]
     if not positive or max(positive) <= LOG_RANGE * min(positive):
@@ -103,8 +88,16 @@ def plain_numbers(axis: Axis) -> None:
     axis.set_minor_locator(NullLocator())
 
 
-def finish_time_bar(bar: Colorbar) -> None:
-    """Write the times along a colour bar in whole numbers."""
+def time_norm(times: Sequence[int]) -> Normalize:
+    """Return the scale of the colours of times."""
+    if is_skewed(times):
+        return LogNorm(max(min(times), 1), max(times), clip=True)
+    return Normalize(min(times), max(*times, min(times) + 1))
+
+
+def time_bar(figure: Figure, mappable: ScalarMappable, **options: Any) -> Colorbar:
+    """Add a colour bar of times, in whole numbers."""
+    bar = figure.colorbar(mappable, pad=0.01, **options)
     if isinstance(bar.norm, LogNorm):
         bar.formatter = FuncFormatter(lambda value, _: f"{value:g}")
         bar.minorticks_off()
@@ -112,55 +105,27 @@ def finish_time_bar(bar: Colorbar) -> None:
         bar.locator = MaxNLocator(nbins=6, integer=True)
     bar.update_ticks()
     bar.ax.tick_params(labelsize=SMALL)
+    return bar
 
 
-def draw_band(axes: Axes, records: Sequence[Record], color: Any, alpha: float = 0.3) -> None:
-    """Draw the 95 % intervals of records as a band against depth; those without one are left out.
-
-    Args:
-        axes: Where.
-        records: With values, in the order of execution.
-        color: Of the band.
-        alpha: How much it covers.
-    """
-    known = [r for r in records if has_band(r)]
-    lows, highs = [r["low"] for r in known], [r["high"] for r in known]
-    draw_interval(axes, [r["depth"] for r in known], lows, highs, color, alpha)
-
-
-def draw_interval(
-    axes: Axes,
-    x: Sequence[int | float],
-    lows: Sequence[float],
-    highs: Sequence[float],
-    color: Any,
-    alpha: float = 0.25,
+def draw_band(
+    axes: Axes, x: Iterable[int | float], records: Iterable[Record], color: Any, alpha: float = 0.25
 ) -> None:
-    """Draw intervals as a band; a single one as a stroke, because a band over a point is nothing.
+    """Draw the 95 % intervals of records at places x; those without one are left out.
 
-    Args:
-        axes: Where.
-        x: Where each lies.
-        lows: Their lower ends.
-        highs: Their upper ends.
-        color: Of the band.
-        alpha: How much it covers.
+    A single interval is a stroke: a band over one point has no width.
     """
-    if len(x) == 1:
-        axes.vlines(x, lows, highs, color=color, alpha=alpha, linewidth=6, zorder=1)
-    axes.fill_between(x, lows, highs, color=color, alpha=alpha, linewidth=0, zorder=1)
+    known = [(at, *ends) for at, r in zip(x, records, strict=True) if (ends := band(r))]
+    places, lows, highs = zip(*known, strict=True) if known else ((), (), ())
+    if len(known) == 1:
+        axes.vlines(places, lows, highs, color=color, alpha=alpha, linewidth=6, zorder=1)
+    axes.fill_between(places, lows, highs, color=color, alpha=alpha, linewidth=0, zorder=1)
 
 
 def turn_if_crowded(
     labels: Sequence[Text], places: Sequence[float], side: Literal["left", "right"]
 ) -> None:
-    """Turn the names along an axis where they would touch each other.
-
-    Args:
-        labels: The names.
-        places: Where they are, as shares of the axis.
-        side: Which end of a turned name is at its place.
-    """
+    """Turn the names at places (shares of the axis) where they would touch; ``side`` stays put."""
     letters = [len(label.get_text()) + 2 for label in labels]
     needed = [(a + b) / 2 / LETTERS_OF_AXIS for a, b in pairwise(letters)]
     if any(b - a < need for (a, b), need in zip(pairwise(places), needed, strict=True)):

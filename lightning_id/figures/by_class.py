@@ -1,4 +1,4 @@
-"""Figure of the classes by themselves."""
+"""Figure of single classes."""
 
 import statistics
 
@@ -6,43 +6,41 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from lightning_id.figures._data import (
+    axis_label,
+    escape_mathtext,
+    explain_missing,
+    short_names,
+    shortened,
+    tick_positions,
+)
+from lightning_id.figures._drawing import (
     COLORS,
     FEW_COLORS,
     SMALL,
-    Clock,
-    label_of,
-    last_of,
-    missing,
-    plain,
-    samples_in_words,
-    short_names,
-    shortened,
-    strided,
-)
-from lightning_id.figures._drawing import (
     footnote,
     new_figure,
-    only_words,
     scale_values,
-    tidy,
+    style_axes,
+    text_figure,
     turn_if_crowded,
 )
-from lightning_id.history import History, Record, has_value, in_order, validation_of
+from lightning_id.history import Estimated, History, has_value, in_order, validation_of
+from lightning_id.history.queries import describe, describe_samples, last_of_fit
 
 MOST_LAYERS = 24  # names that fit below the axis
 MOST_CLASSES = 12  # names that fit in the legend
 
 
 def per_class(history: History, estimator: str = "twonn") -> Figure:
-    """Draw the dimension of each class by itself, layer by layer, at the last measurement.
+    """Draw the dimension of the samples of each class, layer by layer, at the last measurement.
 
     A point is a class; the bar is their mean and one standard deviation, divisor K - 1, to either
-    side. The classes have fewer samples than all together, and the dimension depends on their
-    number: compare the points with each other.
+    side. A class has fewer samples than all together, and the dimension depends on their number:
+    compare the points with each other.
 
     Args:
-        history: What was measured.
-        estimator: Which dimension to draw.
+        history: The history of a run with `per_class`.
+        estimator: Name of the dimension.
 
     Returns:
         The figure.
@@ -51,11 +49,10 @@ def per_class(history: History, estimator: str = "twonn") -> Figure:
         r for r in history.records if r["estimator"] == estimator and r["label"] is not None
     ]
     known = [r for r in of_classes if has_value(r)]
-    if not known:
-        whole = missing(History(of_classes), estimator) if of_classes else ""
-        return only_words(whole or "No class was measured by itself (per_class=True does).")
-    validations = list(dict.fromkeys(map(validation_of, known)))
-    last = last_of(validations)
+    last = last_of_fit(map(validation_of, known))
+    if last is None:
+        reason = explain_missing(History(of_classes), estimator) if of_classes else ""
+        return text_figure(reason or "No class was measured by itself (per_class=True does).")
     records = in_order(r for r in known if validation_of(r) == last)
     layers = list(dict.fromkeys(r["layer"] for r in records))
     figure = new_figure()
@@ -64,26 +61,24 @@ def per_class(history: History, estimator: str = "twonn") -> Figure:
     _draw_means(axes, records, layers)
     scale_values(axes, [r["value"] for r in records])
     names = short_names(layers)
-    shown = strided(len(layers), MOST_LAYERS)
+    shown = tick_positions(len(layers), MOST_LAYERS)
     axes.set_xticks(shown, [names[layers[i]] for i in shown], fontsize=SMALL)
     turn_if_crowded(axes.get_xticklabels(), [i / len(layers) for i in shown], "right")
     axes.set_xlabel("layer, in the order of execution")
-    axes.set_ylabel(label_of(estimator))
-    tidy(axes)
+    axes.set_ylabel(axis_label(estimator))
+    style_axes(axes)
     footnote(
         figure,
-        [
-            Clock.of(history.validations()).words(last),
-            f"{samples_in_words(records)} for each class",
-            "bar: mean and standard deviation of the classes",
-        ],
+        describe(last),
+        f"{describe_samples(records)} for each class",
+        "bar: mean and standard deviation of the classes",
     )
     return figure
 
 
-def _draw_classes(figure: Figure, axes: Axes, records: list[Record], layers: list[str]) -> None:
+def _draw_classes(figure: Figure, axes: Axes, records: list[Estimated], layers: list[str]) -> None:
     place = {layer: i for i, layer in enumerate(layers)}
-    labels = sorted({r["label"] for r in records}, key=lambda label: (len(label), label))
+    labels = sorted({r["label"] or "" for r in records}, key=lambda label: (len(label), label))
     for i, label in enumerate(labels):
         share = i / max(len(labels) - 1, 1)
         of_class = [r for r in records if r["label"] == label]
@@ -94,16 +89,14 @@ def _draw_classes(figure: Figure, axes: Axes, records: list[Record], layers: lis
             marker="o",
             markersize=4 if len(layers) <= MOST_LAYERS else 2,
             color=COLORS(share),
-            label=plain(shortened(label, 14)),
+            label=escape_mathtext(shortened(label, 14)),
         )
     if len(labels) <= MOST_CLASSES:
-        figure.legend(
-            loc="outside right upper", title="class", frameon=False, fontsize=SMALL,
-            title_fontsize=SMALL,
-        )  # fmt: skip
+        options = {"frameon": False, "fontsize": SMALL, "title_fontsize": SMALL}
+        figure.legend(loc="outside right upper", title="class", **options)
 
 
-def _draw_means(axes: Axes, records: list[Record], layers: list[str]) -> None:
+def _draw_means(axes: Axes, records: list[Estimated], layers: list[str]) -> None:
     for i, layer in enumerate(layers):
         values = [r["value"] for r in records if r["layer"] == layer]
         axes.errorbar(

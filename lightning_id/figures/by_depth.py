@@ -1,45 +1,44 @@
 """Figures over the depth of the network."""
 
 from collections.abc import Mapping, Sequence
+from typing import Any
 
 from matplotlib.axes import Axes
 from matplotlib.cm import ScalarMappable
-from matplotlib.colors import Normalize
 from matplotlib.figure import Figure
 
 from lightning_id.figures._data import (
-    COLORS,
-    FEW_COLORS,
-    FIT,
-    SMALL,
-    UNTRAINED,
     Clock,
-    evenly,
-    has_band,
-    label_of,
-    last_of,
-    missing,
-    norm_of,
-    profiles,
-    samples_in_words,
+    axis_label,
+    band,
+    explain_missing,
     short_names,
     shortened,
+    subsample_evenly,
 )
 from lightning_id.figures._drawing import (
+    COLORS,
+    FEW_COLORS,
+    SMALL,
+    UNTRAINED,
+    color_of,
     draw_band,
-    finish_time_bar,
+    draw_text,
     footnote,
     new_figure,
-    only_words,
     scale_values,
-    tidy,
+    style_axes,
+    text_figure,
+    time_bar,
+    time_norm,
     turn_if_crowded,
-    words,
 )
-from lightning_id.history import BEFORE_TRAINING, History, Record, Validation
+from lightning_id.functional import estimator_spec
+from lightning_id.history import BEFORE_TRAINING, FIT, History, Placed, Validation
+from lightning_id.history.queries import describe, describe_samples, last_of_fit, profiles
 
-LOWER_BOUND_ABOVE = 20  # where TwoNN starts to underestimate (any dimension above is a lower bound)
-MOST_LINES = 40  # more are not told apart, and cost time and bytes
+LOWER_BOUND_ABOVE = estimator_spec("twonn").lower_bound_above or 0
+MOST_LINES = 40  # more cannot be distinguished, and cost time and bytes
 _MARKERS = "osD^vP*X"
 
 
@@ -47,40 +46,38 @@ def depth_profile(history: History, estimator: str = "twonn") -> Figure:
     """Draw the dimension against relative depth, one line per measurement, coloured by time.
 
     Time is the number of epochs, or of steps if an epoch has several measurements. The network
-    before training is dashed, a test is dotted, the last measurement of the training has its 95 %
-    band, and the region in which TwoNN is a lower bound is shaded. Below are the widths of the
-    layers. Of more than 40 measurements an even choice is drawn, and the figure says so.
+    before training is dashed, a test is dotted, the last measurement of the fit has its 95 % band,
+    and the region in which TwoNN is a lower bound is shaded. Below are the widths of the layers.
+    Of more than 40 measurements 40 at even distances are drawn, and the footnote counts them.
 
     Args:
-        history: What was measured.
-        estimator: Which dimension to draw.
+        history: The history.
+        estimator: Name of the dimension.
 
     Returns:
         The figure.
     """
     found = profiles(history, estimator)
-    if not found:
-        return only_words(missing(history, estimator))
+    last = last_of_fit(found)
+    if last is None:
+        return text_figure(explain_missing(history, estimator))
     figure = new_figure(5)
     axes, widths = figure.subplots(2, 1, sharex=True, height_ratios=(5, 1))
-    last = last_of(list(found))
-    drawn = dict(evenly(list(found.items()), MOST_LINES)) | {last: found[last]}
+    drawn = dict(subsample_evenly(list(found.items()), MOST_LINES)) | {last: found[last]}
     _draw_lines(figure, axes, drawn, Clock.of(found))
-    draw_band(axes, found[last], COLORS(1.0) if last[0] == FIT else UNTRAINED)
+    _draw_band(axes, found[last], COLORS(1.0) if last.stage == FIT else UNTRAINED)
     scale_values(axes, [r["value"] for records in drawn.values() for r in records])
     shaded = _shade_lower_bound(axes, estimator)
     _label_layers(axes, found[last])
     _draw_widths(widths, found[last])
-    axes.set_ylabel(label_of(estimator))
-    tidy(axes)
+    axes.set_ylabel(axis_label(estimator))
+    style_axes(axes)
     footnote(
         figure,
-        [
-            samples_in_words(found[last]),
-            "band: 95 %" if any(map(has_band, found[last])) else "",
-            shaded,
-            "" if len(drawn) == len(found) else f"{len(drawn)} of {len(found)} lines drawn, evenly",
-        ],
+        describe_samples(found[last]),
+        "band: 95 %" if any(map(band, found[last])) else "",
+        shaded,
+        "" if len(drawn) == len(found) else f"{len(drawn)} of {len(found)} lines drawn, evenly",
     )
     return figure
 
@@ -88,22 +85,20 @@ def depth_profile(history: History, estimator: str = "twonn") -> Figure:
 def linear_and_nonlinear(history: History) -> Figure:
     """Draw PCA (90 % of the variance) and TwoNN of the last measurement, and their ratio.
 
-    A ratio far above 1 says that the representation is curved: a linear subspace that holds it has
-    more dimensions than it has. The TwoNN of Gaussian rows of the same covariance is drawn too
-    where it was measured (estimator ``twonn_gaussian``): it is that of a linear representation.
+    A ratio far above 1 means that the representation is curved: a linear subspace that holds it
+    needs more dimensions than it has. The TwoNN of Gaussian rows of the same covariance (estimator
+    ``twonn_gaussian``) is drawn too if it was measured: it is that of a linear representation.
 
     Args:
-        history: What was measured.
+        history: The history.
 
     Returns:
         The figure.
     """
     twonn, pca = profiles(history, "twonn"), profiles(history, "pca")
-    both = [validation for validation in twonn if validation in pca]
-    if not both:
-        lacking = "twonn" if not twonn else "pca"
-        return only_words(missing(history, lacking))
-    last = last_of(both)
+    last = last_of_fit(validation for validation in twonn if validation in pca)
+    if last is None:
+        return text_figure(explain_missing(history, "pca" if twonn else "twonn"))
     figure = new_figure(5.4)
     axes, ratio = figure.subplots(2, 1, sharex=True, height_ratios=(3, 2))
     gaussian = profiles(history, "twonn_gaussian").get(last, [])
@@ -115,7 +110,7 @@ def linear_and_nonlinear(history: History) -> Figure:
         if not records:
             continue
         axes.plot(*_points(records), color=color, marker=marker, markersize=4, label=label)
-    draw_band(axes, twonn[last], FEW_COLORS[0])
+    _draw_band(axes, twonn[last], FEW_COLORS[0])
     scale_values(axes, [r["value"] for r in twonn[last] + pca[last] + gaussian])
     axes.set_ylabel("dimension")
     axes.legend(frameon=False, fontsize=9)
@@ -126,75 +121,71 @@ def linear_and_nonlinear(history: History) -> Figure:
         ratio.plot([r["depth"] for r in shared], ratios, color="0.2", marker="o", markersize=4)
         ratio.axhline(1, color="0.5", linestyle=":", linewidth=1)
         scale_values(ratio, [*ratios, 1.0])
-        tidy(ratio)
+        style_axes(ratio)
     else:
-        words(ratio, "No layer has both estimates.")
+        draw_text(ratio, "No layer has both estimates.")
     ratio.set_ylabel("PCA / TwoNN")
     _finish_depth(ratio)
     _label_layers(axes, twonn[last])
-    tidy(axes)
-    footnote(figure, [Clock.of(twonn).words(last), samples_in_words(twonn[last])])
+    style_axes(axes)
+    footnote(figure, describe(last), describe_samples(twonn[last]))
     return figure
 
 
 def compare(histories: Mapping[str, History], estimator: str = "twonn") -> Figure:
-    """Lay the last profiles of several runs over each other, with their 95 % bands.
+    """Draw the last profiles of several runs on the same axes, with their 95 % bands.
 
     Args:
-        histories: What was measured, by name of the run.
-        estimator: Which dimension to draw.
+        histories: The histories, by name of the run.
+        estimator: Name of the dimension.
 
     Returns:
         The figure. Runs without a value are named below it.
     """
     found = {name: profiles(history, estimator) for name, history in histories.items()}
-    drawn = {name: each[last_of(list(each))] for name, each in found.items() if each}
+    drawn = {name: each[last] for name, each in found.items() if (last := last_of_fit(each))}
     if not drawn:
         first = next(iter(histories.values()), History())
-        return only_words(
-            missing(first, estimator)
+        return text_figure(
+            explain_missing(first, estimator)
             if len(histories) < 2
             else f"None of {len(histories)} runs has a {estimator} estimate with a depth."
         )
     figure = new_figure(5)
     axes = figure.add_subplot()
-    many = len(drawn) > len(FEW_COLORS)
     names = short_names(list(drawn), most=28)
     for i, (name, records) in enumerate(drawn.items()):
-        color = COLORS(i / (len(drawn) - 1)) if many else FEW_COLORS[i]
-        marker = _MARKERS[i % len(_MARKERS)]
+        color, marker = color_of(i, len(drawn)), _MARKERS[i % len(_MARKERS)]
         axes.plot(*_points(records), color=color, marker=marker, markersize=4, label=names[name])
-        draw_band(axes, records, color, alpha=0.15)
+        _draw_band(axes, records, color, alpha=0.15)
     scale_values(axes, [r["value"] for records in drawn.values() for r in records])
     shaded = _shade_lower_bound(axes, estimator)
     _finish_depth(axes)
-    axes.set_ylabel(label_of(estimator))
-    tidy(axes)
+    axes.set_ylabel(axis_label(estimator))
+    style_axes(axes)
     figure.legend(loc="outside upper left", ncols=3, frameon=False, fontsize=SMALL)
     without = [name for name in histories if name not in drawn]
     footnote(
         figure,
-        [
-            samples_in_words([r for records in drawn.values() for r in records]),
-            shaded,
-            f"without a value: {shortened(', '.join(without), 150)}" if without else "",
-        ],
+        describe_samples([r for records in drawn.values() for r in records]),
+        shaded,
+        f"without a value: {shortened(', '.join(without), 150)}" if without else "",
     )
     return figure
 
 
 def _draw_lines(
-    figure: Figure, axes: Axes, drawn: Mapping[Validation, list[Record]], clock: Clock
+    figure: Figure, axes: Axes, drawn: Mapping[Validation, list[Placed]], clock: Clock
 ) -> None:
-    times = [clock.time(v) for v in drawn if v[0] == FIT] or [0]
-    norm = norm_of(times)
-    stages = {stage for stage, _, _ in drawn}
+    times = [clock.time(v) for v in drawn if v.stage == FIT] or [0]
+    norm = time_norm(times)
+    stages = {validation.stage for validation in drawn}
     names = {BEFORE_TRAINING: "before training", FIT: None}
     if stages == {BEFORE_TRAINING, "validate"}:  # of `lightning-id profile --both`
         names["validate"] = "trained"
     named = set()  # one line in the legend for each kind
     for validation, records in drawn.items():
-        stage = validation[0]
+        stage = validation.stage
         style = {BEFORE_TRAINING: "--", FIT: "-"}.get(stage, ":")
         axes.plot(
             *_points(records),
@@ -210,40 +201,33 @@ def _draw_lines(
     if stages not in ({FIT}, {"validate"}):
         axes.legend(frameon=False, fontsize=9)
     if len(set(times)) > 1:
-        _draw_bar(figure, axes, norm, clock)
+        time_bar(figure, ScalarMappable(norm, COLORS), ax=axes, label=clock.name)
 
 
-def _draw_bar(figure: Figure, axes: Axes, norm: Normalize, clock: Clock) -> None:
-    bar = figure.colorbar(ScalarMappable(norm, COLORS), ax=axes, label=clock.name, pad=0.01)
-    finish_time_bar(bar)
-
-
-def _draw_widths(axes: Axes, records: Sequence[Record]) -> None:
-    known = [r for r in records if r["ambient_dimension"]]
-    axes.plot(
-        [r["depth"] for r in known],
-        [r["ambient_dimension"] for r in known],
-        color="0.45",
-        marker="_",
-        linewidth=0.6,
-    )
-    if known:
-        ends = {f(r["ambient_dimension"] for r in known) for f in (min, max)}
+def _draw_widths(axes: Axes, records: Sequence[Placed]) -> None:
+    widths = [(r["depth"], r["ambient_dimension"]) for r in records if r["ambient_dimension"]]
+    if widths:
+        axes.plot(*zip(*widths, strict=True), color="0.45", marker="_", linewidth=0.6)
+        ends = sorted({f(width for _, width in widths) for f in (min, max)})
         axes.set_yscale("log")
-        axes.set_yticks(sorted(ends), [str(end) for end in sorted(ends)])
+        axes.set_yticks(ends, list(map(str, ends)))
         axes.set_yticks([], minor=True)
         axes.margins(y=0.3)
     axes.tick_params(axis="y", labelsize=SMALL)
     axes.set_ylabel("width", fontsize=SMALL)
     _finish_depth(axes)
-    tidy(axes)
+    style_axes(axes)
 
 
-def _points(records: Sequence[Record]) -> tuple[list[float], list[float]]:
+def _points(records: Sequence[Placed]) -> tuple[list[float], list[float]]:
     return [r["depth"] for r in records], [r["value"] for r in records]
 
 
-def _label_layers(axes: Axes, records: Sequence[Record]) -> None:
+def _draw_band(axes: Axes, records: Sequence[Placed], color: Any, alpha: float = 0.3) -> None:
+    draw_band(axes, [r["depth"] for r in records], records, color, alpha)
+
+
+def _label_layers(axes: Axes, records: Sequence[Placed]) -> None:
     """Write the names of the layers along the top; layers of one depth share a place."""
     names = short_names([r["layer"] for r in records])
     places: dict[float, list[str]] = {}
@@ -277,10 +261,10 @@ def _far_enough_apart(places: Sequence[float], least: float) -> list[float]:
 
 
 def _shade_lower_bound(axes: Axes, estimator: str) -> str:
-    """Shade where TwoNN is a lower bound, if anything is there, and return what the shade says."""
-    top = axes.get_ylim()[1]
-    if estimator != "twonn" or top <= LOWER_BOUND_ABOVE:
+    """Shade the values that are lower bounds, if there are any, and return a text for the shade."""
+    top, bound = axes.get_ylim()[1], estimator_spec(estimator).lower_bound_above
+    if bound is None or top <= bound:
         return ""
-    axes.axhspan(LOWER_BOUND_ABOVE, top, color="0.92", zorder=0)
+    axes.axhspan(bound, top, color="0.92", zorder=0)
     axes.set_ylim(top=top)
-    return f"shaded, above {LOWER_BOUND_ABOVE}: a lower bound"
+    return f"shaded, above {bound}: a lower bound"

@@ -8,22 +8,17 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import LogLocator, MaxNLocator
 
-from lightning_id.figures._data import (
-    COLORS,
-    FEW_COLORS,
-    LOG_RANGE,
-    SMALL,
-    short_names,
-    shortened,
-)
+from lightning_id.figures._data import LOG_RANGE, short_names, shortened
 from lightning_id.figures._drawing import (
+    SMALL,
+    color_of,
+    draw_text,
     footnote,
     new_figure,
-    only_words,
     plain_numbers,
     scale_values,
-    tidy,
-    words,
+    style_axes,
+    text_figure,
 )
 from lightning_id.functional.scale import ScaleProfile
 
@@ -31,30 +26,29 @@ from lightning_id.functional.scale import ScaleProfile
 def scale_profiles(profiles: Mapping[str, ScaleProfile]) -> Figure:
     """Draw the dimension against scale: Gride over distance, and TwoNN over the number of rows.
 
-    On the left are all rows at growing distances, with 95 % bands; the flat part, where there is
-    one, is drawn thick. On the right are the means over blocks of fewer and fewer rows, with one
+    On the left are all rows at growing distances, with 95 % bands; the flat part, if there is one,
+    is drawn thick. On the right are the means over blocks of fewer and fewer rows, with one
     standard deviation between the blocks. A dimension that depends on the scale is no property of
-    the manifold alone: noise makes it fall from the smallest scale on.
+    the manifold alone: with noise it decreases from the smallest scale on.
 
     Args:
-        profiles: What `lightning_id.functional.scale_profile` returned, by name of the layer.
+        profiles: Results of `lightning_id.functional.scale_profile`, by name of the layer.
 
     Returns:
         The figure.
     """
     if not profiles:
-        return only_words("No scale profile was given.")
+        return text_figure("No scale profile was given.")
     known = {name: each for name, each in profiles.items() if _has_values(each)}
     if not known:
         reasons = dict.fromkeys(e.reason for each in profiles.values() for e in each.gride)
         why = "; ".join(reason for reason in reasons if reason)
-        return only_words(f"No scale has an estimate. Reasons: {shortened(why, 300) or 'none'}.")
+        return text_figure(f"No scale has an estimate. Reasons: {shortened(why, 300) or 'none'}.")
     figure = new_figure(4.2)
     by_distance, by_rows = figure.subplots(1, 2, sharey=True)
     names = short_names(list(known), most=28)
-    many = len(known) > len(FEW_COLORS)
     for i, (name, each) in enumerate(known.items()):
-        color = COLORS(i / (len(known) - 1)) if many else FEW_COLORS[i]
+        color = color_of(i, len(known))
         _draw_distances(by_distance, each, color, names[name])
         _draw_decimation(by_rows, each, color)
     _finish(by_distance, "distance of the neighbours", "Gride, all rows")
@@ -68,13 +62,9 @@ def scale_profiles(profiles: Mapping[str, ScaleProfile]) -> Figure:
     without = ", ".join(name for name in profiles if name not in known)
     footnote(
         figure,
-        [
-            "thick: where it is flat"
-            if any(each.flat for each in known.values())
-            else "nowhere flat",
-            f"without an estimate: {shortened(without, 150)}" if without else "",
-            "" if len(known) <= 16 else "dark to pale in the order given",
-        ],
+        "thick: the flat part" if any(e.flat for e in known.values()) else "no flat part",
+        f"without an estimate: {shortened(without, 150)}" if without else "",
+        "" if len(known) <= 16 else "dark to pale in the order given",
     )
     return figure
 
@@ -122,7 +112,7 @@ def _finish(axes: Axes, x: str, title: str) -> None:
         axes.xaxis.set_major_locator(LogLocator(subs=(1, 2, 5)) if wide else MaxNLocator(nbins=4))
         plain_numbers(axes.xaxis)
     else:
-        words(axes, "No estimate.")
+        draw_text(axes, "No estimate.")
     axes.set_xlabel(x)
     axes.set_title(title, fontsize=9)
-    tidy(axes)
+    style_axes(axes)

@@ -9,24 +9,21 @@ from matplotlib.figure import Figure
 from numpy import geomspace, linspace
 from torch import Tensor
 
-from lightning_id.figures._data import (
+from lightning_id.figures._data import short_names, tick_positions
+from lightning_id.figures._drawing import (
     COLORS,
     SMALL,
     UNTRAINED,
-    Clock,
-    short_names,
-    strided,
-)
-from lightning_id.figures._drawing import (
+    draw_text,
     footnote,
     new_figure,
-    only_words,
     plain_numbers,
-    tidy,
-    words,
+    style_axes,
+    text_figure,
 )
 from lightning_id.functional.pca import rounding_noise
 from lightning_id.history import BEFORE_TRAINING, History
+from lightning_id.history.queries import describe
 
 MOST_NAMES = 24  # that fit beside the bar
 MOST_POINTS = 200  # of a line; even on the logarithmic axis
@@ -35,14 +32,14 @@ Color = tuple[float, float, float, float]
 
 
 def spectra(history: History) -> Figure:
-    """Draw the eigenvalues of the covariance of every layer, and how the training changed them.
+    """Draw the eigenvalues of the covariance of every layer, and their change by training.
 
     On the left the share of the variance of each eigenvalue at the last measurement, log-log, from
     the largest on; on the right the same over its share at the first. Shares, because training
-    changes the size of activations too. Eigenvalues of the size of rounding are left out.
+    changes the size of activations too. Eigenvalues at the noise floor are left out.
 
     Args:
-        history: What was measured, with the spectra of the first and the last measurement.
+        history: The history, with the spectra of the first and the last measurement.
 
     Returns:
         The figure.
@@ -53,7 +50,7 @@ def spectra(history: History) -> Figure:
     }
     known = {validation: layers for validation, layers in known.items() if layers}
     if not known:
-        return only_words("No spectrum with any variance was kept.")
+        return text_figure("No spectrum with any variance was kept.")
     first, *_, last = [*known, *known]  # the same one twice, if there is one
     figure = new_figure(4.6)
     shares, ratios = figure.subplots(1, 2)
@@ -62,12 +59,11 @@ def spectra(history: History) -> Figure:
     for color, layer in zip(colors, layers, strict=True):
         _draw(shares, known[last][layer], color)
     _finish(shares, "share of the variance")
-    clock = Clock.of(history.validations() or known)
-    shares.set_title(clock.words(last), fontsize=9)
+    shares.set_title(describe(last), fontsize=9)
     if first == last:
-        words(ratios, "Spectra of one measurement only: nothing to compare with.")
+        draw_text(ratios, "Spectra of one measurement only: nothing to compare with.")
     else:
-        before = "untrained" if first[0] == BEFORE_TRAINING else clock.words(first)
+        before = "untrained" if first.stage == BEFORE_TRAINING else describe(first)
         _draw_ratios(ratios, known[first], known[last], colors)
         _finish(ratios, "")
         ratios.set_title(f"the same, over {before}", fontsize=9)
@@ -75,11 +71,9 @@ def spectra(history: History) -> Figure:
     lost = [layer for layer in history.spectra[last] if layer not in known[last]]
     footnote(
         figure,
-        [
-            "eigenvalues of the size of rounding left out",
-            f"{len(lost)} layers without variance" if lost else "",
-            "not every name is written" if len(layers) > MOST_NAMES else "",
-        ],
+        "eigenvalues at the noise floor left out",
+        f"{len(lost)} layers without variance" if lost else "",
+        "not every name is written" if len(layers) > MOST_NAMES else "",
     )
     return figure
 
@@ -92,10 +86,7 @@ def _shares(eigenvalues: Tensor) -> Tensor:
 
 
 def _draw_ratios(
-    axes: Axes,
-    before: Mapping[str, Tensor],
-    after: Mapping[str, Tensor],
-    colors: Sequence[Color],
+    axes: Axes, before: Mapping[str, Tensor], after: Mapping[str, Tensor], colors: Sequence[Color]
 ) -> None:
     for color, layer in zip(colors, after, strict=True):
         if layer in before:
@@ -123,14 +114,14 @@ def _finish(axes: Axes, y: str) -> None:
     plain_numbers(axes.yaxis)
     axes.set_xlabel("eigenvalue, largest first")
     axes.set_ylabel(y)
-    tidy(axes)
+    style_axes(axes)
 
 
 def _draw_names(figure: Figure, axes: Axes, layers: list[str], colors: Sequence[Color]) -> None:
     names = short_names(layers)
     norm = BoundaryNorm(linspace(-0.5, len(layers) - 0.5, len(layers) + 1), len(layers))
     bar = figure.colorbar(ScalarMappable(norm, ListedColormap(colors)), ax=axes, pad=0.01)
-    shown = strided(len(layers), MOST_NAMES)
+    shown = tick_positions(len(layers), MOST_NAMES)
     bar.set_ticks(shown, labels=[names[layers[i]] for i in shown], fontsize=SMALL)
     bar.ax.invert_yaxis()
     bar.ax.tick_params(length=0)

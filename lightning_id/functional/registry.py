@@ -127,13 +127,13 @@ def estimator_spec(name: str) -> EstimatorSpec:
         >>> estimator_spec("pca").title, estimator_spec("mine").title
         ('PCA 90 %', 'mine')
     """
-    missing = partial(_call_unregistered, name)
-    unknown = EstimatorSpec(name, missing, name, name, "registered by the user")
-    return ESTIMATORS.get(name, unknown)
+    if name in ESTIMATORS:
+        return ESTIMATORS[name]
 
+    def fail(geometry: Geometry) -> Estimate:
+        return get_estimator(name)(geometry)
 
-def _call_unregistered(name: str, geometry: Geometry) -> Estimate:  # noqa: ARG001
-    raise ValueError(f"no estimator named {name!r} is registered in this process")
+    return EstimatorSpec(name, fail, name, name, "registered by the user")
 
 
 def get_estimator(name: str) -> Estimator:

@@ -1,39 +1,41 @@
-"""The history of a run: its records and tables of them."""
+"""The history of a run: its records, questions about them, and tables of them."""
 
 from lightning_id.history.records import (
     BEFORE_TRAINING,
     COLUMNS,
+    FIT,
     METRIC_COLUMNS,
     METRICS_FILE,
     RECORDS_FILE,
     SPECTRA_FILE,
+    Estimated,
     History,
-    Kind,
+    Metric,
+    Placed,
     Record,
     Validation,
-    estimators_of,
     folder_of,
     has_value,
     in_order,
-    main_estimator,
     validation_of,
 )
 
 __all__ = [
     "BEFORE_TRAINING",
     "COLUMNS",
+    "FIT",
     "METRICS_FILE",
     "METRIC_COLUMNS",
     "RECORDS_FILE",
     "SPECTRA_FILE",
+    "Estimated",
     "History",
-    "Kind",
+    "Metric",
+    "Placed",
     "Record",
     "Validation",
-    "estimators_of",
     "folder_of",
     "has_value",
     "in_order",
-    "main_estimator",
     "validation_of",
 ]

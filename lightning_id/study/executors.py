@@ -26,17 +26,10 @@ _ONE_THREAD = dict.fromkeys(("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM
 
 
 def run_locally(trainings: Sequence[Settings], workers: int | None = None) -> Iterator[Outcome]:
-    """Run trainings in processes of this machine, of one thread each.
+    """Run trainings in single-threaded processes of this machine.
 
-    A process runs one training after the other. When one dies, the training that it had fails, and
-    another process takes its place. When this process dies, so do they.
-
-    Args:
-        trainings: What to run.
-        workers: Processes; None for as many as there are cores.
-
-    Yields:
-        How each training ended, as it ends.
+    A process runs one training after the other. If one dies, its training fails, and another
+    process replaces it. If this process dies, so do they.
     """
     waiting = deque(trainings)
     busy: dict[Connection, _Worker] = {}
@@ -44,13 +37,13 @@ def run_locally(trainings: Sequence[Settings], workers: int | None = None) -> It
         try:
             for _ in range(min(workers or _cores(), len(waiting))):
                 worker = _Worker()
-                busy[worker.give(waiting.popleft())] = worker
+                busy[worker.submit(waiting.popleft())] = worker
             while busy:
                 for connection in wait(list(busy)):
                     worker = busy.pop(connection)  # type: ignore[call-overload]  # its stub has more
-                    outcome = worker.take()
+                    outcome = worker.result()
                     if waiting:
-                        busy[worker.give(waiting.popleft())] = worker
+                        busy[worker.submit(waiting.popleft())] = worker
                     else:
                         worker.stop()
                     yield outcome
@@ -60,15 +53,7 @@ def run_locally(trainings: Sequence[Settings], workers: int | None = None) -> It
 
 
 def run_here(trainings: Sequence[Settings], workers: int | None = None) -> Iterator[Outcome]:
-    """Run trainings in this process, one after the other, as a debugger wants it.
-
-    Args:
-        trainings: What to run.
-        workers: One; the command refuses more.
-
-    Yields:
-        How each training ended, as it ends.
-    """
+    """Run trainings in this process, one after the other, as a debugger wants it."""
     assert workers in {None, 1}
     for settings in trainings:
         yield _attempt_quietly(settings)
@@ -77,15 +62,8 @@ def run_here(trainings: Sequence[Settings], workers: int | None = None) -> Itera
 def run_on_ray(trainings: Sequence[Settings], workers: int | None = None) -> Iterator[Outcome]:
     """Run trainings as tasks of a Ray cluster, of one core each.
 
-    The cluster is the one that `RAY_ADDRESS` names, else one that is begun on this machine and ends
-    with the trainings. Its machines need this package and the same digits.
-
-    Args:
-        trainings: What to run.
-        workers: Tasks at a time; None for as many as the cluster takes.
-
-    Yields:
-        How each training ended, as it ends.
+    The cluster is that of `RAY_ADDRESS`, else one on this machine that ends with the trainings. Its
+    machines need this package and the same digits.
     """
     if not trainings:
         return
@@ -127,16 +105,16 @@ class _Worker:
         self._settings: Settings | None = None
         self._start()
 
-    def give(self, settings: Settings) -> Connection:
-        """Give it a training; what is returned can be waited for."""
+    def submit(self, settings: Settings) -> Connection:
+        """Start a training; the connection becomes ready at its end."""
         if not self._process.is_alive():
             self._start()
         self._settings = settings
-        with suppress(OSError):  # it died in between: `take` says so
+        with suppress(OSError):  # it died in between: `result` returns that
             self._connection.send(settings)
         return self._connection
 
-    def take(self) -> Outcome:
+    def result(self) -> Outcome:
         """Return how its training ended."""
         assert self._settings is not None
         try:
@@ -175,7 +153,7 @@ def _end_with_parent() -> None:
 
 
 def _attempt_quietly(settings: Settings) -> Outcome:
-    """Run a training on one thread and without a word; the process is then as it was."""
+    """Run a training on one thread without output, and restore the process."""
     threads = torch.get_num_threads()
     levels = {logging.getLogger(name): logging.getLogger(name).level for name in _LOGGERS}
     torch.set_num_threads(1)

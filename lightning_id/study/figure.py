@@ -1,4 +1,4 @@
-"""The picture of a study: last hidden dimension against test error, once for each factor."""
+"""The figure of a study: last hidden dimension against test error, once for each factor."""
 
 import math
 from collections.abc import Callable, Sequence
@@ -9,12 +9,19 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
-from lightning_id.figures._data import COLORS, FEW_COLORS, LOG_RANGE, SMALL
-from lightning_id.figures._drawing import new_figure, only_words, plain_numbers, tidy
+from lightning_id.figures._data import LOG_RANGE
+from lightning_id.figures._drawing import (
+    SMALL,
+    color_of,
+    new_figure,
+    plain_numbers,
+    style_axes,
+    text_figure,
+)
 from lightning_id.study.analysis import OUTCOME, varied
 from lightning_id.study.runs import Row
 
-WORDS = {
+TITLES = {
     "id_train": "last hidden dimension (training images)",
     "id_test": "last hidden dimension (test images)",
     "label_noise": "label noise",
@@ -31,20 +38,13 @@ MARKERS = "os^Dv<>P*X"
 
 
 def draw_study(rows: Sequence[Row]) -> Figure:
-    """Draw the runs of a study.
+    """Draw the test error against the dimension on training and on test images.
 
-    First against the dimension on training images and on test images, then as deviations from the
-    mean of the cell, then coloured by each other setting that varies.
-
-    Args:
-        rows: The table.
-
-    Returns:
-        The figure.
+    Then as deviations from the mean of the cell, then coloured by each other varied setting.
     """
     known = [row for row in rows if None not in (row["id_train"], row["id_test"], row[OUTCOME])]
     if not known:
-        return only_words("No training has both a dimension and a test error.")
+        return text_figure("No training has both a dimension and a test error.")
     factors = varied(known) or ["label_noise"]
     panels: list[Callable[[Axes], None]] = [
         partial(_scatter, rows=known, measure="id_train", factor=factors[0]),
@@ -59,9 +59,9 @@ def draw_study(rows: Sequence[Row]) -> Figure:
     return figure
 
 
-def in_words(name: str) -> str:
-    """Return what a column is called."""
-    return WORDS.get(name, name.replace("_", " "))
+def title_of(name: str) -> str:
+    """Return the title of a column."""
+    return TITLES.get(name, name.replace("_", " "))
 
 
 def _scatter(axes: Axes, rows: Sequence[Row], measure: str, factor: str) -> None:
@@ -70,8 +70,8 @@ def _scatter(axes: Axes, rows: Sequence[Row], measure: str, factor: str) -> None
     if min(errors) > 0 and max(errors) > LOG_RANGE * min(errors):
         axes.set_yscale("log", base=2)
         plain_numbers(axes.yaxis)
-    axes.set_xlabel(in_words(measure), fontsize=SMALL)
-    axes.set_ylabel(f"{in_words(OUTCOME)} in %", fontsize=SMALL)
+    axes.set_xlabel(title_of(measure), fontsize=SMALL)
+    axes.set_ylabel(f"{title_of(OUTCOME)} in %", fontsize=SMALL)
 
 
 def _deviations(axes: Axes, rows: Sequence[Row], measure: str, factor: str) -> None:
@@ -79,8 +79,8 @@ def _deviations(axes: Axes, rows: Sequence[Row], measure: str, factor: str) -> N
     _points(axes, rows, x, [100 * each for each in y], factor)
     axes.axhline(0, color="0.7", linewidth=0.8, zorder=0)
     axes.axvline(0, color="0.7", linewidth=0.8, zorder=0)
-    axes.set_xlabel(f"{in_words(measure)},\nless the mean of the cell", fontsize=SMALL)
-    axes.set_ylabel(f"{in_words(OUTCOME)} in points,\nless the mean of the cell", fontsize=SMALL)
+    axes.set_xlabel(f"{title_of(measure)},\nless the mean of the cell", fontsize=SMALL)
+    axes.set_ylabel(f"{title_of(OUTCOME)} in points,\nless the mean of the cell", fontsize=SMALL)
 
 
 def _from_cell_mean(rows: Sequence[Row], column: str) -> list[float]:
@@ -94,16 +94,11 @@ def _points(
     axes: Axes, rows: Sequence[Row], x: Sequence[float], y: Sequence[float], factor: str
 ) -> None:
     levels = sorted({row[factor] for row in rows})
-    colors = (
-        FEW_COLORS
-        if len(levels) <= len(FEW_COLORS)
-        else [COLORS(i / (len(levels) - 1)) for i in range(len(levels))]
-    )
     handles = []
     for number, level in enumerate(levels):
         here = [i for i, row in enumerate(rows) if row[factor] == level]
         style: dict[str, Any] = {
-            "color": colors[number],
+            "color": color_of(number, len(levels)),
             "marker": MARKERS[number % len(MARKERS)],
             "linestyle": "",
         }
@@ -111,7 +106,7 @@ def _points(
         handles.append(Line2D([], [], label=f"{level:g}", **style))
     axes.legend(
         handles=handles,
-        title=in_words(factor),
+        title=title_of(factor),
         fontsize=SMALL,
         title_fontsize=SMALL,
         loc="lower center",  # above the axes, where no point can be
@@ -122,4 +117,4 @@ def _points(
         columnspacing=1,
     )
     axes.tick_params(labelsize=SMALL)
-    tidy(axes)
+    style_axes(axes)

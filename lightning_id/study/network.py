@@ -7,16 +7,14 @@ from torch import nn
 
 CHANNELS = 8, 16  # of the two convolutions at width 1
 HIDDEN = 64  # units of a hidden layer at width 1
-_MAP = 5 * 5  # pixels of what the second pooling gives
+_MAP = 5 * 5  # pixels after the second pooling
 
 
 class StudyNet(nn.Sequential):
     """Map images `(b, 1, 28, 28)` to logits `(b, 10)`.
 
-    Args:
-        width: Multiplies the channels and the units of all layers but the output.
-        depth: Hidden fully connected layers, at least 1.
-        dropout: Share of the units of each of them that is dropped in training.
+    `width` multiplies channels and units of all layers but the output; `depth` is the number of
+    hidden layers, at least 1, each with `dropout`.
 
     Example:
         >>> list(dict(StudyNet(depth=2).named_children()))

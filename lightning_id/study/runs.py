@@ -8,9 +8,6 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-import pyarrow as pa  # type: ignore[import-untyped]
-import pyarrow.parquet as pq  # type: ignore[import-untyped]
-
 from lightning_id.study.grid import Settings
 from lightning_id.study.run import Outcome
 
@@ -39,29 +36,26 @@ _RESULT, _FAILURE = "result.json", "failure.json"
 
 
 class Runs:
-    """The trainings of a study that have ended, each in a folder that its settings name.
+    """The finished trainings of a study, each in a folder named after its settings.
 
-    In it are ``settings.json``, ``history.csv`` and, written last and at once, ``result.json``; of
-    a training that failed ``failure.json``.
-
-    Args:
-        folder: Of the study.
+    It holds ``settings.json``, ``history.csv`` and, written last and at once, ``result.json``, or
+    ``failure.json`` after a failure.
     """
 
     def __init__(self, folder: str | Path) -> None:
         self.folder = Path(folder)
 
-    def of(self, settings: Settings) -> Path:
+    def folder_of(self, settings: Settings) -> Path:
         """Return the folder of a training."""
         return self.folder / "runs" / settings.identity
 
     def is_finished(self, settings: Settings) -> bool:
         """Tell whether a training ended with a result; one that failed is tried again."""
-        return (self.of(settings) / _RESULT).exists()
+        return (self.folder_of(settings) / _RESULT).exists()
 
     def save(self, outcome: Outcome) -> None:
         """Write how a training ended."""
-        folder = self.of(outcome.settings)
+        folder = self.folder_of(outcome.settings)
         folder.mkdir(parents=True, exist_ok=True)
         _write_json(folder / "settings.json", asdict(outcome.settings))
         if outcome.result is None:
@@ -73,19 +67,11 @@ class Runs:
         (folder / _FAILURE).unlink(missing_ok=True)
 
     def rows(self, trainings: Iterable[Settings]) -> list[Row]:
-        """Return the table: a row for each training, whether it has ended or not.
-
-        Args:
-            trainings: Those of the study.
-
-        Returns:
-            Names of the training and of its cell, its settings, its numbers (None where there is
-            none), and the reason why they are missing.
-        """
+        """Return the table: a row for each training, whether it has ended or not."""
         return [self._row(settings) for settings in trainings]
 
     def _row(self, settings: Settings) -> Row:
-        folder = self.of(settings)
+        folder = self.folder_of(settings)
         result: dict[str, Any] = {}
         reason = None
         if (folder / _RESULT).exists():
@@ -103,32 +89,8 @@ class Runs:
         }
 
 
-def write_table(folder: Path, rows: Sequence[Row]) -> None:
-    """Write the table of a study as ``table.csv`` and ``table.parquet``.
-
-    Args:
-        folder: Of the study.
-        rows: See `Runs.rows`.
-    """
-    write_csv(folder / "table.csv", rows)
-    numbers = [(name, pa.float64()) for name in RESULTS]
-    settings = [
-        (name, {int: pa.int64(), float: pa.float64(), str: pa.string()}[kind])
-        for name, kind in Settings.__annotations__.items()
-    ]
-    names = [(name, pa.string()) for name in ("run", "cell")]
-    notes = [(name, pa.string()) for name in NOTES]
-    schema = pa.schema([*names, *settings, *numbers, *notes])
-    pq.write_table(pa.Table.from_pylist(list(rows), schema), folder / "table.parquet")
-
-
 def write_csv(path: Path, rows: Sequence[Row]) -> None:
-    """Write the table of a study as CSV.
-
-    Args:
-        path: The file.
-        rows: See `Runs.rows`.
-    """
+    """Write the table of a study as CSV."""
     with path.open("w", newline="", encoding="utf-8") as file:
         writer = csv.DictWriter(file, rows[0].keys())
         writer.writeheader()

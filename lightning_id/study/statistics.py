@@ -1,9 +1,9 @@
-"""Correlations of runs that come in cells: trainings that differ in nothing but the seed.
+"""Correlations of runs in cells: trainings that differ in nothing but the seed.
 
-Runs of a cell are alike, so they say less than as many runs of different settings. The unit that is
-resampled, exchanged and left out is therefore the cell. On made tables without any relation (eight
-cells of three runs, four fifths of the variance between cells) 95 % intervals from single runs
-leave 0 out in 28 % of the cases, and what `Correlation.sign` asks for comes in 4 %.
+Runs of a cell are similar and carry less information than as many runs of different settings, so
+cells are resampled, exchanged and left out as a whole. On synthetic tables without any relation
+(eight cells of three runs, four fifths of the variance between cells) 95 % intervals from single
+runs exclude 0 in 28 % of the cases; `Correlation.sign` is not 0 in 4 %.
 """
 
 from collections.abc import Hashable, Sequence
@@ -19,20 +19,15 @@ RESAMPLES = 9999  # of the bootstrap, and permutations
 RESAMPLING_SEED = 0  # of both
 MIN_UNITS = 6  # cells for an interval and a p-value: fewer can be exchanged in too few ways
 LEVEL = 0.95  # of an interval
-ROUNDING = 1e-12  # of a number: what is less is no variation
+ROUNDING = 1e-12  # relative; smaller differences are no variation
 
 
 @dataclass(frozen=True)
 class Coefficient:
-    """A correlation coefficient and how sure it is; NaN where there are too few cells.
+    """A correlation coefficient; NaN without enough cells for an interval.
 
-    Attributes:
-        value: In [-1, 1].
-        low: Lower end of the bootstrap interval.
-        high: Upper end.
-        p: Share of the permutations with a coefficient at least as far from 0.
-        least: The smallest without one cell, each in turn.
-        most: The largest.
+    `low` and `high` are the bootstrap interval, `p` the share of permutations with a coefficient at
+    least as far from 0, `least` and `most` the range without one cell, each in turn.
     """
 
     value: float
@@ -49,15 +44,10 @@ class Coefficient:
 
 @dataclass(frozen=True)
 class Correlation:
-    """How two numbers go together over some runs.
+    """Pearson's and Spearman's coefficients over runs in cells (`n_units`).
 
-    Attributes:
-        n_runs: Runs with both.
-        n_units: Cells that they come from; runs, where all are of one cell.
-        level: Of the intervals.
-        pearson: Of the numbers.
-        spearman: Of their ranks.
-        reason: Why there is no interval.
+    If all runs are of one cell, each is a unit of its own. `level` is that of the intervals,
+    `reason` explains missing ones.
     """
 
     n_runs: int
@@ -90,19 +80,6 @@ def correlate(
     The interval is the percentile bootstrap over whole cells. The p-value is two-sided; cells of as
     many runs are exchanged whole.
 
-    Args:
-        x: One number per run.
-        y: The other.
-        cells: To which cell each run belongs.
-        level: Of the intervals.
-        within: Correlate the deviations from the mean of the cell, and exchange within cells: what
-            is left when nothing but the seed differs.
-        seed: Of the private generator.
-        resamples: How many, and how many permutations.
-
-    Returns:
-        The correlation.
-
     Example:
         >>> found = correlate([1, 2, 3, 4, 5, 6], [1, 2, 4, 3, 5, 6], "abcdef")
         >>> found.n_units, round(found.pearson.value, 2), found.sign
@@ -120,26 +97,20 @@ def correlate(
     n_units = len(set(units))
     again = _resample(units, within, np.random.default_rng(seed), resamples)
     reason = _reason(a, b, n_units)
-    is_told = reason is None
+    is_testable = reason is None
     return Correlation(
         n_runs=len(a),
         n_units=n_units,
         level=level,
-        pearson=_coefficient(a, b, again, level, is_told, ranked=False),
-        spearman=_coefficient(a, b, again, level, is_told, ranked=True),
+        pearson=_coefficient(a, b, again, level, is_testable, ranked=False),
+        spearman=_coefficient(a, b, again, level, is_testable, ranked=True),
         reason=reason,
     )
 
 
 @dataclass(frozen=True)
-class _Again:
-    """The runs taken again in other ways.
-
-    Attributes:
-        boot: How often each run is in each bootstrap sample.
-        without: How often, when each cell in turn is left out: 0 or 1.
-        orders: Whose value each run is given in each permutation.
-    """
+class _Resamples:
+    """Counts of each run per bootstrap sample and without each cell, and permutations."""
 
     boot: Float[np.ndarray, "b n"]
     without: Float[np.ndarray, "k n"]
@@ -148,13 +119,13 @@ class _Again:
 
 def _resample(
     units: Int[np.ndarray, " n"], within: bool, generator: np.random.Generator, resamples: int
-) -> _Again:
+) -> _Resamples:
     n_units = len(set(units))
     if not n_units:
         nothing = np.empty((0, 0))
-        return _Again(nothing, nothing, nothing.astype(np.int64))
+        return _Resamples(nothing, nothing, nothing.astype(np.int64))
     drawn = generator.multinomial(n_units, np.full(n_units, 1 / n_units), size=resamples)
-    return _Again(
+    return _Resamples(
         boot=drawn[:, units].astype(np.float64),
         without=(units != np.arange(n_units)[:, None]).astype(np.float64),
         orders=_exchanges(units, within, generator, resamples),
@@ -173,18 +144,18 @@ def _exchanges(
             orders[:, cell] = cell[keys.argsort(axis=1)]
         return orders
     for size in {len(cell) for cell in members}:
-        alike = np.stack([cell for cell in members if len(cell) == size])
-        keys = generator.random((resamples, len(alike)))
-        orders[:, alike] = alike[keys.argsort(axis=1)]
+        same_size = np.stack([cell for cell in members if len(cell) == size])
+        keys = generator.random((resamples, len(same_size)))
+        orders[:, same_size] = same_size[keys.argsort(axis=1)]
     return orders
 
 
 def _coefficient(
-    a: Array, b: Array, again: _Again, level: float, is_told: bool, ranked: bool
+    a: Array, b: Array, again: _Resamples, level: float, is_testable: bool, ranked: bool
 ) -> Coefficient:
     measure = _spearman if ranked else _pearson
     value = float(measure(np.ones((1, len(a))), a, b)[0]) if len(a) else np.nan
-    if not is_told:
+    if not is_testable:
         return Coefficient(value)
     booted = measure(again.boot, a, b)
     low, high = np.nanquantile(booted, [(1 - level) / 2, (1 + level) / 2])
@@ -192,7 +163,7 @@ def _coefficient(
     once = np.ones((1, len(a)))
     c, d = (_ranks(once, a)[0], _ranks(once, b)[0]) if ranked else (a, b)
     by_chance = np.abs(_pearson(once, c, d[again.orders]))
-    # As good as equal counts as equal: sums in another order differ in the last bits.
+    # Treat values within rounding as ties: sums in another order differ in the last bits.
     extreme = int((by_chance >= abs(value) - 1e-9).sum())
     return Coefficient(
         value=value,

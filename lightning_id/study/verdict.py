@@ -1,4 +1,4 @@
-"""The verdict: words that follow from the correlations by stated rules, whatever they come to."""
+"""The verdict on a study: texts that follow from the correlations by stated rules."""
 
 from collections.abc import Iterable, Sequence
 from typing import NamedTuple
@@ -9,7 +9,7 @@ from lightning_id.study.statistics import LEVEL, MIN_UNITS, Correlation
 MIN_RUNS = 24
 MIN_SPREAD = 0.10  # of the test error: less than ten points is not much to predict
 
-NOT_TOLD = "not told"
+INCONCLUSIVE = "inconclusive"
 NO_RELATION = "no relation"
 DIRECTIONS_DIFFER = "directions differ"
 BETWEEN_GROUPS_ONLY = "between groups only"
@@ -17,26 +17,27 @@ BY_LABEL_NOISE_ONLY = "by label noise only"
 WITHIN_ALL_GROUPS = "within all groups"
 WITHIN_SOME_GROUPS = "within some groups"
 
-CLEAR = (
-    "A correlation is clear when the interval of Pearson's r leaves 0 out and the p-value of the"
-    f" permutation test is as small as the interval asks for: at most {1 - LEVEL:g} over all runs,"
-    " and that divided by the number of groups that can be told within them."
+SIGNIFICANT = (
+    "A correlation is significant when the interval of Pearson's r excludes 0 and the p-value of"
+    f" the permutation test is as small as the interval asks for: at most {1 - LEVEL:g} over all"
+    " runs, and that divided by the number of groups with an interval within them."
 )
 # In the order in which they are tried.
 RULES = {
-    NOT_TOLD: f"fewer than {MIN_RUNS} runs, fewer than {MIN_UNITS} cells, a test error that spreads"
-    f" over less than {100 * MIN_SPREAD:g} points, or no group with {MIN_UNITS} cells",
-    DIRECTIONS_DIFFER: "two clear correlations, of groups or over all runs, have opposite signs",
-    NO_RELATION: "no correlation is clear, neither over all runs nor within a group",
-    BETWEEN_GROUPS_ONLY: "clear over all runs, and within no group",
-    BY_LABEL_NOISE_ONLY: "clear within an architecture, whose runs differ in label noise;"
-    " not clear within one label noise nor where nothing but the seed differs",
-    WITHIN_ALL_GROUPS: "clear over all runs and within every group that can be told",
-    WITHIN_SOME_GROUPS: "anything else: clear within a group, and not within every one or not over"
-    " all runs",
+    INCONCLUSIVE: f"fewer than {MIN_RUNS} runs, fewer than {MIN_UNITS} cells, a test error that"
+    f" spreads over less than {100 * MIN_SPREAD:g} points, or no group with {MIN_UNITS} cells",
+    DIRECTIONS_DIFFER: "two significant correlations, of groups or over all runs, have opposite"
+    " signs",
+    NO_RELATION: "no correlation is significant, neither over all runs nor within a group",
+    BETWEEN_GROUPS_ONLY: "significant over all runs, and within no group",
+    BY_LABEL_NOISE_ONLY: "significant within an architecture, whose runs differ in label noise;"
+    " not significant within one label noise nor where nothing but the seed differs",
+    WITHIN_ALL_GROUPS: "significant over all runs and within every group with an interval",
+    WITHIN_SOME_GROUPS: "anything else: significant within a group, and not within every one or"
+    " not over all runs",
 }
 ANSWERS = {
-    NOT_TOLD: "This table cannot tell.",
+    INCONCLUSIVE: "Inconclusive.",
     DIRECTIONS_DIFFER: "No: the direction of the relation depends on which runs are compared.",
     NO_RELATION: "No relation is found.",
     BETWEEN_GROUPS_ONLY: "No: the relation is one between groups of runs. Among like runs none is"
@@ -50,37 +51,25 @@ ANSWERS = {
 
 
 class Verdict(NamedTuple):
-    """What the correlations of one dimension come to.
-
-    Attributes:
-        kind: A key of `RULES`.
-        text: The answer, and the correlations that it follows from, in sentences.
-    """
+    """A key of `RULES`, and the answer with its correlations in sentences."""
 
     kind: str
     text: str
 
 
 def verdict(analysis: Analysis) -> Verdict:
-    """Apply the rules.
-
-    Args:
-        analysis: Correlations over all runs and within groups.
-
-    Returns:
-        The verdict.
-    """
-    reason = _not_told(analysis)
+    """Apply the rules."""
+    reason = _inconclusive(analysis)
     if reason is not None:
-        return Verdict(NOT_TOLD, f"{ANSWERS[NOT_TOLD]} {reason}")
+        return Verdict(INCONCLUSIVE, f"{ANSWERS[INCONCLUSIVE]} {reason}")
     kind = _kind(analysis)
     return Verdict(kind, " ".join([ANSWERS[kind], _over_all(analysis), *_within(analysis.groups)]))
 
 
-def _not_told(analysis: Analysis) -> str | None:
+def _inconclusive(analysis: Analysis) -> str | None:
     over_all = analysis.over_all
     if over_all.n_runs < MIN_RUNS:
-        return f"It takes {MIN_RUNS} runs with both numbers; there are {over_all.n_runs}."
+        return f"Needs {MIN_RUNS} runs with both numbers, got {over_all.n_runs}."
     if over_all.reason is not None:
         return f"There is no interval over all runs: {over_all.reason}."
     if analysis.spread < MIN_SPREAD:
@@ -88,29 +77,29 @@ def _not_told(analysis: Analysis) -> str | None:
             f"The outcome spreads over {100 * analysis.spread:.1f} points;"
             f" {100 * MIN_SPREAD:g} are needed."
         )
-    if not _told(analysis.groups):
-        return f"It takes a group with {MIN_UNITS} cells, and none has them."
+    if not _testable(analysis.groups):
+        return f"Needs a group with {MIN_UNITS} cells, got none."
     return None
 
 
 def _kind(analysis: Analysis) -> str:
     over_all = analysis.over_all.sign
-    within = [group.correlation.sign for group in _told(analysis.groups)]
+    within = [group.correlation.sign for group in _testable(analysis.groups)]
     if {1, -1} <= {over_all, *within}:
         return DIRECTIONS_DIFFER
     if not over_all and not any(within):
         return NO_RELATION
     if not any(within):
         return BETWEEN_GROUPS_ONLY
-    alike = [g for g in _told(analysis.groups) if g.kind in (NOISE, SEED)]
-    if {NOISE, SEED} == {g.kind for g in alike} and not any(g.correlation.sign for g in alike):
+    close = [g for g in _testable(analysis.groups) if g.kind in (NOISE, SEED)]
+    if {NOISE, SEED} == {g.kind for g in close} and not any(g.correlation.sign for g in close):
         return BY_LABEL_NOISE_ONLY
     return WITHIN_ALL_GROUPS if over_all and all(within) else WITHIN_SOME_GROUPS
 
 
 def _over_all(analysis: Analysis) -> str:
     over_all = analysis.over_all
-    return f"Over all {over_all.n_runs} runs {_in_words(over_all)}."
+    return f"Over all {over_all.n_runs} runs {_text_of(over_all)}."
 
 
 def _within(groups: Sequence[Group]) -> list[str]:
@@ -121,27 +110,27 @@ def _within(groups: Sequence[Group]) -> list[str]:
     }
     sentences = []
     for kind, headline in headlines.items():
-        told = _told(group for group in groups if group.kind == kind)
-        if told:
+        testable = _testable(group for group in groups if group.kind == kind)
+        if testable:
             parts = [
-                f"{'' if kind == SEED else f'{group.label}: '}{_in_words(group.correlation)}"
-                for group in told
+                f"{'' if kind == SEED else f'{group.label}: '}{_text_of(group.correlation)}"
+                for group in testable
             ]
             sentences.append(f"{headline}: {'; '.join(parts)}.")
-    untold = [group.label for group in groups if group.correlation.reason is not None]
-    if untold:
-        sentences.append(f"Not told: {'; '.join(untold)}.")
+    untestable = [group.label for group in groups if group.correlation.reason is not None]
+    if untestable:
+        sentences.append(f"Inconclusive: {'; '.join(untestable)}.")
     return sentences
 
 
-def _told(groups: Iterable[Group]) -> list[Group]:
+def _testable(groups: Iterable[Group]) -> list[Group]:
     return [group for group in groups if group.correlation.reason is None]
 
 
-def _in_words(correlation: Correlation) -> str:
-    clearness = {
-        1: "clear: the higher the dimension, the higher the error",
-        -1: "clear: the higher the dimension, the lower the error",
-        0: "not clear",
+def _text_of(correlation: Correlation) -> str:
+    significance = {
+        1: "significant: the higher the dimension, the higher the error",
+        -1: "significant: the higher the dimension, the lower the error",
+        0: "not significant",
     }
-    return f"r = {correlation.pearson}, {clearness[correlation.sign]}"
+    return f"r = {correlation.pearson}, {significance[correlation.sign]}"

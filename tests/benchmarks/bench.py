@@ -228,28 +228,6 @@ def stated_memory(n: int) -> int:
     return 4 * n * n + 2 * 4 * n * BLOCK
 
 
-def markdown(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
-    """Return a Markdown table, padded so that it reads as text too.
-
-    Args:
-        header: Names of the columns; the first is left-aligned, the others right.
-        rows: Cells.
-
-    Returns:
-        The lines.
-    """
-    widths = [max(map(len, column)) for column in zip(header, *rows, strict=True)]
-    widths = [max(width, 3) for width in widths]
-    rule = ["-" * widths[0]] + ["-" * (width - 1) + ":" for width in widths[1:]]
-
-    def line(cells: Sequence[str]) -> str:
-        first, *others = zip(cells, widths, strict=True)
-        padded = [first[0].ljust(first[1]), *(cell.rjust(width) for cell, width in others)]
-        return f"| {' | '.join(padded)} |"
-
-    return "\n".join([line(header), line(rule), *map(line, rows)])
-
-
 def seconds(value: float) -> str:
     """Return seconds with three digits."""
     if math.isnan(value):

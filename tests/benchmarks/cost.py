@@ -28,6 +28,7 @@ from lightning_id.charts import Charts
 from lightning_id.experiments.classifier import Classifier
 from lightning_id.experiments.mnist import MNISTDataModule
 from lightning_id.experiments.networks import MNISTNet
+from lightning_id.history.tables import markdown_table
 
 SIZES = (0, 1000, 2000)  # samples; 0 is without the callback
 BARS = {1000: 1.03, 2000: 1.08}
@@ -123,12 +124,9 @@ class EpochTimes(pl.Callback):
 
 def table(runs: dict[int, list[dict[str, Any]]]) -> str:
     """Return the comparison as Markdown."""
-    lines = [
-        "| samples | seconds of the fit | with / without | bar | 1 + parts / without |"
-        " training steps, with / without | the same before the first measurement: the noise |"
-        + "".join(f" {part} |" for part in PARTS),
-        "|" + "---|" * (7 + len(PARTS)),
-    ]
+    head = ["samples", "seconds of the fit", "with / without", "bar", "1 + parts / without"]
+    head += ["training steps, with / without", "the same before the first measurement: the noise"]
+    rows = [[*head, *PARTS]]
     plain = {
         key: statistics.median(r[key] for r in runs[0]) for key in ("fit", "training", "control")
     }
@@ -141,8 +139,8 @@ def table(runs: dict[int, list[dict[str, Any]]]) -> str:
         cells.append(f"{1 + parts / plain['fit']:.3f}")
         cells += [f"{middle[key] / plain[key]:.3f}" for key in ("training", "control")]
         cells += [f"{statistics.median(r['parts'][part] for r in found):.3f}" for part in PARTS]
-        lines.append("| " + " | ".join(cells) + " |")
-    return "\n".join(lines) + "\n"
+        rows.append(cells)
+    return markdown_table(rows) + "\n"
 
 
 def _in_a_process(n_samples: int, epochs: int, *more: str) -> dict[str, Any]:

@@ -24,7 +24,6 @@ from pathlib import Path
 from bench import (
     Worker,
     machine,
-    markdown,
     median,
     mib,
     round_robin,
@@ -34,6 +33,8 @@ from bench import (
 )
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+
+from lightning_id.history.tables import markdown_table
 
 COLUMNS = 512  # of the sweep over rows
 ROWS = 2000  # of the sweep over columns
@@ -187,7 +188,7 @@ def table(points: Sequence[Point]) -> str:
             mib(stated),
             f"{point.extra['twonn'] / stated:.2f}",
         ])  # fmt: skip
-    return markdown(header, rows)
+    return markdown_table([header, *rows])
 
 
 def main() -> int:

@@ -48,7 +48,6 @@ from bench import (
     PeerMissingError,
     Worker,
     machine,
-    markdown,
     median,
     mib,
     round_robin,
@@ -56,6 +55,8 @@ from bench import (
     seconds,
     stated_memory,
 )
+
+from lightning_id.history.tables import markdown_table
 
 PEERS = ("scikit-dimension", "DADApy", "faiss", "sklearn")
 ENVIRONMENT = "LIGHTNING_ID_DADAPY_ENV"
@@ -320,7 +321,7 @@ def bars_table(outcomes: list[Outcome]) -> str:
             fits = outcome.peak < RESIDENT_LIMIT
             peak = _verdict(peak, "<", mib(RESIDENT_LIMIT), outcome.peak, fits)
         rows.append([_label(outcome), *cells, peak])
-    return markdown(header, rows)
+    return markdown_table([header, *rows])
 
 
 def times_table(outcomes: list[Outcome]) -> str:
@@ -344,7 +345,7 @@ def times_table(outcomes: list[Outcome]) -> str:
             rows.append([
                 _label(outcome), name, *spread, str(len(times)), f"{median(times) / unit:.2f}",
             ])  # fmt: skip
-    return markdown(header, rows)
+    return markdown_table([header, *rows])
 
 
 def busy_table(outcomes: list[Outcome]) -> str:
@@ -361,7 +362,7 @@ def busy_table(outcomes: list[Outcome]) -> str:
         [_label(o), *(f"{o.median(name) / o.median(f'{name}, idle'):.2f}" for name, _ in _OURS)]
         for o in outcomes
     ]
-    return markdown(header, rows)
+    return markdown_table([header, *rows])
 
 
 def memory_table(outcomes: list[Outcome]) -> str:
@@ -379,7 +380,7 @@ def memory_table(outcomes: list[Outcome]) -> str:
         stated = stated_memory(outcome.shape[0])
         share = outcome.extra / stated
         rows.append([_label(outcome), mib(outcome.extra), mib(stated), f"{share:.2f}"])
-    return markdown(header, rows)
+    return markdown_table([header, *rows])
 
 
 def agreement_table(outcomes: list[Outcome]) -> tuple[str, bool]:
@@ -415,7 +416,7 @@ def agreement_table(outcomes: list[Outcome]) -> tuple[str, bool]:
                 _label(outcome), f"{name}, {quantity}", f"{theirs:.7g}", f"{mine:.7g}",
                 f"{difference:.1e}", f"{allowed:.1e}", "agree" if good else "DISAGREE",
             ])  # fmt: skip
-    return markdown(header, rows), agree
+    return markdown_table([header, *rows]), agree
 
 
 def _verdict(value: str, relation: str, bar: str, number: float, passes: bool) -> str:

@@ -1,4 +1,4 @@
-"""The classifier's losses, accuracies and optimisers, and the network of the source work."""
+"""The classifier's losses, accuracies and optimisers, and the network of Ansuini et al. (2019)."""
 
 import pytest
 import pytorch_lightning as pl

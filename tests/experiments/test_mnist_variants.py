@@ -80,7 +80,7 @@ def test_each_image_is_the_digit_plus_one_number_up_to_the_offset(split):
     digits = images.flatten(1).double() / 255
     added = rows_in_unit_range(got.images)
     added = added * 1000.0 - digits  # up to the range, which is 1000 to within a part in 1000
-    # float32 at 1000 holds a pixel to 6e-5, as in the source work.
+    # float32 at 1000 holds a pixel to 6e-5, as in the paper.
     assert (added - added.mean(1, keepdim=True)).abs().max() < 5e-3
     luminance = added.mean(1)
     assert luminance.max() > 990

@@ -26,6 +26,7 @@ from lightning_id.figures import (
     spectra,
 )
 from lightning_id.functional import scale_profile
+from lightning_id.history import Validation
 
 NAN = math.nan
 FIGURES = {
@@ -373,7 +374,7 @@ def test_no_figure_tells_of_a_training_that_was_not_seen(draw):
     spectrum = history.spectra[("fit", 2, 300)]
     history.records = [r for r in history.records if r["step"] == 300]
     with_field(history, stage="validate", epoch=0, step=0)
-    history.spectra = {("validate", 0, 0): spectrum}
+    history.spectra = {Validation("validate", 0, 0): spectrum}
     said = texts(draw(history))
     assert "validate" in said
     assert "trained" not in said
@@ -450,7 +451,7 @@ def test_the_ratio_is_pca_over_twonn_of_the_last_measurement():
     pca, twonn = ([r["value"] for r in history.at(last, e)] for e in ("pca", "twonn"))
     assert [list(line.get_ydata()) for line in lines_of(axes)] == [pca, twonn]
     assert list(lines_of(ratio)[0].get_ydata()) == [p / t for p, t in zip(pca, twonn, strict=True)]
-    assert "epochs trained: 2" in texts(axes.figure)
+    assert "epoch 2, step 200" in texts(axes.figure)
 
 
 def test_the_gaussian_of_the_same_covariance_is_drawn_where_it_was_measured():

@@ -1,12 +1,11 @@
-import inspect
 import math
-from typing import get_args
 
 import pytest
 import torch
 
 from lightning_id import History
-from lightning_id.history import Kind
+from lightning_id.figures import KINDS
+from lightning_id.history import COLUMNS, METRIC_COLUMNS, Metric, Record, Validation
 
 
 @pytest.fixture
@@ -54,6 +53,19 @@ def test_another_file_is_refused(tmp_path):
         History.load(tmp_path / "other.csv")
 
 
+def test_the_types_of_records_and_metrics_have_the_columns_of_their_files():
+    assert list(Record.__annotations__) == list(COLUMNS)
+    assert list(Metric.__annotations__) == list(METRIC_COLUMNS)
+
+
+def test_a_validation_is_a_tuple_with_names(history):
+    first, _ = history.validations()
+    assert first == ("fit", 0, 0)
+    assert (first.stage, first.epoch, first.step) == first
+    history.keep_spectra(("fit", 0, 0), {"input": torch.ones(3)})
+    assert list(history.spectra) == [Validation("fit", 0, 0)]
+
+
 def test_an_unknown_column_is_refused():
     with pytest.raises(ValueError, match="'valeu'"):
         History().append(valeu=1)
@@ -85,7 +97,7 @@ def test_layers_without_a_place_in_the_order_are_last():
     assert found == ["first", "second", "late", "later"]
 
 
-@pytest.mark.parametrize("kind", get_args(Kind))
+@pytest.mark.parametrize("kind", KINDS)
 def test_every_kind_of_picture_is_drawn_by_its_name(kind):
     figure = History().plot(kind)
     assert [text.get_text() for axes in figure.axes for text in axes.texts] or figure.texts
@@ -98,4 +110,4 @@ def test_a_picture_takes_the_options_of_its_function_and_an_unknown_kind_is_name
     labels = history.plot("depth_profile", estimator="pca").axes[0].get_ylabel()
     assert "90 % of the variance" in labels
     with pytest.raises(ValueError, match="expected one of depth_profile, heat_map"):
-        inspect.unwrap(History.plot)(history, "pie")  # past the annotations, checked in tests only
+        history.plot("pie")

@@ -1,7 +1,7 @@
-"""What is said of a history in the terminal: the line of a validation, the table at the end."""
+"""Tables of a history: the one at the end of a training, and Markdown."""
 
 from lightning_id import History
-from lightning_id.history.tables import end_table, validation_line
+from lightning_id.history.tables import end_table, markdown_table, markdown_text
 
 LAYERS = ["input", "conv1", "last_hidden", "output"]
 
@@ -32,7 +32,20 @@ def test_the_table_shows_the_last_validation_beside_the_first_state():
     assert end_table(History()) == "Nothing was measured."
 
 
-def test_the_line_of_a_validation_says_accuracy_last_hidden_and_peak():
+def test_the_table_after_a_test_is_of_the_test_beside_the_network_before_training():
     history = history_of([[12, 13, 14, 9], [12, 14, 8, 6]])
-    line = validation_line({"val_acc": 0.98, "id/last_hidden": 8.0}, "epoch 1", history)
-    assert line == "epoch 1  val_acc 0.98  id/last_hidden 8  id/peak 14 at conv1 (depth 0.33)"
+    for record in history.at(("fit", 0, 1), "twonn"):
+        history.append(**(record | {"stage": "test", "epoch": 1, "value": 3.0}))
+    assert "3.00 ± 0.50" in end_table(history, ["twonn"])
+    assert "13.00 ± 0.50" in end_table(history, ["twonn"])
+
+
+def test_a_markdown_table_has_its_names_to_the_left_and_text_is_escaped():
+    rows = [["layer", "TwoNN", "PCA"], [markdown_text("a|b_c\nd"), "1", "2"]]
+    assert markdown_table(rows).splitlines() == [
+        "| layer | TwoNN | PCA |",
+        "|---|---:|---:|",
+        r"| a\|b\_c d | 1 | 2 |",
+    ]
+    assert "|---|---|---|" in markdown_table(rows, "---")
+    assert markdown_table([]) == ""

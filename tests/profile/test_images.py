@@ -11,7 +11,7 @@ from PIL import Image
 from torch.utils.data import DataLoader
 from torchvision import transforms
 
-from lightning_id.profile.images import choose_pictures
+from lightning_id.profile.images import choose_images
 from lightning_id.samples import choose_samples
 
 TO_TENSOR = transforms.Compose([transforms.Resize((4, 4)), transforms.ToTensor()])
@@ -48,7 +48,7 @@ def greys_and_labels(pictures):
 
 
 def test_all_images_of_a_folder_of_classes_come_in_sorted_order_with_their_labels():
-    pictures = choose_pictures(folder_of_classes(), n_samples=12)
+    pictures = choose_images(folder_of_classes(), n_samples=12)
     assert greys_and_labels(pictures) == (list(range(12)), [0] * 4 + [1] * 4 + [2] * 4)
     assert pictures.classes == ["class0", "class1", "class2"]
     assert pictures.notes == ["12 of the 12 images in photos, 8x8"]
@@ -57,7 +57,7 @@ def test_all_images_of_a_folder_of_classes_come_in_sorted_order_with_their_label
 @pytest.mark.parametrize("seed", [0, 1])
 def test_some_images_are_chosen_by_a_private_seed_as_the_callback_chooses(seed):
     before = torch.get_rng_state()
-    pictures = choose_pictures(folder_of_classes(), n_samples=5, seed=seed)
+    pictures = choose_images(folder_of_classes(), n_samples=5, seed=seed)
     assert torch.equal(before, torch.get_rng_state())
     greys, _ = greys_and_labels(pictures)
     assert greys == choose_samples(12, 5, seed).tolist()
@@ -71,7 +71,7 @@ def test_broken_images_are_counted_and_others_take_their_place():
     write(whole, 0, size=(500, 500))
     whole.write_bytes(whole.read_bytes()[:-700])  # truncated: its head still reads
     Path(f"photos/class{chosen[1] // 4}/{chosen[1] % 4}.png").write_text("no image")
-    pictures = choose_pictures(folder, n_samples=5)
+    pictures = choose_images(folder, n_samples=5)
     greys, _ = greys_and_labels(pictures)
     assert len(greys) == 5
     assert set(chosen[2:]) < set(greys)
@@ -84,7 +84,7 @@ def test_broken_images_are_counted_and_others_take_their_place():
 def test_fewer_images_than_asked_are_all_taken_and_counted():
     folder = folder_of_classes()
     Path("photos/class1/0.png").write_text("no image")
-    pictures = choose_pictures(folder, n_samples=2000)
+    pictures = choose_images(folder, n_samples=2000)
     assert len(greys_and_labels(pictures)[0]) == 11
     assert pictures.notes[2].startswith("expected 2000 images, got 11 usable ones")
 
@@ -92,7 +92,7 @@ def test_fewer_images_than_asked_are_all_taken_and_counted():
 def test_mixed_sizes_are_told_and_made_alike():
     folder = folder_of_classes()
     write(Path("photos/class0/0.png"), 0, size=(30, 20))
-    pictures = choose_pictures(folder, n_samples=12)
+    pictures = choose_images(folder, n_samples=12)
     assert greys_and_labels(pictures)[0] == list(range(12))
     assert pictures.notes == ["12 of the 12 images in photos, 2 sizes from 8x8 to 30x20"]
 
@@ -101,7 +101,7 @@ def test_mixed_sizes_are_told_and_made_alike():
 def test_images_of_every_mode_become_rgb(mode):
     for i in range(3):
         write(Path(f"photos/{i}.tiff"), 255, mode=mode)
-    assert greys_and_labels(choose_pictures("photos"))[0] == [255] * 3
+    assert greys_and_labels(choose_images("photos"))[0] == [255] * 3
 
 
 def test_a_folder_without_classes_has_no_labels():
@@ -109,7 +109,7 @@ def test_a_folder_without_classes_has_no_labels():
         write(Path(f"photos/{i}.JPG"), 10 * i)
     Path("photos/notes.txt").write_text("no image")
     Path("photos/thumbnails").mkdir()
-    pictures = choose_pictures("photos")
+    pictures = choose_images("photos")
     greys, labels = greys_and_labels(pictures)
     assert greys == pytest.approx([0, 10, 20, 30, 40], abs=2)
     assert labels == []
@@ -119,7 +119,7 @@ def test_a_folder_without_classes_has_no_labels():
 def test_an_empty_class_keeps_its_label():
     folder = folder_of_classes()
     Path("photos/class00").mkdir()  # between class0 and class1
-    pictures = choose_pictures(folder)
+    pictures = choose_images(folder)
     assert greys_and_labels(pictures)[1] == [0] * 4 + [2] * 4 + [3] * 4
     assert pictures.classes == ["class0", "class00", "class1", "class2"]
 
@@ -147,7 +147,7 @@ def write_mnist(root: Path, n: int = 6) -> None:
 
 def test_a_data_set_of_torchvision_gives_its_test_split():
     write_mnist(Path("data"))
-    pictures = choose_pictures("MNIST:data")
+    pictures = choose_images("MNIST:data")
     assert greys_and_labels(pictures) == (list(range(6)), list(range(6)))
     assert len(pictures.classes) == 10
     assert pictures.notes[0] == "6 of the 6 images in MNIST:data, 28x28"
@@ -158,7 +158,7 @@ def test_of_one_with_named_splits_it_is_the_test_split_too():
         write(Path(f"data/gtsrb/GTSRB/Final_Test/Images/{i}.ppm"), i)
     rows = "".join(f"{i}.ppm;{2 * i}\n" for i in range(3))
     Path("data/gtsrb/GT-final_test.csv").write_text(f"Filename;ClassId\n{rows}")
-    pictures = choose_pictures("GTSRB:data")
+    pictures = choose_images("GTSRB:data")
     assert greys_and_labels(pictures) == ([0, 1, 2], [0, 2, 4])
     assert pictures.classes == [
         "0",
@@ -171,12 +171,12 @@ def test_of_one_with_named_splits_it_is_the_test_split_too():
 
 def test_one_that_is_not_there_and_cannot_be_downloaded_is_told():
     with pytest.raises(ValueError, match="expected CIFAR10 in data, got none there and no down"):
-        choose_pictures("CIFAR10:data")
+        choose_images("CIFAR10:data")
 
 
 def test_one_that_lies_in_no_folder_is_refused():
     with pytest.raises(ValueError, match="expected a data set that is kept in a folder"):
-        choose_pictures("FakeData:data")
+        choose_images("FakeData:data")
 
 
 def test_targets_that_are_no_classes_are_no_labels():
@@ -188,7 +188,7 @@ def test_targets_that_are_no_classes_are_no_labels():
     (voc / "ImageSets/Main/train.txt").write_text("0\n1\n2\n")
     for i in range(3):
         (voc / f"Annotations/{i}.xml").write_text("<annotation><object>1</object></annotation>")
-    pictures = choose_pictures("VOCDetection:data")
+    pictures = choose_images("VOCDetection:data")
     assert greys_and_labels(pictures) == ([0, 1, 2], [])
     assert pictures.classes is None
 
@@ -200,7 +200,7 @@ def test_targets_that_are_no_classes_are_no_labels():
 def test_inputs_are_given_to_the_network_as_they_are(dtype):
     rows = (np.random.default_rng(0).random((10, 3, 5)) * 255).astype(dtype)
     np.save("rows.npy", rows)
-    pictures = choose_pictures("rows.npy", n_samples=4)
+    pictures = choose_images("rows.npy", n_samples=4)
     (inputs,) = next(iter(DataLoader(pictures.prepared(TO_TENSOR), batch_size=4)))
     chosen = choose_samples(10, 4, 0).numpy()
     np.testing.assert_array_equal(inputs.numpy(), rows[chosen].astype(np.float32))
@@ -231,15 +231,15 @@ def test_what_cannot_be_measured_is_told(data, message):
     for i in range(2):
         Path(f"broken/{i}.png").write_text("no image")
     with pytest.raises(ValueError, match=message):
-        choose_pictures(data)
+        choose_images(data)
 
 
 def test_an_array_of_objects_is_refused():
     np.save("objects.npy", np.array([{"a": 1}, None, 3], dtype=object), allow_pickle=True)
     with pytest.raises(ValueError, match=r"expected an array of numbers in objects.npy: .*objects"):
-        choose_pictures("objects.npy")
+        choose_images("objects.npy")
 
 
 def test_two_images_are_too_few_to_ask_for():
     with pytest.raises(ValueError, match="`--n-samples`: expected at least 3, got 2"):
-        choose_pictures(folder_of_classes(), n_samples=2)
+        choose_images(folder_of_classes(), n_samples=2)

@@ -24,7 +24,7 @@ from lightning_id.experiments.reproduction.pretrained import (
 )
 from lightning_id.experiments.reproduction.published import published
 from lightning_id.functional import ESTIMATORS, Geometry, registry
-from lightning_id.profile.images import choose_pictures
+from lightning_id.profile.images import choose_images
 from lightning_id.profile.networks import load_network
 from lightning_id.profile.run import Settings, profile
 from tests.commands import refused
@@ -116,7 +116,7 @@ def run(*words: str) -> History:
 def measured(model, data="photos", weights="trained", checkpoint=None, **settings) -> History:
     """Measure without the pictures and the page, which take most of the time."""
     settings = Settings(**{"image_size": 16, "batch_size": 8} | settings)
-    return profile(f"nets_of_profile:{model}", choose_pictures(data), settings, checkpoint, weights)
+    return profile(f"nets_of_profile:{model}", choose_images(data), settings, checkpoint, weights)
 
 
 def values(history: History, estimator: str = "twonn", stage: str = "validate") -> dict:
@@ -126,7 +126,7 @@ def values(history: History, estimator: str = "twonn", stage: str = "validate") 
 def test_the_numbers_are_those_of_the_functional_on_the_same_rows():
     history = measured("Colours")
     network = load_network("nets_of_profile:Colours", image_size=16)
-    inputs = choose_pictures("photos").prepared(network.transform)
+    inputs = choose_images("photos").prepared(network.transform)
     layers = ["input", "features.2", "pool", "hidden", "fc"]
     with record_activations(network.module.eval(), layers) as rows, torch.no_grad():
         for batch in DataLoader(inputs, batch_size=5):
@@ -347,7 +347,7 @@ def test_what_was_measured_before_is_read_and_the_rest_is_measured(compared):
 def test_the_study_ends_in_tables_a_picture_and_a_page(compared):
     folder, shown, _ = compared
     assert "all 2 networks            needs 3 networks, got 2\n" in shown
-    assert "It takes 6 networks to tell; there are 2." in shown
+    assert "Inconclusive: needs 6 networks, got 2." in shown
     for file in ("comparison.png", "comparison.csv", "report.html"):
         assert f" runs/pretrained/{file}\n" in shown
         assert (folder / file).exists()
@@ -396,7 +396,7 @@ POINTS = {
     "resnet18": (18.64, 0.8908),
     "resnet50": (13.91, 0.9287),
     "resnet152": (12.44, 0.9406),
-}  # the source work's
+}  # of Ansuini et al. (2019)
 
 
 def test_the_correlations_are_pearsons_overall_by_family_and_without_each():
@@ -438,7 +438,7 @@ def test_the_answer_follows_from_the_correlation(order, words):
     assert text.splitlines()[-2] == words
     assert text.endswith("r = 0.94 all 14 networks, 1.00 family resnet, 0.88 without alexnet.")
     unclear = {f"net{i}": (i % 2, 0.01 * i) for i in range(8)}
-    assert "Not reproduced: no relation is clear" in comparison_text(rows_of(unclear))
+    assert "Not reproduced: no significant relation" in comparison_text(rows_of(unclear))
 
 
 def test_fewer_networks_than_tell_anything_are_told():
@@ -451,8 +451,8 @@ def test_fewer_networks_than_tell_anything_are_told():
     assert "all 3 networks 0.99, no interval: needs 6 networks" in three
     assert "without vgg19 needs 3 networks, got 2" in three
     alike = overall({f"net{i}": (15.0, 0.5) for i in range(7)})
-    assert "all 7 networks none: all errors or all dimensions are alike" in alike
-    assert "Not told: all errors or all dimensions are alike." in alike
+    assert "all 7 networks none: all errors or all dimensions are equal" in alike
+    assert "Inconclusive: all errors or all dimensions are equal." in alike
 
 
 def test_networks_measured_on_other_numbers_of_samples_are_not_comparable():
@@ -467,7 +467,7 @@ def test_a_network_without_a_number_is_in_the_table_and_in_no_correlation():
     lines = [" ".join(line.split()) for line in comparison_text(rows).splitlines()]
     assert "blind 20.00 ± 0.50 - -" in lines
     assert "odd - 50.0 % 50.0 ± 5.0 %" in lines
-    assert "Not compared, for want of TwoNN or of an error: odd, blind." in lines
+    assert "Not compared, without TwoNN or without an error: odd, blind." in lines
 
 
 def test_the_picture_shows_every_network_that_has_numbers():

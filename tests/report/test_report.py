@@ -17,15 +17,17 @@ import torch
 from lightning_id import History, functional, manifolds
 from lightning_id.callback import IntrinsicDimensionHooks
 from lightning_id.cli import main
-from lightning_id.figures._data import label_of
+from lightning_id.figures import depth_profile
 from lightning_id.functional import Geometry, effective_rank, pca_dimension, twonn_dimension
-from lightning_id.functional.registry import _BUILT_IN
-from lightning_id.history.tables import ESTIMATOR_NAMES
+from lightning_id.functional.registry import _BUILT_IN, estimator_spec
+from lightning_id.history.queries import before_training, describe, last_of_fit
+from lightning_id.history.tables import end_table
+from lightning_id.loggers import tensorboard_layout
 from lightning_id.report import findings as rules
 from lightning_id.report import write_report
+from lightning_id.report.command import load_runs
 from lightning_id.report.page import html_page, markdown
-from lightning_id.report.runs import Run, describe, load_runs, trained, untrained
-from lightning_id.report.tables import METHODS, cost_table, how_made, layer_table
+from lightning_id.report.tables import cost_table, how_made, layer_table, tidy_csv
 from tests.browser import find_chromium, headless_chromium
 from tests.pages import ROOT
 
@@ -97,7 +99,7 @@ def test_a_hunchback_is_a_peak_inside_above_both_ends_by_the_combined_error_bars
 
 def test_without_error_bars_or_without_an_inside_no_hunchback_is_told():
     assert "error bars" in rules.hunchback(after_training([10, 30, 9], error=math.nan))
-    assert rules.hunchback(after_training([10, 30])).startswith("Not told")
+    assert rules.hunchback(after_training([10, 30])).startswith("Inconclusive")
 
 
 def test_the_peak_is_told_with_its_place_and_width():
@@ -109,7 +111,11 @@ def test_the_peak_is_told_with_its_place_and_width():
 
 @pytest.mark.parametrize(
     ("end", "said"),
-    [(6.0, "Fell by 50 %"), (18.0, "Rose by 50 %"), (11.5, "No change beyond the combined error")],
+    [
+        (6.0, "Decreased by 50 %"),
+        (18.0, "Increased by 50 %"),
+        (11.5, "No change beyond the combined error"),
+    ],
 )
 def test_the_last_hidden_layer_fell_rose_or_stayed(end, said):
     told = rules.last_hidden(trained_and_untrained([12, 12, 12], [12, end, 12]))
@@ -127,8 +133,8 @@ def test_the_last_hidden_layer_is_compared_with_the_same_samples_only():
 def test_a_test_after_the_fit_is_not_taken_for_the_trained_network():
     history = trained_and_untrained([12, 12, 12], [12, 6, 12])
     measured(history, ("test", 2, 20), [12, 7, 12], data="test")
-    assert trained(history) == LAST
-    assert untrained(history) == BEFORE
+    assert last_of_fit(history.validations()) == LAST
+    assert before_training(history) == BEFORE
     assert describe(("test", 2, 20)) == "test after epoch 2, step 20"
     assert describe(("validate", 0, 0)) == "validate"
 
@@ -241,9 +247,9 @@ def test_notes_are_repeated_once_for_all_layers():
 
 
 def test_runs_that_differ_in_what_the_dimension_depends_on_are_told():
-    runs = [Run("a", after_training([5, 6])), Run("b", after_training([5, 6], n_samples=500))]
+    runs = {"a": after_training([5, 6]), "b": after_training([5, 6], n_samples=500)}
     assert rules.not_comparable(runs).text.startswith("n_samples is 2000 in a; 500 in b.")
-    assert rules.not_comparable([runs[0], runs[0]]) is None
+    assert rules.not_comparable(dict.fromkeys("ab", runs["a"])) is None
 
 
 def test_classes_by_themselves_do_not_enter_the_findings():
@@ -278,11 +284,11 @@ def test_how_the_numbers_were_made_is_told():
 
 
 def test_the_methods_are_described_as_they_are_by_default():
-    assert "smallest 90 %" in METHODS["twonn"]
+    assert "smallest 90 %" in estimator_spec("twonn").method
     assert inspect.signature(twonn_dimension).parameters["discard_fraction"].default == 0.1
-    assert "90 %" in METHODS["pca"]
+    assert "90 %" in estimator_spec("pca").method
     assert inspect.signature(pca_dimension).parameters["explained_variance"].default == 0.9
-    assert "entropy of the singular values" in METHODS["effective_rank"]
+    assert "entropy of the singular values" in estimator_spec("effective_rank").method
     singular = torch.tensor([3.0, 1.0])  # their entropy is not that of the eigenvalues
     share = singular / singular.sum()
     axes = torch.eye(2) * singular
@@ -290,22 +296,35 @@ def test_the_methods_are_described_as_they_are_by_default():
     assert float(effective_rank(torch.cat((axes, -axes)))) == pytest.approx(expected)
 
 
-def test_every_estimator_has_its_words_in_tables_figures_and_pages():
+def test_every_estimator_is_documented():
     page = (ROOT / "docs/reference/functional.md").read_text()
     docstring = inspect.getdoc(IntrinsicDimensionHooks)
     omitted = []
-    for name, estimator in _BUILT_IN.items():
-        function = getattr(estimator, "func", estimator)  # of a partial
+    for spec in _BUILT_IN:
+        function = getattr(spec.function, "func", spec.function)  # of a partial
         places = {
-            "console.py": name in ESTIMATOR_NAMES,
-            "report/tables.py": name in METHODS,
-            "figures/common.py": label_of(name) != name,
-            "the docstring of the callback": f'``"{name}"``' in docstring,
+            "the docstring of the callback": f'``"{spec.name}"``' in docstring,
             "functional/__init__.py": function.__name__ in functional.__all__,
             "docs/reference/functional.md": f"{function.__module__}.{function.__name__}\n" in page,
         }
-        omitted += [f"{name}: {place}" for place, has_it in places.items() if not has_it]
+        omitted += [f"{spec.name}: {place}" for place, has_it in places.items() if not has_it]
     assert not omitted, "\n".join(omitted)
+
+
+def test_an_estimator_that_is_added_in_one_place_has_its_texts_everywhere(monkeypatch, tmp_path):
+    monkeypatch.setattr(functional.registry, "ESTIMATORS", dict(functional.ESTIMATORS))
+    functional.register_estimator(
+        "mine", twonn_dimension, title="My dimension", axis_label="dimension (mine)", method="magic"
+    )
+    history = after_training([5, 6, 4], estimator="mine")
+    assert "My dimension" in end_table(history)
+    assert depth_profile(history).axes[0].get_ylabel() != "dimension (mine)"
+    assert depth_profile(history, "mine").axes[0].get_ylabel() == "dimension (mine)"
+    page = html_page({"run": history})
+    assert "My dimension of 2000 samples" in page
+    assert "<dt>My dimension</dt><dd>magic</dd>" in page
+    assert tidy_csv({"run": history}).count(",mine,") == 3
+    assert "My dimension" in tensorboard_layout(["layer0"], ["mine"])["Intrinsic dimension"]
 
 
 # --- formats and the command ---------------------------------------------------------------------
@@ -329,7 +348,7 @@ def test_the_command_writes_the_page_into_the_folder_of_the_run_and_says_where(f
     page = (folder / "report.html").read_text(encoding="utf-8")
     assert page.startswith("<!doctype html>")
     assert "Intrinsic dimension: runs/version_0</title>" in page
-    assert "Fell by 25 % at layer2" in page
+    assert "Decreased by 25 % at layer2" in page
     assert page.count("data:image/png;base64,") >= 3
 
 
@@ -363,7 +382,7 @@ def test_the_csv_has_the_records_of_all_runs(tmp_path):
 
 
 def test_the_markdown_has_findings_table_and_making():
-    text = markdown([Run("a_run", whole_run(NASTY[:4]))])
+    text = markdown({"a_run": whole_run(NASTY[:4])})
     assert text.startswith("# Intrinsic dimension: a\\_run\n")
     assert "- **Hunchback.** Yes." in text
     assert "| couche\\|é.ö | 0.67 |" in text
@@ -404,11 +423,11 @@ def test_runs_are_named_by_what_tells_them_apart(tmp_path):
     paths = [tmp_path / "a" / "version_0", tmp_path / "b" / "version_0"]
     for path in paths:
         whole_run().save(path)
-    assert [run.name for run in load_runs(paths)] == ["a/version_0", "b/version_0"]
-    assert [run.name for run in load_runs(paths[:1])] == ["a/version_0"]
+    assert list(load_runs(paths)) == ["a/version_0", "b/version_0"]
+    assert list(load_runs(paths[:1])) == list(load_runs(paths[:1] * 2)) == ["a/version_0"]
     inside = paths[0] / "train"
     whole_run().save(inside)
-    assert [r.name for r in load_runs([paths[0], inside])] == ["version_0", "version_0/train"]
+    assert list(load_runs([paths[0], inside])) == ["version_0", "version_0/train"]
 
 
 # --- the page ------------------------------------------------------------------------------------
@@ -430,7 +449,7 @@ LITTLE = {
 
 @functools.cache
 def page_of_little(name):
-    return html_page([Run("run", LITTLE[name][0])])
+    return html_page({"run": LITTLE[name][0]})
 
 
 @pytest.mark.parametrize("name", LITTLE)
@@ -445,14 +464,13 @@ def test_a_page_of_little_says_what_is_true(name):
 
 def test_runs_of_little_are_laid_over_each_other():
     few = [name for name in LITTLE if name != "60 layers"]
-    page = html_page([Run(name, LITTLE[name][0]) for name in few])
+    page = html_page({name: LITTLE[name][0] for name in few})
     assert all(f"<h3>{name}</h3>" in page for name in few)
 
 
 def test_names_break_out_of_nothing():
-    run = Run("<i>run</i></title>", whole_run(NASTY[:4]))
-    page = html_page([run, Run("other", whole_run(NASTY[1:]))])
-    plain = html_page([Run("a", whole_run()), Run("other", whole_run())])
+    page = html_page({"<i>run</i></title>": whole_run(NASTY[:4]), "other": whole_run(NASTY[1:])})
+    plain = html_page({"a": whole_run(), "other": whole_run()})
     for tag in ("<script", "</script", "<b>", "<i>", "</title"):
         assert page.count(tag) == plain.count(tag)
     for name in NASTY:
@@ -460,7 +478,7 @@ def test_names_break_out_of_nothing():
 
 
 def test_the_page_forbids_itself_to_fetch_anything():
-    page = html_page([Run("a", whole_run())])
+    page = html_page({"a": whole_run()})
     assert "default-src 'none'" in page
     assert not re.search(r"<(link|iframe|script[^>]*\ssrc|img[^>]*src=\"(?!data:))", page)
 
@@ -469,7 +487,7 @@ def test_200_validations_of_16_layers_make_a_page_below_8_mb():
     history = History()
     for step in range(200):
         measured(history, ("fit", step, step), [10 + math.sin(i) for i in range(16)])
-    assert len(html_page([Run("long", history)])) < 8e6
+    assert len(html_page({"long": history})) < 8e6
 
 
 # --- in a browser --------------------------------------------------------------------------------
@@ -526,7 +544,7 @@ def assert_nothing_left_and_nothing_failed(browser):
 
 
 def test_the_slider_moves_the_profile_and_leaves_the_untrained_one(browser, tmp_path):
-    chart = opened(browser, tmp_path / "page.html", html_page([Run("run", whole_run())]))
+    chart = opened(browser, tmp_path / "page.html", html_page({"run": whole_run()}))
     assert drawn(browser, "y") == [[12, 12, 12, 9], [12, 30, 9, 6]]
     assert shown_measurement(chart) == "epoch 2, step 20"
     click_slider(browser, chart, 0)
@@ -542,7 +560,7 @@ def test_pointing_at_a_layer_shows_its_name_width_and_value(browser, tmp_path):
     from selenium.webdriver import ActionChains
 
     layers = [NASTY[0], NASTY[1], "c" * 200, "d"]
-    chart = opened(browser, tmp_path / "page.html", html_page([Run("a run", whole_run(layers))]))
+    chart = opened(browser, tmp_path / "page.html", html_page({"a run": whole_run(layers)}))
     browser.execute_script("arguments[0].scrollIntoView()", chart)
     points = chart.find_elements("css selector", ".scatterlayer .trace:last-child .point")
     ActionChains(browser).move_to_element(points[1]).perform()
@@ -556,7 +574,7 @@ def test_pointing_at_a_layer_shows_its_name_width_and_value(browser, tmp_path):
 
 def test_runs_lie_over_each_other_and_keep_their_last_measurement(browser, tmp_path):
     longer = measured(whole_run(), ("fit", 2, 30), [12, 33, 8, 5])
-    runs = [Run("short", whole_run()), Run("long", longer)]
+    runs = {"short": whole_run(), "long": longer}
     chart = opened(browser, tmp_path / "page.html", html_page(runs))
     assert drawn(browser, "y")[1::2] == [[12, 30, 9, 6], [12, 33, 8, 5]]
     click_slider(browser, chart, 0)
@@ -573,7 +591,7 @@ def test_the_page_is_readable_on_a_phone_by_day_and_by_night(browser, tmp_path, 
     media = {"features": [{"name": "prefers-color-scheme", "value": scheme}]}
     browser.execute_cdp_cmd("Emulation.setEmulatedMedia", media)
     chart = opened(
-        browser, tmp_path / "page.html", html_page([Run("r", whole_run(NASTY[:4]))]), width=400
+        browser, tmp_path / "page.html", html_page({"r": whole_run(NASTY[:4])}), width=400
     )
     assert browser.execute_script("return document.documentElement.scrollWidth") <= 400
     ink = "return getComputedStyle(arguments[0]).fill"

@@ -116,7 +116,7 @@ def test_an_interval_of_a_higher_level_is_wider():
     assert wide.low < narrow.low < narrow.value < narrow.high < wide.high
 
 
-def test_a_p_value_that_is_too_large_for_the_level_leaves_nothing_clear():
+def test_a_p_value_that_is_too_large_for_the_level_leaves_nothing_significant():
     x, y = two_numbers(18, slope=1.2)
     cells = [i // 3 for i in range(18)]
     strict = correlate(x, y, cells, level=0.9999)
@@ -147,7 +147,7 @@ def test_cells_of_one_run_say_nothing_about_seeds():
     ],
     ids=["few cells", "constant", "constant in cells", "nothing", "nothing in cells"],
 )
-def test_what_cannot_be_told_says_why_and_is_never_clear(x, cells, within, reason):
+def test_without_an_interval_there_is_a_reason_and_no_significance(x, cells, within, reason):
     found = correlate(x, [float(i**2 % 7) for i in range(len(x))], cells, within=within)
     assert reason in found.reason
     assert found.sign == 0

@@ -79,7 +79,7 @@ def test_the_verdicts_on_both_sides_of_zero_are_mirrors():
 @pytest.mark.parametrize(
     ("rows", "reason"),
     [
-        (table(everywhere, cells=8, seeds=2, noises=[0.0]), "takes 24 runs .* there are 16"),
+        (table(everywhere, cells=8, seeds=2, noises=[0.0]), "Needs 24 runs .* got 16"),
         (table(everywhere, cells=5, seeds=5, noises=[0.0]), "at least 6 cells of settings, got 5"),
         (table(lambda *n: (n[1], 0.05 * n[2])), r"spreads over 9\.\d points; 10 are needed"),
         (table(everywhere, cells=5, seeds=1, noises=[0.0, 0.1, 0.2, 0.3, 0.5]), "group with 6"),
@@ -88,13 +88,13 @@ def test_the_verdicts_on_both_sides_of_zero_are_mirrors():
 )
 def test_a_table_that_cannot_tell_says_why(rows, reason):
     found = verdict(analyse(rows, "id_train"))
-    assert found.kind == "not told"
-    assert found.text.startswith("This table cannot tell. ")
+    assert found.kind == "inconclusive"
+    assert found.text.startswith("Inconclusive. ")
     assert re.search(reason, found.text)
 
 
 def test_every_rule_has_a_made_table():
-    assert {*MADE, "not told", "by label noise only"} == set(RULES)
+    assert {*MADE, "inconclusive", "by label noise only"} == set(RULES)
 
 
 def test_the_groups_are_noise_levels_architectures_and_seeds():
@@ -117,12 +117,12 @@ def test_the_more_groups_the_wider_their_intervals():
     assert few.over_all.level == many.over_all.level == 0.95
 
 
-def test_groups_that_cannot_be_told_are_named_and_decide_nothing():
+def test_groups_without_an_interval_are_named_and_decide_nothing():
     rows = table(everywhere)
     small = [row for row in rows if row["label_noise"] == 0.5][:9]
     found = verdict(analyse([row for row in rows if row["label_noise"] < 0.5] + small, "id_train"))
     assert found.kind == "within all groups"
-    assert found.text.endswith("Not told: label noise 0.5.")
+    assert found.text.endswith("Inconclusive: label noise 0.5.")
 
 
 def test_runs_without_a_number_are_left_out():

@@ -1,4 +1,4 @@
-"""The claims of the source work, one by one: add a line here for what is reproduced next."""
+"""The claims of Ansuini et al. (2019), one by one: a further claim is an entry of `CLAIMS`."""
 
 import math
 import statistics
@@ -11,29 +11,29 @@ from lightning_id.experiments.reproduction.claims import (
     at_end,
     at_start,
     at_step,
-    profile,
+    by_layer,
 )
 from lightning_id.experiments.reproduction.published import published
-from lightning_id.history import History, Record, has_value
-from lightning_id.layers import LAST_HIDDEN
+from lightning_id.history import History, Placed, queries
+from lightning_id.history.queries import last_of_fit, profile, profiles
 
-# --- what is compared ----------------------------------------------------------------------------
+# --- compared numbers ----------------------------------------------------------------------------
 
 RISE = "largest step up"
 
 
-def falling(ids: Numbers) -> Numbers:
+def with_largest_step(ids: Numbers) -> Numbers:
     """Return a profile with the largest ratio of a layer to the one before it."""
     return {**ids, RISE: max(b / a for a, b in pairwise(ids.values()))}
 
 
-def humped(ids: Numbers) -> Numbers:
+def with_hunchback_ratios(ids: Numbers) -> Numbers:
     """Return a profile with the ratios that make a hunchback."""
     ratios = [("conv2", "input"), ("pool2", "input"), ("d1", "pool2"), ("output", "d1")]
     return {**ids, **{f"{a} / {b}": ids[a] / ids[b] for a, b in ratios}}
 
 
-def rising(ids: Numbers) -> Numbers:
+def with_last_hidden_ratios(ids: Numbers) -> Numbers:
     """Return the last hidden layer of a profile beside the input and the second convolution."""
     return {
         **{name: ids[name] for name in ("input", "conv2", "d1")},
@@ -42,25 +42,25 @@ def rising(ids: Numbers) -> Numbers:
     }
 
 
-def over_input(ids: Sequence[float]) -> float:
+def peak_over_input(ids: Sequence[float]) -> float:
     """Return the highest layer of a profile over the first."""
     return max(ids) / ids[0]
 
 
-def by_height(untrained: Sequence[float], trained: Sequence[float]) -> Numbers:
-    """Return how high the highest layer of an untrained and of the trained network is."""
+def peak_ratios(untrained: Sequence[float], trained: Sequence[float]) -> Numbers:
+    """Return the height of the peak of an untrained and of the trained network."""
     return {
-        "untrained, highest / input": over_input(untrained),
-        "trained, highest / input": over_input(trained),
+        "untrained, highest / input": peak_over_input(untrained),
+        "trained, highest / input": peak_over_input(trained),
     }
 
 
-def spread(ids: Sequence[float]) -> float:
+def highest_over_lowest(ids: Sequence[float]) -> float:
     """Return the highest layer of a profile over the lowest."""
     return max(ids) / min(ids)
 
 
-def hidden(ids: Numbers) -> list[float]:
+def without_output(ids: Numbers) -> list[float]:
     """Return a profile without the output, whose few units alone limit its dimension."""
     return list(ids.values())[:-1]
 
@@ -73,52 +73,52 @@ def contraction(history: History) -> Numbers:
 
 def expansion(history: History, layer: str) -> float:
     """Return the last measurement of a layer over its smallest."""
-    course = [profile(history, validation)[layer] for validation in history.validations()]
+    course = [by_layer(layers)[layer] for layers in profiles(history, "twonn").values()]
     return course[-1] / min(course)
 
 
-def last_hidden(history: History) -> Record:
-    """Return the record of the last hidden layer, of the last measurement.
-
-    Raises:
-        LookupError: If it was not measured.
-    """
-    for record in history.at(history.validations()[-1], "twonn"):
-        if record["role"] == LAST_HIDDEN:
-            return record
-    raise LookupError("the last hidden layer was not measured")
+def last_hidden(history: History) -> Placed:
+    """Return the record of the trained last hidden layer, or raise LookupError without one."""
+    found = queries.last_hidden(profile(history, estimator="twonn"))
+    if found is None:
+        raise LookupError("the last hidden layer was not measured")
+    return found
 
 
 def hunchback(history: History) -> Numbers:
-    """Return what makes the hunchback of a network of any layers."""
+    """Return the numbers of a hunchback of a network of any layers."""
     ids = list(at_end(history).values())
     last = last_hidden(history)["value"]
     return {"input": ids[0], "highest": max(ids), "last hidden": last, "output": ids[-1]}
 
 
-def over_units(history: History) -> float:
-    """Return the highest share of the units of a layer that its dimension comes to."""
-    records = history.at(history.validations()[-1], "twonn")
-    shares: list[float] = [r["value"] / r["ambient_dimension"] for r in records if has_value(r)]
-    return max(shares)
+def largest_share_of_units(history: History) -> float:
+    """Return the largest ratio of the dimension of a layer to its number of units."""
+    layers = profile(history, estimator="twonn")
+    return max(r["value"] / (r["ambient_dimension"] or math.nan) for r in layers)
 
 
-def on_last_hidden(history: History, estimator: str) -> float:
-    """Return a dimension of the last hidden layer, of the last measurement."""
+def at_last_hidden(history: History, estimator: str) -> float:
+    """Return a dimension of the trained last hidden layer."""
     return at_end(history, estimator)[last_hidden(history)["layer"]]
 
 
-def largest_step(history: History) -> float:
+def largest_eigenvalue_ratio(history: History) -> float:
     """Return the largest ratio of an eigenvalue of the last hidden layer to the next.
 
-    Among as many as hold 90 % of the variance: what follows is mostly the noise of few images.
+    Among as many as hold 90 % of the variance: the rest is mostly noise of the few images.
     """
-    spectrum = history.spectra[history.validations()[-1]][last_hidden(history)["layer"]]
-    count = math.ceil(on_last_hidden(history, "pca"))
+    last = last_of_fit(history.validations())
+    if last not in history.spectra:
+        raise LookupError("no spectrum of the trained network was kept")
+    spectrum = history.spectra[last][last_hidden(history)["layer"]]
+    count = math.ceil(at_last_hidden(history, "pca"))
     return float((spectrum[:count] / spectrum[1 : count + 1]).max())
 
 
-def by_training(twonn_before: float, twonn: float, pca_before: float, pca: float) -> Numbers:
+def with_training_ratios(
+    twonn_before: float, twonn: float, pca_before: float, pca: float
+) -> Numbers:
     """Return two dimensions of an untrained and of the trained network, with their ratios."""
     return {
         "TwoNN untrained": twonn_before,
@@ -130,17 +130,17 @@ def by_training(twonn_before: float, twonn: float, pca_before: float, pca: float
     }
 
 
-def against_pca(twonn: float, pca: float) -> Numbers:
+def with_pca_ratio(twonn: float, pca: float) -> Numbers:
     """Return two dimensions of a layer with their ratio."""
     return {"TwoNN": twonn, "PCA": pca, "PCA / TwoNN": pca / twonn}
 
 
-def against_gaussian(network: float, gaussian: float) -> Numbers:
+def with_gaussian_ratio(network: float, gaussian: float) -> Numbers:
     """Return the dimension of a layer beside that of a Gaussian of the same covariance."""
     return {"network": network, "Gaussian": gaussian, "Gaussian / network": gaussian / network}
 
 
-# --- what was published --------------------------------------------------------------------------
+# --- published numbers ---------------------------------------------------------------------------
 
 _TEXT = published()["text"]
 _FIG6B = {
@@ -159,49 +159,49 @@ _FIG5C = published()["fig5c_vgg16"]
 _FIG9A = published()["fig9a_cifar_vgg16_profile_by_epoch"]["profiles"]
 _FIG9B = dict(published()["fig9b_last_hidden_ID_by_iteration"])
 
-PCA = "pca_standardized"  # as in the source work
+PCA = "pca_standardized"  # as in the paper
 IMAGENET = "efficientnet_lite0"  # the network whose weights are a package
 
 CLAIMS = [
     Claim(
-        says="The digits themselves have an ID of about 13.",
+        text="The digits themselves have an ID of about 13.",
         where="Fig. 6B, first 2000 test images",
         published={"input": _FIG6B["MNIST"]["input"]},
         limits=(("input", ">=", 12.9), ("input", "<=", 13.5)),
         needs=("mnist",),
-        measure=lambda runs: {"input": at_end(runs["mnist"].history)["input"]},
+        measure=lambda run: {"input": at_end(run.history)["input"]},
         tolerance=0.02,
     ),
     Claim(
-        says="MNIST has no hunchback: the ID falls from the input to the output.",
+        text="MNIST has no hunchback: the ID falls from the input to the output.",
         where="Fig. 6B",
-        published=falling(_FIG6B["MNIST"]),
+        published=with_largest_step(_FIG6B["MNIST"]),
         limits=((RISE, "<=", 1.10), ("output", "<", "input")),
         needs=("mnist",),
-        measure=lambda runs: falling(at_end(runs["mnist"].history)),
+        measure=lambda run: with_largest_step(at_end(run.history)),
     ),
     Claim(
-        says="It is the profile of a network that has learnt MNIST.",
+        text="It is the profile of a network that has learnt MNIST.",
         where="Fig. 6B; no accuracy given",
         published={},
         limits=(("test accuracy", ">=", 0.985),),
         needs=("mnist",),
-        measure=lambda runs: {"test accuracy": runs["mnist"].metric("val_acc")},
+        measure=lambda run: {"test accuracy": run.metric("val_acc")},
         form=".1%",
     ),
     Claim(
-        says="A random luminance brings the ID of the digits down to about 3 (MNIST*).",
+        text="A random luminance brings the ID of the digits down to about 3 (MNIST*).",
         where="Fig. 6B",
         published={"input": _FIG6B["MNIST_star"]["input"]},
         limits=(("input", ">=", 2.5), ("input", "<=", 3.5)),
         needs=("mnist_luminance",),
-        measure=lambda runs: {"input": at_end(runs["mnist_luminance"].history)["input"]},
+        measure=lambda run: {"input": at_end(run.history)["input"]},
     ),
     Claim(
-        says="On MNIST* the hunchback appears: the ID rises to more than twice that of the input,"
+        text="On MNIST* the hunchback appears: the ID rises to more than twice that of the input,"
         " then falls.",
         where="Fig. 6B",
-        published=humped(_FIG6B["MNIST_star"]),
+        published=with_hunchback_ratios(_FIG6B["MNIST_star"]),
         limits=(
             ("conv2 / input", ">", 2.0),
             ("pool2 / input", ">", 2.0),
@@ -209,90 +209,87 @@ CLAIMS = [
             ("output / d1", "<", 1.0),
         ),
         needs=("mnist_luminance",),
-        measure=lambda runs: humped(at_end(runs["mnist_luminance"].history)),
+        measure=lambda run: with_hunchback_ratios(at_end(run.history)),
     ),
     Claim(
-        says="Training makes the hunchback: the untrained network is flat.",
+        text="Training makes the hunchback: the untrained network is flat.",
         where="Fig. 5C, VGG-16 on ImageNet",
-        published=by_height(_FIG5C["ID_untrained"], _FIG5C["ID_trained"]),
-        limits=(
-            ("untrained, highest / input", "<", 1.3),
-            ("trained, highest / input", ">", 2.0),
-        ),
+        published=peak_ratios(_FIG5C["ID_untrained"], _FIG5C["ID_trained"]),
+        limits=(("untrained, highest / input", "<", 1.3), ("trained, highest / input", ">", 2.0)),
         needs=("mnist_luminance",),
-        measure=lambda runs: by_height(
-            *(hidden(at(runs["mnist_luminance"].history)) for at in (at_start, at_end))
+        measure=lambda run: peak_ratios(
+            *(without_output(at(run.history)) for at in (at_start, at_end))
         ),
         is_same_network=False,
     ),
     Claim(
-        says="The network has learnt MNIST*.",
+        text="The network has learnt MNIST*.",
         where="text",
         published={"test accuracy": _TEXT["MNIST_star_accuracy"]},
         limits=(("test accuracy", ">=", 0.90),),
         needs=("mnist_luminance",),
-        measure=lambda runs: {"test accuracy": runs["mnist_luminance"].metric("val_acc")},
+        measure=lambda run: {"test accuracy": run.metric("val_acc")},
         tolerance=0.01,
         form=".1%",
     ),
     Claim(
-        says="With shuffled labels the training set is memorised (MNIST-dagger).",
+        text="With shuffled labels the training set is memorised (MNIST-dagger).",
         where="text",
         published={"training accuracy": _TEXT["MNIST_dagger_training_accuracy"]},
         limits=(("training accuracy", ">=", 0.99),),
         needs=("mnist_shuffled",),
-        measure=lambda runs: {"training accuracy": runs["mnist_shuffled"].metric("train_acc")},
+        measure=lambda run: {"training accuracy": run.metric("train_acc")},
         tolerance=0.01,
         form=".1%",
     ),
     Claim(
-        says="With shuffled labels the ID rises in the second half of the network: measured on"
+        text="With shuffled labels the ID rises in the second half of the network: measured on"
         " training images.",
         where="Fig. 6B, on test images",
-        published=rising(_FIG6B["MNIST_dagger"]),
+        published=with_last_hidden_ratios(_FIG6B["MNIST_dagger"]),
         limits=(("d1 / input", ">=", 1.08), ("d1 / conv2", ">=", 1.2)),
         needs=("mnist_shuffled",),
-        measure=lambda runs: rising(at_end(runs["mnist_shuffled"].on_train())),
+        measure=lambda run: with_last_hidden_ratios(at_end(run.on_train())),
     ),
     Claim(
-        says="The same on test images.",
+        text="The same on test images.",
         where="Fig. 6B",
-        published=rising(_FIG6B["MNIST_dagger"]),
+        published=with_last_hidden_ratios(_FIG6B["MNIST_dagger"]),
         limits=(("d1 / input", ">", 1.0), ("d1 / conv2", ">", 1.0)),
         needs=("mnist_shuffled",),
-        measure=lambda runs: rising(at_end(runs["mnist_shuffled"].history)),
+        measure=lambda run: with_last_hidden_ratios(at_end(run.history)),
     ),
     Claim(
-        says="It is the labels that do it: d1 / conv2 is higher than after training on the true"
+        text="It is the labels that do it: d1 / conv2 is higher than after training on the true"
         " ones, and than before training.",
         where="Fig. 6B",
         published={
-            "shuffled": rising(_FIG6B["MNIST_dagger"])["d1 / conv2"],
-            "true": rising(_FIG6B["MNIST"])["d1 / conv2"],
+            "shuffled": with_last_hidden_ratios(_FIG6B["MNIST_dagger"])["d1 / conv2"],
+            "true": with_last_hidden_ratios(_FIG6B["MNIST"])["d1 / conv2"],
         },
         limits=(("shuffled", ">", "true"), ("shuffled", ">", "untrained")),
         needs=("mnist_shuffled", "mnist"),
-        measure=lambda runs: {
-            "shuffled": rising(at_end(runs["mnist_shuffled"].history))["d1 / conv2"],
-            "true": rising(at_end(runs["mnist"].history))["d1 / conv2"],
-            "untrained": rising(at_start(runs["mnist_shuffled"].history))["d1 / conv2"],
+        measure=lambda shuffled, true: {
+            "shuffled": with_last_hidden_ratios(at_end(shuffled.history))["d1 / conv2"],
+            "true": with_last_hidden_ratios(at_end(true.history))["d1 / conv2"],
+            "untrained": with_last_hidden_ratios(at_start(shuffled.history))["d1 / conv2"],
         },
     ),
     Claim(
-        says="Dynamics: before training, and in the first few steps, the profile is flat"
+        text="Dynamics: before training, and in the first few steps, the profile is flat"
         " (highest / lowest layer).",
         where="Fig. 9A, VGG-16 on CIFAR-10",
-        published={"step 0": spread(_FIG9A["0"][:-1])},
+        published={"step 0": highest_over_lowest(_FIG9A["0"][:-1])},
         limits=(("step 0", "<", 1.3), ("step 2", "<", 1.3), ("step 5", "<", 1.3)),
         needs=("mnist_dynamics",),
-        measure=lambda runs: {
-            f"step {step}": spread(hidden(at_step(runs["mnist_dynamics"].history, step)))
+        measure=lambda run: {
+            f"step {step}": highest_over_lowest(without_output(at_step(run.history, step)))
             for step in (0, 2, 5, 10)
         },
         is_same_network=False,
     ),
     Claim(
-        says="Dynamics: then the last hidden layer contracts fast.",
+        text="Dynamics: then the last hidden layer contracts fast.",
         where="Fig. 9B, VGG-16 on CIFAR-10",
         published={
             "start": _FIG9B[0],
@@ -301,29 +298,29 @@ CLAIMS = [
         },
         limits=(("step 100 / start", "<=", 0.65),),
         needs=("mnist_dynamics",),
-        measure=lambda runs: contraction(runs["mnist_dynamics"].history),
+        measure=lambda run: contraction(run.history),
         is_same_network=False,
     ),
     Claim(
-        says="Dynamics: then it expands slowly (end / minimum).",
+        text="Dynamics: then it expands slowly (end / minimum).",
         where="Fig. 9B, VGG-16 on CIFAR-10",
         published={"last hidden": _FIG9B[max(_FIG9B)] / min(_FIG9B.values())},
         limits=(("pool2", ">=", 1.08),),
         needs=("mnist_dynamics",),
-        measure=lambda runs: {
-            "pool2": expansion(runs["mnist_dynamics"].history, "pool2"),
-            "last hidden": expansion(runs["mnist_dynamics"].history, "d1"),
+        measure=lambda run: {
+            "pool2": expansion(run.history, "pool2"),
+            "last hidden": expansion(run.history, "d1"),
         },
         is_same_network=False,
     ),
     Claim(
-        says="A VGG-16 that is fine-tuned on views of 40 objects has a hunchback.",
+        text="A VGG-16 that is fine-tuned on views of 40 objects has a hunchback.",
         where="Fig. 2A",
         published=_FIG2A,
-        obstacle="the 1440 images are not part of the source work's code",
+        obstacle="the 1440 images are not part of the paper's code",
     ),
     Claim(
-        says="A network trained on ImageNet has a hunchback.",
+        text="A network trained on ImageNet has a hunchback.",
         where="Fig. 3B, VGG-16, mean of 7 classes",
         published={
             "input": _FIG3B[0.0],
@@ -333,50 +330,44 @@ CLAIMS = [
         },
         limits=(("highest", ">", 80.0), ("last hidden", "<", 30.0), ("input", "<", "highest")),
         needs=(IMAGENET,),
-        measure=lambda runs: hunchback(runs[IMAGENET].history),
+        measure=lambda run: hunchback(run.history),
         is_same_network=False,
         form=".3g",
     ),
     Claim(
-        says="In every layer the ID is far below the number of units.",
+        text="In every layer the ID is far below the number of units.",
         where="text",
         published={},
         limits=(("highest ID / units", "<", 0.1),),
         needs=(IMAGENET,),
-        measure=lambda runs: {"highest ID / units": over_units(runs[IMAGENET].history)},
+        measure=lambda run: {"highest ID / units": largest_share_of_units(run.history)},
         form=".3g",
     ),
     Claim(
-        says="On ImageNet, too, training makes the hunchback: the untrained network is flat.",
+        text="On ImageNet, too, training makes the hunchback: the untrained network is flat.",
         where="Fig. 5C, VGG-16",
-        published=by_height(_FIG5C["ID_untrained"], _FIG5C["ID_trained"]),
-        limits=(
-            ("untrained, highest / input", "<", 1.3),
-            ("trained, highest / input", ">", 2.0),
-        ),
+        published=peak_ratios(_FIG5C["ID_untrained"], _FIG5C["ID_trained"]),
+        limits=(("untrained, highest / input", "<", 1.3), ("trained, highest / input", ">", 2.0)),
         needs=(IMAGENET,),
-        measure=lambda runs: by_height(
-            *(hidden(at(runs[IMAGENET].history)) for at in (at_start, at_end))
+        measure=lambda run: peak_ratios(
+            *(without_output(at(run.history)) for at in (at_start, at_end))
         ),
         is_same_network=False,
     ),
     Claim(
-        says="Training changes the ID, and hardly the PCA dimension (highest layer).",
+        text="Training changes the ID, and hardly the PCA dimension (highest layer).",
         where="Fig. 5C, VGG-16",
-        published=by_training(
+        published=with_training_ratios(
             max(_FIG5C["ID_untrained"]),
             max(_FIG5C["ID_trained"]),
             max(_FIG5C["PCID_untrained"]),
             max(_FIG5C["PCID_trained"]),
         ),
-        limits=(
-            ("TwoNN trained / untrained", ">", 2.0),
-            ("PCA trained / untrained", "<", 1.3),
-        ),
+        limits=(("TwoNN trained / untrained", ">", 2.0), ("PCA trained / untrained", "<", 1.3)),
         needs=(IMAGENET,),
-        measure=lambda runs: by_training(
+        measure=lambda run: with_training_ratios(
             *(
-                max(at(runs[IMAGENET].history, estimator).values())
+                max(at(run.history, estimator).values())
                 for estimator in ("twonn", PCA)
                 for at in (at_start, at_end)
             )
@@ -385,44 +376,42 @@ CLAIMS = [
         form=".3g",
     ),
     Claim(
-        says="The last hidden layer is curved: PCA needs many times its ID.",
+        text="The last hidden layer is curved: PCA needs many times its ID.",
         where="Fig. 5C, VGG-16",
-        published=against_pca(_FIG5C["ID_trained"][-2], _FIG5C["PCID_trained"][-2]),
+        published=with_pca_ratio(_FIG5C["ID_trained"][-2], _FIG5C["PCID_trained"][-2]),
         limits=(("PCA / TwoNN", ">", 5.0),),
         needs=(IMAGENET,),
-        measure=lambda runs: against_pca(
-            on_last_hidden(runs[IMAGENET].history, "twonn"),
-            on_last_hidden(runs[IMAGENET].history, PCA),
+        measure=lambda run: with_pca_ratio(
+            at_last_hidden(run.history, "twonn"), at_last_hidden(run.history, PCA)
         ),
         is_same_network=False,
         form=".3g",
     ),
     Claim(
-        says="Its spectrum has no gap: no eigenvalue falls to less than half of the one before.",
+        text="Its spectrum has no gap: no eigenvalue falls to less than half of the one before.",
         where="Fig. 5A, a plot, of standardised units",
         published={},
         limits=(("largest ratio of neighbours", "<", 2.0),),
         needs=(IMAGENET,),
-        measure=lambda runs: {"largest ratio of neighbours": largest_step(runs[IMAGENET].history)},
+        measure=lambda run: {"largest ratio of neighbours": largest_eigenvalue_ratio(run.history)},
     ),
     Claim(
-        says="A Gaussian of the same covariance has a far higher ID.",
+        text="A Gaussian of the same covariance has a far higher ID.",
         where="Fig. 5B, VGG-16, 2000 images; the deviations of the Gaussian there are too large",
-        published=against_gaussian(
+        published=with_gaussian_ratio(
             _FIG5B["ID_original"][_FIG5B["N"].index(2000)],
             _FIG5B["ID_synthetic_gaussian"][_FIG5B["N"].index(2000)],
         ),
         limits=(("Gaussian / network", ">", 2.0),),
         needs=(IMAGENET,),
-        measure=lambda runs: against_gaussian(
-            on_last_hidden(runs[IMAGENET].history, "twonn"),
-            on_last_hidden(runs[IMAGENET].history, "twonn_gaussian"),
+        measure=lambda run: with_gaussian_ratio(
+            at_last_hidden(run.history, "twonn"), at_last_hidden(run.history, "twonn_gaussian")
         ),
         is_same_network=False,
         form=".3g",
     ),
     Claim(
-        says="The ID of the last hidden layer goes with the top-5 error of 14 networks.",
+        text="The ID of the last hidden layer goes with the top-5 error of 14 networks.",
         where="Fig. 4",
         published={
             "Pearson r, text": _TEXT["last_hidden_pearson"],
@@ -434,11 +423,11 @@ CLAIMS = [
         form=".3f",
     ),
     Claim(
-        says="Within one architecture it does not go with the accuracy (50 seeds of VGG-16 on"
+        text="Within one architecture it does not go with the accuracy (50 seeds of VGG-16 on"
         " CIFAR-10).",
         where="text",
         published={"Pearson r": _TEXT["cifar10_vgg16_50_seeds_pearson"]},
-        obstacle="50 trainings of VGG-16 take days on two CPU cores; docs/study_mnist.md tells of"
+        obstacle="50 trainings of VGG-16 take days on two CPU cores; docs/study_mnist.md has"
         " small networks",
         form=".3f",
     ),

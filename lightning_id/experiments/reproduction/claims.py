@@ -1,18 +1,19 @@
 """Claims about experiments: published numbers, the same numbers measured, rules that judge.
 
-A claim compares numbers by name. What the source work published and what a run measured go through
-the same function, so that a ratio is the same ratio on both sides. The limits that its shape must
-keep are data, too: the words of the rule are made from them.
+A claim compares numbers by name. Published and measured numbers go through the same function, so
+that a ratio is the same ratio on both sides. The limits of a claim are data, too: the text of its
+rule is made from them.
 """
 
 import csv
 import math
 import operator
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from lightning_id.history import BEFORE_TRAINING, History, Validation, has_value
+from lightning_id.history import History, Placed
+from lightning_id.history.queries import before_training, profile
 
 Numbers = dict[str, float]
 Limit = tuple[str, str, float | str]  # a number, one of `_SIGNS`, a number or the name of one
@@ -40,13 +41,7 @@ _SIGNS: dict[str, Callable[[float, float], bool]] = {
 
 @dataclass(frozen=True)
 class Run:
-    """What an experiment left in its folder.
-
-    Attributes:
-        folder: The folder of the run, `version_0` for example.
-        history: What was measured on the test images.
-        train: What was measured on the training images beside them, if it was.
-    """
+    """The folder of a run (`version_0`) with its history, and that on training images if any."""
 
     folder: Path
     history: History
@@ -54,39 +49,18 @@ class Run:
 
     @classmethod
     def load(cls, folder: Path) -> "Run":
-        """Read the folder of a run.
-
-        Args:
-            folder: Where its history.csv is; one on training images is in the folder `train` of it.
-
-        Returns:
-            The run.
-        """
+        """Read the history.csv of a folder, and that of its subfolder `train`."""
         train = folder / "train"
         return cls(folder, History.load(folder), History.load(train) if train.is_dir() else None)
 
     def on_train(self) -> History:
-        """Return what was measured on the training images.
-
-        Raises:
-            LookupError: If nothing was.
-        """
+        """Return the history on the training images, or raise LookupError without one."""
         if self.train is None:
             raise LookupError(f"nothing was measured on training images in {self.folder.name}")
         return self.train
 
     def metric(self, name: str) -> float:
-        """Return the last value of a metric in the metrics.csv of the run.
-
-        Args:
-            name: For example `val_acc`.
-
-        Returns:
-            The value.
-
-        Raises:
-            LookupError: If it was never logged.
-        """
+        """Return the last value in the metrics.csv of the run, or raise LookupError without one."""
         metrics = self.folder.parent / "csv" / self.folder.name / "metrics.csv"
         values = []
         if metrics.is_file():
@@ -97,113 +71,75 @@ class Run:
         return float(values[-1])
 
 
-def profile(history: History, validation: Validation, estimator: str = "twonn") -> Numbers:
-    """Return a dimension by layer, in the order of execution.
-
-    Args:
-        history: What was measured.
-        validation: Stage, epoch and step; `history.validations()` has them.
-        estimator: Which dimension.
-
-    Returns:
-        The layers that have an estimate.
-    """
-    return {r["layer"]: r["value"] for r in history.at(validation, estimator) if has_value(r)}
-
-
 def at_start(history: History, estimator: str = "twonn") -> Numbers:
-    """Return the profile of the network before training.
-
-    Args:
-        history: What was measured.
-        estimator: Which dimension.
-
-    Returns:
-        The profile.
-
-    Raises:
-        LookupError: If nothing was measured before training.
-    """
-    for validation in history.validations():
-        if validation[0] == BEFORE_TRAINING:
-            return profile(history, validation, estimator)
-    raise LookupError("nothing was measured before training")
+    """Return the dimensions by layer before training, or raise LookupError without them."""
+    before = before_training(history)
+    if before is None:
+        raise LookupError("nothing was measured before training")
+    return by_layer(profile(history, before, estimator))
 
 
 def at_end(history: History, estimator: str = "twonn") -> Numbers:
-    """Return the profile of the last measurement."""
-    return profile(history, history.validations()[-1], estimator)
+    """Return the dimensions by layer of the trained network."""
+    return by_layer(profile(history, estimator=estimator))
 
 
 def at_step(history: History, step: int) -> Numbers:
-    """Return the profile after a number of training steps.
-
-    Args:
-        history: What was measured.
-        step: Number of steps.
-
-    Returns:
-        The profile.
-
-    Raises:
-        LookupError: If nothing was measured there.
-    """
-    steps = {v[2]: v for v in history.validations()}
+    """Return the TwoNN dimensions by layer after training steps, or raise LookupError."""
+    steps = {validation.step: validation for validation in history.validations()}
     if step not in steps:
         raise LookupError(f"nothing was measured at step {step}; the last step is {max(steps)}")
-    return profile(history, steps[step])
+    return by_layer(profile(history, steps[step], "twonn"))
+
+
+def by_layer(records: Iterable[Placed]) -> Numbers:
+    """Return the values of a profile by the name of the layer."""
+    return {record["layer"]: record["value"] for record in records}
 
 
 @dataclass(frozen=True)
 class Claim:
-    """One claim of the source work.
+    """One claim of the paper.
 
     Attributes:
-        says: It, in a sentence.
-        where: Where in the source work it is.
+        text: The claim, in a sentence.
+        where: The place in the paper.
         published: The published numbers by name; empty if there are none.
-        limits: What the measured numbers must keep for the shape to be reproduced.
-        needs: Names of the experiments whose runs it is measured on.
-        measure: From the runs by name to the measured numbers.
-        tolerance: How far, relatively, a measured number may be from the published one.
+        limits: Limits of the measured numbers: without them the shape is not reproduced.
+        needs: Names of the experiments on whose runs the claim is measured.
+        measure: From the runs of `needs`, in order, to the measured numbers.
+        tolerance: Largest relative difference of a measured number from the published one.
         is_same_network: Whether the published numbers are of this network and these data; else they
             are shown, and not compared.
-        obstacle: Why it is not measured here, if it is not.
-        form: How its numbers are written.
+        obstacle: The reason why the claim is not measured here; empty if it is.
+        form: Format of its numbers.
     """
 
-    says: str
+    text: str
     where: str
     published: Numbers
     limits: tuple[Limit, ...] = ()
     needs: tuple[str, ...] = ()
-    measure: Callable[[Mapping[str, Run]], Numbers] = lambda _: {}
+    measure: Callable[..., Numbers] = lambda *_: {}
     tolerance: float = 0.15
     is_same_network: bool = True
     obstacle: str = ""
     form: str = ".2f"
 
     def rule(self) -> str:
-        """Return limits and tolerance in words."""
-        words = []
+        """Return limits and tolerance as text."""
+        parts = []
         for name, sign, limit in self.limits:
             shown = limit if isinstance(limit, str) else format(limit, self.form)
-            words.append(f"{name} {sign} {shown}")
+            parts.append(f"{name} {sign} {shown}")
         if self.limits and self.published and self.is_same_network:
-            words.append(f"published within {self.tolerance:.0%}")
-        return "; ".join(words)
+            parts.append(f"published within {self.tolerance:.0%}")
+        return "; ".join(parts)
 
 
 @dataclass(frozen=True)
 class Judgement:
-    """What became of a claim.
-
-    Attributes:
-        claim: It.
-        measured: The measured numbers; empty if it was not run.
-        verdict: One of `VERDICTS`.
-        reason: Why it was not run.
-    """
+    """A claim, its measured numbers, one of `VERDICTS`, and the reason if it was not run."""
 
     claim: Claim
     measured: Numbers
@@ -212,24 +148,16 @@ class Judgement:
 
 
 def judge(claim: Claim, runs: Mapping[str, Run]) -> Judgement:
-    """Measure a claim and judge it by its rule.
-
-    Args:
-        claim: The claim.
-        runs: The runs that there are, by name of their experiment.
-
-    Returns:
-        The judgement.
-    """
+    """Measure a claim on the runs by name of their experiment, and judge it by its rule."""
     absent = [name for name in claim.needs if name not in runs]
     if claim.obstacle or absent:
         reason = claim.obstacle or f"no finished run of {', '.join(absent)}"
         return Judgement(claim, {}, NOT_RUN, reason)
     try:
-        measured = claim.measure(runs)
+        measured = claim.measure(*(runs[name] for name in claim.needs))
     except KeyError as error:  # a layer without a number
         return Judgement(claim, {}, NOT_RUN, f"no number of {error.args[0]}")
-    except LookupError as error:  # a shortened run may lack what the claim is about
+    except LookupError as error:  # a shortened run may lack the measurement
         return Judgement(claim, {}, NOT_RUN, str(error))
     if not all(_is_kept(limit, measured) for limit in claim.limits):
         return Judgement(claim, measured, FAILED)

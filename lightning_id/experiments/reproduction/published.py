@@ -1,4 +1,4 @@
-"""The numbers that the source work published, as data: see `source` in them for where from."""
+"""The numbers that Ansuini et al. (2019) published: their key `source` names the origin."""
 
 import json
 from functools import cache
@@ -8,10 +8,7 @@ from typing import Any
 
 @cache
 def published() -> dict[str, Any]:
-    """Return the published numbers, by figure.
-
-    Returns:
-        What `published.json` beside this file holds. To be read only: all callers share it.
+    """Return the content of `published.json`, by figure; read only, because all callers share it.
 
     Example:
         >>> figure = published()["fig6b_mnist"]

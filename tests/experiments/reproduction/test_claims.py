@@ -28,7 +28,7 @@ NEEDED = {"mnist", "mnist_luminance", "mnist_shuffled", "mnist_dynamics", IMAGEN
 
 def claim_of(**fields):
     defaults = {
-        "says": "It is two.",
+        "text": "It is two.",
         "where": "Fig. 0",
         "published": {"x": 2.0},
         "limits": (("x", ">", 1.0),),
@@ -71,6 +71,7 @@ def profiled(untrained, trained, pca_untrained, pca, gaussian, spectrum):
             for order, value in enumerate(by_layer):
                 history.append(
                     stage=stage, epoch=0, step=0, layer=str(order), order=order,
+                    depth=order / (len(twonn) - 1),
                     role="last_hidden" if order == len(twonn) - 2 else "", estimator=estimator,
                     value=float(value), ambient_dimension=4096,
                 )  # fmt: skip
@@ -84,18 +85,18 @@ def profiled(untrained, trained, pca_untrained, pca, gaussian, spectrum):
     [(2.0, REPRODUCED), (2.29, REPRODUCED), (1.71, REPRODUCED), (2.31, IN_SHAPE), (0.9, FAILED)],
 )
 def test_the_verdict_follows_from_limits_and_tolerance(measured, verdict):
-    claim = claim_of(measure=lambda runs: {"x": measured})
+    claim = claim_of(measure=lambda run: {"x": measured})
     assert judge(claim, RUN).verdict == verdict
 
 
 def test_numbers_of_another_network_or_none_are_reproduced_in_shape_at_best():
-    other = claim_of(measure=lambda runs: {"x": 2.0}, is_same_network=False)
-    none = claim_of(measure=lambda runs: {"x": 2.0}, published={})
+    other = claim_of(measure=lambda run: {"x": 2.0}, is_same_network=False)
+    none = claim_of(measure=lambda run: {"x": 2.0}, published={})
     assert [judge(claim, RUN).verdict for claim in (other, none)] == [IN_SHAPE] * 2
 
 
 def test_a_limit_may_be_another_number():
-    claim = claim_of(limits=(("x", "<", "y"),), measure=lambda runs: {"x": 2.0, "y": 1.0})
+    claim = claim_of(limits=(("x", "<", "y"),), measure=lambda run: {"x": 2.0, "y": 1.0})
     assert judge(claim, RUN).verdict == FAILED
     assert claim.rule() == "x < y; published within 15%"
 
@@ -105,11 +106,11 @@ def test_what_is_missing_is_the_reason():
     assert (absent.verdict, absent.reason) == (NOT_RUN, "no finished run of run")
     hindered = judge(claim_of(obstacle="too long"), RUN)
     assert (hindered.verdict, hindered.reason) == (NOT_RUN, "too long")
-    short = claim_of(measure=lambda runs: at_step(runs["run"].history, 100))
+    short = claim_of(measure=lambda run: at_step(run.history, 100))
     judgement = judge(short, {"run": run_of({0: [1] * 7, 2: [1] * 7})})
     assert judgement.verdict == NOT_RUN
     assert judgement.reason == "nothing was measured at step 100; the last step is 2"
-    unknown = claim_of(measure=lambda runs: {"x": at_end(runs["run"].history)["d7"]})
+    unknown = claim_of(measure=lambda run: {"x": at_end(run.history)["d7"]})
     judgement = judge(unknown, {"run": run_of({0: [1] * 7})})
     assert (judgement.verdict, judgement.reason) == (NOT_RUN, "no number of d7")
 
@@ -134,7 +135,7 @@ def test_a_run_is_read_from_its_folder(tmp_path):
 
 @pytest.fixture
 def published_runs(tmp_path):
-    """Runs that measured what the source work did."""
+    """Runs with the measurements of the paper."""
     curves = published()["fig6b_mnist"]
     flat = [3.0] * 7
     start, end = [14.0] * 6 + [8.0], [14.0] * 4 + [9.0, 6.4, 6.0]
@@ -164,7 +165,7 @@ def test_flat_profiles_reproduce_no_claim_but_that_of_flatness(published_runs):
     flat = run_of({step: [5.0] * 7 for step in (0, 2, 5, 10, 100)})
     runs = {name: Run(run.folder, flat.history, flat.train) for name, run in published_runs.items()}
     runs[IMAGENET] = profiled(*[[50.0] * 4] * 4, 50, [8.0, 4.0] + [1.0] * 100)
-    held = [c.says for c in CLAIMS if judge(c, runs).verdict not in (FAILED, NOT_RUN)]
+    held = [c.text for c in CLAIMS if judge(c, runs).verdict not in (FAILED, NOT_RUN)]
     excepted = "flat", "learnt", "memorised", "far below the number of units"
     assert all(any(words in says for words in excepted) for says in held)
 
@@ -187,6 +188,6 @@ def test_a_profile_after_training_is_none_of_the_untrained_network():
 
 
 def test_a_run_without_metrics_is_a_reason(tmp_path):
-    claim = claim_of(measure=lambda runs: {"x": runs["run"].metric("val_acc")})
+    claim = claim_of(measure=lambda run: {"x": run.metric("val_acc")})
     judged = judge(claim, {"run": Run(tmp_path / "version_0", History(), None)})
     assert (judged.verdict, judged.reason) == (NOT_RUN, "no val_acc was logged")

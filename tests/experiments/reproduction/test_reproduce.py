@@ -46,7 +46,7 @@ def rows(folder):
 @pytest.mark.timeout(600)  # trains, when it is the first of this file
 def test_the_page_has_one_row_per_claim_with_a_verdict(reproduce, made):
     table = rows(made)
-    assert [row[0] for row in table] == [claim.says for claim in reproduce.CLAIMS]
+    assert [row[0] for row in table] == [claim.text for claim in reproduce.CLAIMS]
     for row in table:
         assert len(row) == 6
         assert any(row[5].startswith(f"**{verdict}**") for verdict in reproduce.VERDICTS)
@@ -132,7 +132,7 @@ def test_a_run_between_steps_is_shown_by_step(reproduce):
     for step in range(0, 30, 5):
         history.append(
             stage="fit" if step else BEFORE_TRAINING, epoch=0, step=step, layer="d1", order=0,
-            estimator="twonn", value=1.0,
+            depth=1.0, estimator="twonn", value=1.0,
         )  # fmt: skip
     lines = reproduce.dimensions(history).splitlines()
     assert [line.split()[1] for line in lines[2:]] == ["0", "5", "10", "20", "25"]
@@ -142,7 +142,14 @@ def test_a_run_between_steps_without_the_untrained_network_begins_at_its_first_s
     history = reproduce.History()
     for step in (5, 10):
         history.append(
-            stage="fit", epoch=0, step=step, layer="d1", order=0, estimator="twonn", value=1.0
+            stage="fit",
+            epoch=0,
+            step=step,
+            layer="d1",
+            order=0,
+            depth=1.0,
+            estimator="twonn",
+            value=1.0,
         )
     assert reproduce.dimensions(history).splitlines()[2:] == ["| 5 | 1.00 |", "| 10 | 1.00 |"]
 

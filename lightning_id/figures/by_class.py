@@ -41,9 +41,6 @@ def per_class(history: History, estimator: str = "twonn") -> Figure:
     Args:
         history: The history of a run with `per_class`.
         estimator: Name of the dimension.
-
-    Returns:
-        The figure.
     """
     of_classes = [
         r for r in history.records if r["estimator"] == estimator and r["label"] is not None

@@ -53,9 +53,6 @@ def depth_profile(history: History, estimator: str = "twonn") -> Figure:
     Args:
         history: The history.
         estimator: Name of the dimension.
-
-    Returns:
-        The figure.
     """
     found = profiles(history, estimator)
     last = last_of_fit(found)
@@ -91,9 +88,6 @@ def linear_and_nonlinear(history: History) -> Figure:
 
     Args:
         history: The history.
-
-    Returns:
-        The figure.
     """
     twonn, pca = profiles(history, "twonn"), profiles(history, "pca")
     last = last_of_fit(validation for validation in twonn if validation in pca)

@@ -33,9 +33,6 @@ def scale_profiles(profiles: Mapping[str, ScaleProfile]) -> Figure:
 
     Args:
         profiles: Results of `lightning_id.functional.scale_profile`, by name of the layer.
-
-    Returns:
-        The figure.
     """
     if not profiles:
         return text_figure("No scale profile was given.")

@@ -58,9 +58,6 @@ def heat_map(history: History, estimator: str = "twonn", metric: str = "val_acc"
         history: The history.
         estimator: Name of the dimension.
         metric: Key of the metric.
-
-    Returns:
-        The figure.
     """
     records = by_validation(history, estimator)
     valued = [validation for validation, each in records.items() if any(map(has_value, each))]
@@ -99,9 +96,6 @@ def last_hidden_and_metric(history: History, metric: str = "val_acc") -> Figure:
     Args:
         history: The history.
         metric: Key of the metric.
-
-    Returns:
-        The figure.
     """
     records = by_validation(history, "twonn")
     hidden = {v: r for v, each in records.items() if (r := last_hidden(filter(has_value, each)))}

@@ -40,9 +40,6 @@ def spectra(history: History) -> Figure:
 
     Args:
         history: The history, with the spectra of the first and the last measurement.
-
-    Returns:
-        The figure.
     """
     known = {
         validation: {layer: shares for layer, x in layers.items() if len(shares := _shares(x))}

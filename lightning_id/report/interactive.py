@@ -80,7 +80,7 @@ def slider_positions(histories: Iterable[History]) -> list[Validation]:
     runs = [
         [v for v in history.validations() if v.stage != BEFORE_TRAINING] for history in histories
     ]
-    if len(runs) == 1:  # as it went, whatever the order of fits and tests
+    if len(runs) == 1:  # in the order of the run
         return runs[0]
     return sorted({validation for run in runs for validation in run}, key=_rank)
 

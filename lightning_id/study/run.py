@@ -41,7 +41,7 @@ class Outcome(NamedTuple):
 
 
 def attempt(settings: Settings) -> Outcome:
-    """Run one training, whatever happens in it."""
+    """Run one training; a failure becomes the reason of the outcome."""
     try:
         return train(settings)
     except Exception as error:
@@ -103,8 +103,8 @@ def study_data(settings: Settings) -> MNISTDataModule:
     chosen = torch.randperm(len(labels), generator=choice)[: settings.n_train]
     if len(chosen) < settings.n_train:
         raise ValueError(
-            f"Expected at least {settings.n_train} training images, got {len(chosen)}: what"
-            " LIGHTNING_ID_DATA names is not the whole MNIST"
+            f"Expected at least {settings.n_train} training images, got {len(chosen)}: the"
+            " folder in LIGHTNING_ID_DATA does not hold the whole MNIST"
         )
     data = MNISTDataModule(batch_size=settings.batch_size)
     # Set from here, they are neither read nor downloaded again by the Trainer.

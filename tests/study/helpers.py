@@ -1,4 +1,4 @@
-"""What several tests of studies need: results without their times, and patience."""
+"""Results without their times, and a wait with a limit."""
 
 import time
 from collections.abc import Callable
@@ -7,12 +7,12 @@ TIMED = "seconds", "cpu_seconds"
 
 
 def numbers(result: dict) -> dict:
-    """Return what the same settings give again to the last bit."""
+    """Return the numbers that are the same to the last bit in every run of the same settings."""
     return {name: value for name, value in result.items() if name not in TIMED}
 
 
-def until(holds: Callable[[], object], seconds: float = 200) -> None:
-    """Wait for something that comes true within so many seconds."""
+def wait_until(holds: Callable[[], object], seconds: float = 200) -> None:
+    """Wait until a condition holds, at most so many seconds."""
     end = time.monotonic() + seconds
     while not holds():
         assert time.monotonic() < end

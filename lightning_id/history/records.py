@@ -203,7 +203,8 @@ class History:
 
     def validations(self) -> list[Validation]:
         """Return stage, epoch and step of every measurement, in order."""
-        return list(dict.fromkeys(map(validation_of, self.records)))
+        found = dict.fromkeys((r["stage"], r["epoch"], r["step"]) for r in self.records)
+        return [Validation(*place) for place in found]
 
     def at(self, validation: tuple[str, int, int], estimator: str) -> list[Record]:
         """Return the records of one measurement and estimator, in the order of execution.
@@ -217,12 +218,14 @@ class History:
         Returns:
             One record per layer.
         """
+        stage, epoch, step = validation
         return in_order(
             record
             for record in self.records
-            if record["estimator"] == estimator
+            if record["step"] == step
+            and record["estimator"] == estimator
             and record["label"] is None
-            and validation_of(record) == validation
+            and (record["stage"], record["epoch"]) == (stage, epoch)
         )
 
     def to_csv(self, path: str | Path, start: int = 0) -> None:

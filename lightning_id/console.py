@@ -23,6 +23,7 @@ ESTIMATOR_NAMES = {
     "participation_ratio": "participation ratio",
     "effective_rank": "effective rank",
 }
+LOWER_BOUND_ABOVE = 20  # where TwoNN starts to underestimate (any dimension above is a lower bound)
 
 
 def estimator_name(estimator: str) -> str:
@@ -30,24 +31,37 @@ def estimator_name(estimator: str) -> str:
     return ESTIMATOR_NAMES.get(estimator, estimator)
 
 
-def validation_line(metrics: Mapping[str, Any], name: str, history: History) -> str:
-    """Return one line on a validation: accuracy, last hidden dimension, peak and where it is.
+def validation_line(
+    metrics: Mapping[str, Any],
+    name: str,
+    history: History,
+    prefix: str = "",
+    columns: int | None = None,
+) -> str:
+    """Return one line on a validation: accuracy, last hidden dimension, peak and its layer.
 
     Args:
         metrics: What was logged, by key; numbers or tensors with one.
         name: What the line begins with, for example ``"epoch 3"``.
         history: The history, whose last validation tells the layer of the peak.
+        prefix: Of the keys of the callback.
+        columns: Width to keep within: what does not fit goes to further lines, never broken within.
 
     Returns:
         The line; what was not measured is left out.
     """
-    keys = [key for key in (*_headline(metrics), "id/last_hidden") if key in metrics]
+    keys = [key for key in (*_headline(metrics), f"{prefix}id/last_hidden") if key in metrics]
     parts = [name, *(f"{key} {float(metrics[key]):.4g}" for key in keys)]
     profile = _last_profile(history)
     if profile:
         peak = max(profile, key=lambda record: float(record["value"]))
-        parts.append(f"id/peak {peak['value']:.4g} at {peak['layer']} (depth {peak['depth']:.2f})")
-    return "  ".join(parts)
+        parts.append(f"{prefix}id/peak {peak['value']:.4g} at {peak['layer']}")
+    line = ""
+    for part in parts:
+        *_, last = line.split("\n")
+        fits = columns is None or len(last) + 2 + len(part) <= columns
+        line += part if not line else f"  {part}" if fits else f"\n  {part}"
+    return line
 
 
 def _headline(metrics: Mapping[str, Any]) -> list[str]:
@@ -81,10 +95,32 @@ def end_rows(history: History, estimators: Sequence[str] | None = None) -> list[
     return table_rows(history, shown, known if estimators is None else estimators)
 
 
-def end_table(history: History, estimators: Sequence[str] | None = None) -> str:
-    """Return `end_rows` as text."""
+def end_table(
+    history: History, estimators: Sequence[str] | None = None, columns: int | None = None
+) -> str:
+    """Return `end_rows` as text.
+
+    Args:
+        history: What was measured.
+        estimators: See `end_rows`.
+        columns: Width to keep within, by leaving out dimensions before training from the right.
+
+    Returns:
+        The table.
+    """
     rows = end_rows(history, estimators)
-    return aligned(rows) if rows else "Nothing was measured."
+    if not rows:
+        return "Nothing was measured."
+    while rows[0][-1].endswith("before") and columns is not None and _width(rows) > columns:
+        rows = [row[:-1] for row in rows]
+    return aligned(rows)
+
+
+def end_notes(history: History) -> list[str]:
+    """Return what a reader of `end_table` must know of its values."""
+    last = [record for v in history.validations()[-1:] for record in history.at(v, "twonn")]
+    is_high = any(has_value(record) and record["value"] > LOWER_BOUND_ABOVE for record in last)
+    return [f"Above about {LOWER_BOUND_ABOVE} TwoNN is a lower bound."] if is_high else []
 
 
 def table_rows(
@@ -161,6 +197,10 @@ def aligned(rows: Sequence[Sequence[str]]) -> str:
         for row in rows
     ]
     return "\n".join([lines[0], "-" * max(map(len, lines)), *lines[1:]])
+
+
+def _width(rows: Sequence[Sequence[str]]) -> int:
+    return max(map(len, aligned(rows).splitlines()))
 
 
 def _last_profile(history: History) -> list[Record]:

@@ -35,4 +35,4 @@ def test_the_table_shows_the_last_validation_beside_the_first_state():
 def test_the_line_of_a_validation_says_accuracy_last_hidden_and_peak():
     history = history_of([[12, 13, 14, 9], [12, 14, 8, 6]])
     line = validation_line({"val_acc": 0.98, "id/last_hidden": 8.0}, "epoch 1", history)
-    assert line == "epoch 1  val_acc 0.98  id/last_hidden 8  id/peak 14 at conv1 (depth 0.33)"
+    assert line == "epoch 1  val_acc 0.98  id/last_hidden 8  id/peak 14 at conv1"

@@ -9,6 +9,7 @@ from lightning_id.callback import IntrinsicDimensionCallback
 from lightning_id.figures import depth_profile
 from lightning_id.history import RECORDS_FILE, folder_of, main_estimator
 from lightning_id.report import write_report
+from lightning_id.terminal import finish
 
 
 class ShowProfile(Callback):
@@ -20,20 +21,22 @@ class ShowProfile(Callback):
     ``train/`` has its files in the folder ``train`` of the run. Prints on one process only.
     """
 
+    names_the_files = True  # the callback need not
+
     def on_fit_end(self, trainer: Trainer, pl_module: LightningModule) -> None:  # noqa: ARG002
-        """Draw the picture, write the report, and say how to open the curves."""
+        """Draw the picture, write the report, and print how to open the curves."""
         run = trainer.log_dir  # on every rank: it is broadcast
         callbacks = [c for c in trainer.callbacks if isinstance(c, IntrinsicDimensionCallback)]  # type: ignore[attr-defined]
         if not callbacks or run is None or not trainer.is_global_zero:
             return
-        _say("")
+        finish(trainer)  # a live bar breaks long lines, and is drawn again below
         for callback in callbacks:
             folder = _keep(callback, Path(run))
-            _say(f"Dimension against depth, by epoch:  {folder / 'profile.png'}")
-            _say(f"All records:                        {folder / RECORDS_FILE}")
-            _say(f"Report, a page for the browser:     {write_report([folder])}")
-        _say(f"TensorBoard run:                    {run}")
-        _say(f"Open the curves:                    {_tensorboard()} --logdir {run}")
+            _say("")
+            _say(f"Depth profile:  {folder / 'profile.png'}")
+            _say(f"All records:    {folder / RECORDS_FILE}")
+            _say(f"Report:         {write_report([folder])}")
+        _say(f"Curves:         {_tensorboard()} --logdir {run}")
 
 
 def _keep(callback: IntrinsicDimensionCallback, run: Path) -> Path:
@@ -56,6 +59,5 @@ def _tensorboard() -> str:
 
 
 def _say(text: str) -> None:
-    # To the terminal above the progress bar, which Rich redraws when something else is written.
     sys.stdout.write(f"{text}\n")
     sys.stdout.flush()

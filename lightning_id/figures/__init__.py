@@ -4,9 +4,9 @@ Every figure belongs to its caller alone: pyplot does not know it, and nothing s
 is dropped. What is missing in a history is said in words, in place of the drawing.
 """
 
+from lightning_id.console import LOWER_BOUND_ABOVE
 from lightning_id.figures.by_class import per_class
 from lightning_id.figures.by_depth import (
-    LOWER_BOUND_ABOVE,
     compare,
     depth_profile,
     linear_and_nonlinear,

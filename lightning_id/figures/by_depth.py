@@ -7,6 +7,7 @@ from matplotlib.cm import ScalarMappable
 from matplotlib.colors import Normalize
 from matplotlib.figure import Figure
 
+from lightning_id.console import LOWER_BOUND_ABOVE
 from lightning_id.figures.common import (
     COLORS,
     FEW_COLORS,
@@ -38,7 +39,6 @@ from lightning_id.figures.paper import (
 )
 from lightning_id.history import BEFORE_TRAINING, History, Record, Validation
 
-LOWER_BOUND_ABOVE = 20  # where TwoNN starts to underestimate (any dimension above is a lower bound)
 MOST_LINES = 40  # more are not told apart, and cost time and bytes
 _MARKERS = "osD^vP*X"
 

@@ -13,8 +13,7 @@ from typing import NamedTuple
 
 from torch import Tensor
 
-from lightning_id.console import estimator_name, value_with_error
-from lightning_id.figures.by_depth import LOWER_BOUND_ABOVE
+from lightning_id.console import LOWER_BOUND_ABOVE, estimator_name, value_with_error
 from lightning_id.figures.common import shortened
 from lightning_id.functional.estimate import NORMAL_975
 from lightning_id.functional.pca import rounding_noise

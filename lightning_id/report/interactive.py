@@ -10,8 +10,7 @@ from typing import Any
 
 import plotly.graph_objects as go  # type: ignore[import-untyped]
 
-from lightning_id.console import estimator_name, value_with_error
-from lightning_id.figures.by_depth import LOWER_BOUND_ABOVE
+from lightning_id.console import LOWER_BOUND_ABOVE, estimator_name, value_with_error
 from lightning_id.figures.common import FEW_COLORS
 from lightning_id.history import BEFORE_TRAINING, Record, Validation, in_order, main_estimator
 from lightning_id.report.runs import Run, describe, profiles, untrained

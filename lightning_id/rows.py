@@ -36,6 +36,7 @@ from typing import Any, Literal, get_args
 import torch
 from jaxtyping import Bool, Float
 from torch import Tensor
+from torch.nn.utils.rnn import PackedSequence, pad_packed_sequence
 
 from lightning_id.checks import whole_number
 
@@ -119,6 +120,27 @@ def why_not(shape: tuple[int, ...], axis: int, n_samples: int) -> str:
         )
     first = "'first' takes one of the first rows for each sample, " if k else ""
     return f"rows_per_sample: {first}'all' takes every row for a sample of its own"
+
+
+def pad(output: Any) -> tuple[Any, Bool[Tensor, "b t"] | None]:
+    """Pad sequences of several lengths with zeros, and return which tokens are theirs.
+
+    Args:
+        output: Of a layer: a packed sequence, alone or first in a tuple, or a nested tensor.
+
+    Returns:
+        The tensor (b, t, ...) and True for the tokens of each sequence; any other output and None.
+    """
+    if type(output) is tuple and output and isinstance(output[0], PackedSequence):
+        output = output[0]
+    if isinstance(output, PackedSequence):
+        padded, lengths = pad_packed_sequence(output, batch_first=True)
+    elif isinstance(output, Tensor) and output.is_nested:
+        padded = output.to_padded_tensor(0.0)
+        lengths = torch.tensor([len(sequence) for sequence in output.unbind()])
+    else:
+        return output, None
+    return padded, torch.arange(padded.shape[1]) < lengths[:, None]
 
 
 def first_tensor(output: Any) -> Tensor:

@@ -247,8 +247,10 @@ def sums(x: Float[Tensor, "r t d"], divisor: Tensor | float | int) -> Float[Tens
     chunk = max(1, (2**20 if x.device.type == "cpu" else 2**26) // max(1, x[:1].numel()))
     for start in range(0, len(x), chunk):
         some = slice(start, start + chunk)
-        by = divisor[some] if isinstance(divisor, Tensor) else divisor
-        out[some] = x[some].double().sum(1) / by
+        terms, by = x[some], divisor[some] if isinstance(divisor, Tensor) else divisor
+        if x.device.type == "mps":  # has no float64
+            terms, by = terms.cpu(), by.cpu() if isinstance(by, Tensor) else by
+        out[some] = (terms.double().sum(1) / by).to(out)
     return out
 
 

@@ -4,6 +4,7 @@ import warnings
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 import torch
@@ -28,7 +29,7 @@ from lightning_id.rows import Reduce, RowRule, RowsPerSample
 from lightning_id.samples import FixedSamples, ReservoirSamples, samples_of
 from lightning_id.schedule import EveryNValidations, Schedule
 from lightning_id.summary import log_keys, plan_table
-from lightning_id.terminal import Terminal
+from lightning_id.terminal import Terminal, epoch_name, show_where
 from lightning_id.trainers import (
     AnyModule,
     AnyTrainer,
@@ -225,7 +226,9 @@ class IntrinsicDimensionHooks:
         self._processes = Alone()
         self._budget = Budget(max_overhead)
         self._surroundings = ExitStack()
-        self._terminal = Terminal()
+        self._terminal = Terminal(prefix)
+        self._folder: Path | None = None  # where this run's history is
+        self._table_is_due = False  # of a validation or test by itself, when its bar is finished
         self._charts = Charts(prefix) if charts else None
         self._warned: set[tuple[str | None, str]] = set()
 
@@ -233,7 +236,7 @@ class IntrinsicDimensionHooks:
 
     def on_fit_start(self, trainer: AnyTrainer, pl_module: AnyModule) -> None:
         """Resolve the layers, so that a wrong name fails before anything is trained."""
-        self._written = 0, 0
+        self._written, self._folder = (0, 0), None
         self._logged = LoggedMetrics()
         self._budget.start()
         self._last_step = trainer.global_step
@@ -326,11 +329,17 @@ class IntrinsicDimensionHooks:
         self._end(trainer)
 
     def on_train_end(self, trainer: AnyTrainer, pl_module: AnyModule) -> None:
-        """Record the metrics of the last epoch, print the table, and draw the last figures."""
+        """Record the metrics of the last epoch, and draw the last figures."""
         self._keep_metrics_of_epoch(trainer)
-        with self._guard("say the table and draw the pictures"):
-            self._terminal.at_end(trainer, self.history)
+        with self._guard("draw the figures"):
             self._draw(trainer, is_last=True)
+
+    def on_fit_end(self, trainer: AnyTrainer, pl_module: AnyModule) -> None:
+        """Print the table of all layers below the bar, and where the history is."""
+        with self._guard("print the table"):
+            self._terminal.at_end(trainer, self.history)
+            if self._folder is not None:
+                show_where(trainer, self._folder)
 
     def on_exception(
         self, trainer: AnyTrainer, pl_module: AnyModule, exception: BaseException
@@ -342,8 +351,12 @@ class IntrinsicDimensionHooks:
         self._terminal.release()
 
     def teardown(self, trainer: AnyTrainer, pl_module: AnyModule, stage: str) -> None:
-        """Take the hooks off."""
+        """Take the hooks off; print the table of a validation or test below its bar."""
         self._release()
+        with self._guard("print the table"):
+            if self._table_is_due:
+                self._table_is_due = False
+                self._terminal.at_end(trainer, self.history)
         self._terminal.release()
 
     def plot(self, kind: str = "depth_profile", **options: str) -> "Figure":
@@ -535,7 +548,7 @@ class IntrinsicDimensionHooks:
         keys = log_keys(results, self.prefix)
         if self._plan is None and now.measurement.plan is not None:
             self._plan = now.measurement.plan
-            rank_zero_info(plan_table(results, now.data))
+            self._terminal.show_plan(trainer, plan_table(results, now.data))
             if self._charts is not None and trainer.is_global_zero:
                 layers = list(key_names([result.layer for result in results]).values())
                 theirs = [key for key in trainer.callback_metrics if key.startswith("val")]
@@ -610,7 +623,8 @@ class IntrinsicDimensionHooks:
         folder = trainer.log_dir  # on every rank: it is broadcast
         if trainer.loggers and not is_fast_dev_run(trainer) and trainer.is_global_zero:
             if folder is not None:
-                self.history.save(folder_of(folder, self.prefix), *self._written)
+                self._folder = folder_of(folder, self.prefix)
+                self.history.save(self._folder, *self._written)
                 self._written = len(self.history.records), len(self.history.metrics)
         elif not trainer.loggers:
             self._warn_once(
@@ -628,13 +642,13 @@ class IntrinsicDimensionHooks:
 
     def _say(self, trainer: AnyTrainer, now: "_Pass") -> None:
         metrics = {key: float(value) for key, value in trainer.callback_metrics.items()}
-        metrics |= {key.removeprefix(self.prefix): v for key, v in self.last_metrics.items()}
+        metrics |= self.last_metrics
         if now.stage == BEFORE_TRAINING:
             self._terminal.after_validation(trainer, self.history, metrics, "before training")
         elif now.stage != "fit":
-            self._terminal.at_end(trainer, self.history)
+            self._table_is_due = True
         elif not now.logs_directly:  # there may be very many between steps
-            name = f"epoch {trainer.current_epoch + 1}/{trainer.max_epochs}"
+            name = epoch_name(trainer)
             self._terminal.after_validation(trainer, self.history, metrics, name)
 
     def _warn_once(

@@ -2,6 +2,7 @@
 
 import math
 import time
+import traceback
 import warnings
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
@@ -125,9 +126,7 @@ class LayerResult:
                 yield f"{name} dimension: {estimate.note}"
         for reason in dict.fromkeys(e.reason for e in self.estimates.values() if e.reason):
             names = [name for name, e in self.estimates.items() if e.reason == reason]
-            # Those that were not tried after a failure follow from it.
-            if not self.errors or self.errors.keys() & set(names):
-                yield f"no {' or '.join(names)} dimension: {reason}"
+            yield f"no {' or '.join(names)} dimension: {reason}"
         yield from self.notes
 
 
@@ -276,14 +275,16 @@ class Measurement:
             if rows is None:
                 result.estimates.update(dict.fromkeys(estimators, Estimate(reason=reason)))
             else:
-                _estimate(result, rows, estimators, self._processes)
+                sound = _estimate(result, rows, estimators, self._processes)
                 slots = self._recorder.slots(name)
                 per_sample = self._options.rule.rows_of(name) != "all"
-                for label in classes if per_sample and not result.errors else ():
+                for label in classes if per_sample else ():
+                    if not sound:
+                        break
                     labels = self._labels[:0] if slots is None else self._labels[slots]
                     mine = (labels == label).to(rows.device)
                     part = _empty_like(result)
-                    _estimate(part, rows[mine], estimators, self._processes)
+                    sound = _estimate(part, rows[mine], estimators, self._processes)
                     result.per_class[label] = part.estimates
                     result.errors.update(part.errors)
             self._recorder.discard(name)
@@ -411,45 +412,82 @@ def _estimate(
     rows: Float[Tensor, "n d"],
     estimators: Mapping[str, Estimator],
     processes: Alone,
-) -> None:
-    """Estimate one layer. After a failure nothing more is asked of it, so that processes agree."""
+) -> bool:
+    """Estimate one layer.
+
+    A failure is data: the other estimators, the other layers and the training go on. What an
+    estimator had made of the rows until it failed is not the same on all ranks, so the next one
+    starts anew. Where the rows themselves cannot be worked on, all estimators share the failure.
+
+    Returns:
+        Whether the rows could be worked on.
+    """
     geometry: Geometry | None = None
     for name, estimator in estimators.items():
         start = time.perf_counter()
         try:
             geometry = geometry or processes.geometry(rows)
-            estimate = _settled(name, estimator, geometry)
-        except Exception as error:  # a failure is data: the other layers and the training go on
+            outcome = _attempt(name, estimator, geometry)
+        except Exception as error:
+            _forget_locals(error)
             for other in [other for other in estimators if other not in result.estimates]:
-                why = repr(error) if other == name else f"not tried: {name} failed, {error!r}"
-                result.estimates[other] = Estimate(reason=why, n_samples=len(rows))
-            result.errors[name] = error
-            return
+                result.errors[other] = error
+                result.estimates[other] = _failed(error, rows)
+            return False
         finally:
             spent = time.perf_counter() - start
             result.seconds[name] = result.seconds.get(name, 0.0) + spent
-        result.estimates[name] = estimate
-    if geometry is not None:
-        result.spectrum = geometry.known_spectrum
+        if isinstance(outcome, Exception):
+            _forget_locals(outcome)
+            geometry = None
+            result.errors[name] = outcome
+            result.estimates[name] = _failed(outcome, rows)
+            continue
+        result.estimates[name] = outcome
+        if geometry.known_spectrum is not None:
+            result.spectrum = geometry.known_spectrum
+    return True
 
 
-def _settled(name: str, estimator: Callable[[Geometry], Any], geometry: Geometry) -> Estimate:
+def _failed(error: Exception, rows: Float[Tensor, "n d"]) -> Estimate:
+    return Estimate(reason=repr(error), n_samples=len(rows))
+
+
+def _forget_locals(error: Exception) -> None:
+    """Free the tensors that the frames of an error hold: the next estimator needs the memory."""
+    traceback.clear_frames(error.__traceback__)
+
+
+def _checked(name: str, estimate: Any) -> Estimate:
+    if not isinstance(estimate, Estimate):
+        raise TypeError(
+            f"expected an Estimate of {name}, got {type(estimate).__name__}; return"
+            " dataclasses.replace(geometry.estimate(distinct=False), value=...)"
+        )
+    if estimate.reason is None and not math.isfinite(estimate.value):
+        return replace(estimate, reason=f"{name} gave {estimate.value} and no reason")
+    return estimate
+
+
+def _attempt(
+    name: str, estimator: Callable[[Geometry], Any], geometry: Geometry
+) -> Estimate | Exception:
+    """Return the estimate, or the error of this estimator, on whichever rank: agreed by all.
+
+    What is raised could not be agreed: the other ranks are out of reach.
+    """
     try:
         with warnings.catch_warnings():
             # The callback says it itself, with the name of the layer.
             warnings.simplefilter("ignore", CoarseFeaturesWarning)
-            estimate = estimator(geometry)
-        if not isinstance(estimate, Estimate):
-            raise TypeError(
-                f"expected an Estimate of {name}, got {type(estimate).__name__}; return"
-                " dataclasses.replace(geometry.estimate(distinct=False), value=...)"
-            )
-    except PeerError:
-        raise
-    except Exception:
+            estimate = _checked(name, estimator(geometry))
+    except PeerError as error:
+        return error
+    except Exception as error:
         geometry.settle(ok=False)
-        raise
-    geometry.settle()
-    if estimate.reason is None and not math.isfinite(estimate.value):
-        return replace(estimate, reason=f"{name} gave {estimate.value} and no reason")
+        return error
+    try:
+        geometry.settle()
+    except PeerError as error:
+        return error
     return estimate

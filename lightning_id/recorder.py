@@ -32,6 +32,7 @@ from lightning_id.rows import (
     RowsPerSample,
     first_tensor,
     fits,
+    pad,
     places_of,
     reduce_rows,
     why_not,
@@ -231,32 +232,33 @@ class Recorder:
         self.seconds += time.perf_counter() - start
 
     def _store(self, name: str, module: nn.Module | None, output: Any, axis: int | None) -> None:
-        found = self._chosen(name, module, first_tensor(output), axis)
+        found = self._chosen(name, module, output, axis)
         if found is not None:
             self._place(name, *found)
 
     def _hold(self, name: str, module: nn.Module, args: tuple[Any, ...]) -> None:
-        self._last_input = self._chosen(name, module, first_tensor(args))
+        self._last_input = self._chosen(name, module, args[0] if args else args)
 
     def _chosen(
-        self, name: str, module: nn.Module | None, tensor: Tensor, axis: int | None = None
+        self, name: str, module: nn.Module | None, output: Any, axis: int | None = None
     ) -> tuple[Float[Tensor, "r d"], Int[Tensor, " r"]] | None:
         """Copy and reduce the chosen rows of the current batch; None if there are none."""
         assert self._batch is not None  # hooks are on only during a batch
         batch, per = self._batch, self.rule.rows_of(name)
-        if axis is None:
+        padded, tokens = pad(output)
+        tensor = first_tensor(padded)
+        if isinstance(output, Tensor) and self.rule.reduce == "flatten":
+            tokens = None  # zeros are what an encoder of nested tensors gives in the end
+        if tokens is not None:
+            axis = 0
+        elif axis is None:
             axis = self._sample_axis(name, module, tensor, batch.size)
         if not self._is_as_expected(name, tuple(tensor.shape), axis):
             self._left_out[name] = self._left_out.get(name, 0) + len(batch.rows)
             return None
-        numbers, slots, draws = batch.rows, batch.slots, self._draws
-        if per == "all":
-            if name not in self._chosen_rows:
-                self._chosen_rows[name] = ReservoirSamples(self._n_rows, self.rule.seed)
-            numbers, slots = self._chosen_rows[name].take(tensor.shape[axis])
-            draws = self._chosen_rows[name].draws
-            if not len(numbers):
-                return None
+        numbers, slots, draws = self._picked(name, tensor.shape[axis])
+        if not len(numbers):
+            return None
         each = per if isinstance(per, int) else 1
         if each > 1:
             numbers = (numbers[:, None] * each + torch.arange(each)).flatten()
@@ -264,7 +266,9 @@ class Recorder:
         # the whole batch alive.
         chosen = tensor.index_select(axis, numbers.to(tensor.device)).movedim(axis, 0)
         mask = None
-        if batch.mask is not None and per != "all":
+        if tokens is not None:
+            mask = tokens[numbers].to(tensor.device)
+        elif batch.mask is not None and per != "all":
             mask = batch.mask[batch.rows.to(batch.mask.device)].to(tensor.device)
         if chosen.ndim == 3 and batch.padded in chosen.shape[1:]:
             self.padded.add(name)
@@ -278,6 +282,18 @@ class Recorder:
         rows = reduce_rows(chosen, self.rule.reduce, mask, draws[slots], features)
         self.widths[name] = rows.shape[1]
         return self._projected(rows), slots
+
+    def _picked(
+        self, name: str, n_rows: int
+    ) -> tuple[Int[Tensor, " r"], Int[Tensor, " r"], Float[Tensor, " n"]]:
+        """Return which rows of an output are recorded, their slots, and the draws of all slots."""
+        assert self._batch is not None
+        if self.rule.rows_of(name) != "all":
+            return self._batch.rows, self._batch.slots, self._draws
+        if name not in self._chosen_rows:
+            self._chosen_rows[name] = ReservoirSamples(self._n_rows, self.rule.seed)
+        chosen = self._chosen_rows[name]
+        return (*chosen.take(n_rows), chosen.draws)
 
     def _is_as_expected(self, name: str, shape: tuple[int, ...], axis: int) -> bool:
         # A module may pad a batch that is smaller than those before: its samples are left out.

@@ -36,6 +36,7 @@ from typing import Any, Literal, get_args
 import torch
 from jaxtyping import Bool, Float
 from torch import Tensor
+from torch.nn.utils.rnn import PackedSequence, pad_packed_sequence
 
 from lightning_id.checks import whole_number
 
@@ -121,6 +122,27 @@ def why_not(shape: tuple[int, ...], axis: int, n_samples: int) -> str:
     return f"rows_per_sample: {first}'all' takes every row for a sample of its own"
 
 
+def pad(output: Any) -> tuple[Any, Bool[Tensor, "b t"] | None]:
+    """Pad sequences of several lengths with zeros, and return which tokens are theirs.
+
+    Args:
+        output: Of a layer: a packed sequence, alone or first in a tuple, or a nested tensor.
+
+    Returns:
+        The tensor (b, t, ...) and True for the tokens of each sequence; any other output and None.
+    """
+    if type(output) is tuple and output and isinstance(output[0], PackedSequence):
+        output = output[0]
+    if isinstance(output, PackedSequence):
+        padded, lengths = pad_packed_sequence(output, batch_first=True)
+    elif isinstance(output, Tensor) and output.is_nested:
+        padded = output.to_padded_tensor(0.0)
+        lengths = torch.tensor([len(sequence) for sequence in output.unbind()])
+    else:
+        return output, None
+    return padded, torch.arange(padded.shape[1]) < lengths[:, None]
+
+
 def first_tensor(output: Any) -> Tensor:
     """Return the tensor of a layer's output: itself, or the first floating one that it holds.
 
@@ -204,15 +226,43 @@ def places_of(
     return x.flatten(1, -2)
 
 
+def sums(x: Float[Tensor, "r t d"], divisor: Tensor | float | int) -> Float[Tensor, "r d"]:
+    """Return the sums over the tokens, divided; summed in float64 and rounded once.
+
+    float32 sums depend on the order and the number of their terms: samples that are equal up to the
+    order of their tokens, or constant ones of different length, would give rows that differ by
+    roundings, and those would be nearest neighbours.
+
+    Args:
+        x: Terms.
+        divisor: One number, or one for each row, (r, 1).
+
+    Returns:
+        Quotients in the dtype of ``x``, but float32 for half precision.
+    """
+    out = x.new_empty(
+        (len(x), x.shape[2]), dtype=x.dtype if x.element_size() > 2 else torch.float32
+    )
+    # In float64 the terms take twice the memory: some rows at a time.
+    chunk = max(1, (2**20 if x.device.type == "cpu" else 2**26) // max(1, x[:1].numel()))
+    for start in range(0, len(x), chunk):
+        some = slice(start, start + chunk)
+        terms, by = x[some], divisor[some] if isinstance(divisor, Tensor) else divisor
+        if x.device.type == "mps":  # has no float64
+            terms, by = terms.cpu(), by.cpu() if isinstance(by, Tensor) else by
+        out[some] = (terms.double().sum(1) / by).to(out)
+    return out
+
+
 Mask = Bool[Tensor, "r t"] | None
 Draws = Float[Tensor, " r"] | None
 
 
 def _mean(x: Float[Tensor, "r t d"], mask: Mask, _draws: Draws) -> Float[Tensor, "r d"]:
-    x = x if x.element_size() > 2 else x.float()
-    if mask is None:
-        return x.mean(1)
-    return x.masked_fill(~mask[:, :, None], 0).sum(1) / mask.sum(1, keepdim=True)
+    if mask is not None:
+        x = x.masked_fill(~mask[:, :, None], 0)
+        return sums(x, mask.sum(1, keepdim=True))
+    return sums(x, x.shape[1])
 
 
 def _max(x: Float[Tensor, "r t d"], mask: Mask, _draws: Draws) -> Float[Tensor, "r d"]:
@@ -282,11 +332,11 @@ class RandomProjection:
         Returns:
             (r, m) in float32, or float64 if the rows are.
         """
-        rows = rows if rows.element_size() > 2 else rows.float()
         padding = self._run * self._buckets - self.n_features
         parts = []
         for order, signs in self._sketches:
             mixed = rows.index_select(1, order.to(rows.device)) * signs.to(rows)
             mixed = torch.nn.functional.pad(mixed, (0, padding))
-            parts.append(mixed.view(len(rows), self._buckets, self._run).sum(2))
-        return torch.cat(parts, dim=1) / math.sqrt(SKETCHES)
+            runs = mixed.view(len(rows), self._buckets, self._run).transpose(1, 2)
+            parts.append(sums(runs, math.sqrt(SKETCHES)))
+        return torch.cat(parts, dim=1)

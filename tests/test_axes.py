@@ -5,6 +5,7 @@ import pytorch_lightning as pl
 import torch
 import torchvision
 from torch import nn
+from torch.nn.utils.rnn import pack_padded_sequence
 from torch.utils.data import DataLoader
 
 from lightning_id import IntrinsicDimensionCallback, record_activations
@@ -198,3 +199,70 @@ def test_where_two_axes_fit_the_features_the_record_says_which_was_taken(tmp_pat
     assert maps["note"] == "the features may lie along axis 1 or the last axis: axis 1 was taken"
     flat = measure(tmp_path, Wrapped(net), torch.randn(60, 6, 6), "net")
     assert flat["note"] is None
+
+
+# --- sequences of several lengths -----------------------------------------------------------------
+
+
+class Padded(nn.Module):
+    """An encoder that PyTorch runs on nested tensors in eval mode, or on padded ones."""
+
+    def __init__(self, nested):
+        super().__init__()
+        layer = nn.TransformerEncoderLayer(6, 2, 8, batch_first=True)
+        self.blocks = nn.TransformerEncoder(layer, 2, enable_nested_tensor=nested)
+
+    def forward(self, x):
+        return self.blocks(x, src_key_padding_mask=x[:, :, 0] == 0)
+
+
+class Packed(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.rnn = nn.GRU(6, 8, batch_first=True)
+
+    def forward(self, x):
+        lengths = (x[:, :, 0] != 0).sum(1)
+        return self.rnn(pack_padded_sequence(x, lengths, True, enforce_sorted=False))
+
+
+def sequences():
+    x, lengths = torch.randn(60, 7, 6), torch.randint(2, 8, (60,))
+    lengths[::20] = 7  # one in each batch
+    x[torch.arange(7) >= lengths[:, None]] = 0
+    return x, lengths
+
+
+@pytest.mark.filterwarnings("ignore:The PyTorch API of nested tensors")
+@pytest.mark.parametrize("reduce", ["mean", "last", "flatten"])
+def test_nested_outputs_are_reduced_over_their_tokens(reduce, tmp_path):
+    pl.seed_everything(0, verbose=False)
+    x, lengths = sequences()
+    model = Wrapped(Padded(nested=True))
+    record = measure(tmp_path, model, x, "net.blocks.layers.0", reduce=reduce)
+    plain = Padded(nested=False).eval()
+    plain.load_state_dict(model.net.state_dict())
+    with torch.no_grad():
+        out = plain.blocks.layers[0](x, src_key_padding_mask=x[:, :, 0] == 0)
+    out[torch.arange(7) >= lengths[:, None]] = 0
+    rows = {
+        "mean": out.sum(1) / lengths[:, None],
+        "last": out[torch.arange(60), lengths - 1],
+        "flatten": out.flatten(1),
+    }[reduce]
+    assert record["reason"] is None
+    assert record["value"] == pytest.approx(twonn_dimension(rows).value, rel=1e-3)
+
+
+def test_packed_outputs_are_reduced_over_their_tokens(tmp_path):
+    pl.seed_everything(0, verbose=False)
+    x, lengths = sequences()
+    model = Wrapped(Packed())
+    record = measure(tmp_path, model, x, "net.rnn", reduce="mean")
+    with torch.no_grad():
+        out = [
+            model.net.rnn(row[None, :n])[0][0].mean(0) for row, n in zip(x, lengths, strict=True)
+        ]
+    assert record["value"] == pytest.approx(twonn_dimension(torch.stack(out)).value, rel=1e-3)
+    with pytest.warns(UserWarning, match="a flattened row would hold the padding"):
+        assert measure(tmp_path, model, x, "net.rnn")["reason"] is not None

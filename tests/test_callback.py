@@ -228,15 +228,16 @@ def test_what_cannot_be_estimated_is_not_logged_and_the_history_says_why(tmp_pat
     assert dead[0]["n_duplicates"] == 59
 
 
-def test_an_estimator_that_fails_is_named_and_the_others_say_that_they_were_not_tried(tmp_path):
-    callback = IntrinsicDimensionCallback(["net.5"])
+def test_an_estimator_that_fails_is_named_and_the_others_have_their_numbers(tmp_path):
+    callback = IntrinsicDimensionCallback(["net.0"], per_class=10)
     callback.estimators = {"broken": lambda geometry: 1 / 0, **callback.estimators}
     with pytest.warns(UserWarning, match="no broken dimension: ZeroDivisionError") as warned:
         fit(tmp_path, callback, max_epochs=1)
-    assert not [w for w in warned if "no twonn dimension" in str(w.message)]
+    assert not [w for w in warned if "twonn" in str(w.message)]
+    assert {r["label"] for r in callback.history.records} > {None, "0"}
     reasons = {r["estimator"]: r["reason"] for r in callback.history.records}
     assert reasons["broken"] == "ZeroDivisionError('division by zero')"
-    assert reasons["twonn"] == "not tried: broken failed, ZeroDivisionError('division by zero')"
+    assert reasons["twonn"] is reasons["pca"] is None
 
 
 @pytest.mark.parametrize(

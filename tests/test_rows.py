@@ -60,6 +60,49 @@ def test_flattened_padding_and_masks_that_do_not_fit_are_refused():
     assert torch.equal(reduce_rows(X[:, 0], "flatten", MASK), X[:, 0])  # no tokens, no padding
 
 
+def texts_in_two_word_orders(dtype):
+    generator = torch.Generator().manual_seed(0)
+    tokens = torch.randn(250, 40, 64, generator=generator).to(dtype)
+    other = torch.stack([text[torch.randperm(40, generator=generator)] for text in tokens])
+    return torch.cat((tokens, other))
+
+
+@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16, torch.float32])
+@pytest.mark.parametrize("mask", [None, torch.ones(500, 40, dtype=torch.bool)])
+def test_means_of_the_same_tokens_in_another_order_are_the_same_rows(dtype, mask):
+    tokens = texts_in_two_word_orders(dtype)
+    estimate = twonn_dimension(reduce_rows(tokens, "mean", mask))
+    assert estimate.n_duplicates == 250
+    once = twonn_dimension(tokens[:250].double().mean(1))
+    assert float(estimate) == pytest.approx(float(once), rel=1e-5)
+
+
+@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16, torch.float32])
+def test_means_of_equal_tokens_are_the_token_however_many(dtype):
+    token = torch.randn(64, generator=torch.Generator().manual_seed(0)).to(dtype)
+    tokens = token.expand(300, 57, 64)
+    mask = torch.arange(57) <= torch.arange(300)[:, None] % 57
+    assert torch.equal(reduce_rows(tokens, "mean", mask), token.expand(300, 64).float())
+    assert torch.equal(reduce_rows(tokens, "mean"), token.expand(300, 64).float())
+
+
+def test_sums_are_made_in_float64_some_rows_at_a_time(monkeypatch):
+    maps = torch.randn(6, 8, 500, 600, generator=torch.Generator().manual_seed(0)) + 100
+    copied = []
+    double = torch.Tensor.double
+    monkeypatch.setattr(torch.Tensor, "double", lambda x: copied.append(x.numel()) or double(x))
+    rows = reduce_rows(maps, "mean")
+    monkeypatch.undo()
+    assert copied == [maps[0].numel()] * 6  # no copy of all in twice the memory
+    assert torch.equal(rows, maps.double().mean((2, 3)).float())
+
+
+def test_a_projection_sums_in_float64():
+    x = torch.randn(50, 3000, generator=torch.Generator().manual_seed(0)) * 1e4
+    exact = RandomProjection(3000, 64, seed=0)(x.double())
+    assert torch.equal(RandomProjection(3000, 64, seed=0)(x), exact.float())
+
+
 def test_a_projection_keeps_distances_on_average_and_the_dimension():
     x = manifolds.ball(1000, 5, ambient=3000)
     ratios = []

@@ -10,6 +10,7 @@ from lightning_id.figures import depth_profile
 from lightning_id.history import RECORDS_FILE, folder_of
 from lightning_id.history.queries import main_estimator
 from lightning_id.report import write_report
+from lightning_id.terminal import finish
 
 
 class ShowProfile(Callback):
@@ -21,20 +22,22 @@ class ShowProfile(Callback):
     ``train/`` has its files in the folder ``train`` of the run. Prints on one process only.
     """
 
+    names_the_files = True  # the callback need not
+
     def on_fit_end(self, trainer: Trainer, pl_module: LightningModule) -> None:  # noqa: ARG002
         """Draw the figure, write the report, and print how to open the curves."""
         run = trainer.log_dir  # on every rank: it is broadcast
         callbacks = [c for c in trainer.callbacks if isinstance(c, IntrinsicDimensionCallback)]  # type: ignore[attr-defined]
         if not callbacks or run is None or not trainer.is_global_zero:
             return
-        _print("")
+        finish(trainer)  # a live bar breaks long lines, and is drawn again below
         for callback in callbacks:
             folder = _save(callback, Path(run))
-            _print(f"Dimension against depth, by epoch:  {folder / 'profile.png'}")
-            _print(f"All records:                        {folder / RECORDS_FILE}")
-            _print(f"Report, a page for the browser:     {write_report([folder])}")
-        _print(f"TensorBoard run:                    {run}")
-        _print(f"Open the curves:                    {_tensorboard()} --logdir {run}")
+            _print("")
+            _print(f"Depth profile:  {folder / 'profile.png'}")
+            _print(f"All records:    {folder / RECORDS_FILE}")
+            _print(f"Report:         {write_report([folder])}")
+        _print(f"Curves:         {_tensorboard()} --logdir {run}")
 
 
 def _save(callback: IntrinsicDimensionCallback, run: Path) -> Path:
@@ -48,7 +51,7 @@ def _save(callback: IntrinsicDimensionCallback, run: Path) -> Path:
 
 
 def _tensorboard() -> str:
-    """Return the command to type: that of the running environment."""
+    """Return the command as it can be typed: that of the environment which runs this."""
     command = Path(sys.executable).with_name("tensorboard")
     try:
         return str(command.relative_to(Path.cwd()))
@@ -57,6 +60,5 @@ def _tensorboard() -> str:
 
 
 def _print(text: str) -> None:
-    # To the terminal above the progress bar, which Rich redraws when something else is written.
     sys.stdout.write(f"{text}\n")
     sys.stdout.flush()

@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterator
 from functools import cached_property
 
 import torch
-from jaxtyping import Float, Int
+from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
 from lightning_id.functional.products import (
@@ -218,6 +218,16 @@ class Columns:
         trace = moment.diagonal().sum()
         return not bool(trace.isfinite() & (trace > UNDERFLOW))
 
+    def alive(self, moment: Float[Tensor, "r r"]) -> Int[Tensor, " a"] | None:
+        """Return the rows of `second_moment` that are not zero, None if all: one synchronisation.
+
+        A column without variance has a row of zeros in the d x d matrix.
+        """
+        if self.has_gram_spectrum:
+            return None
+        alive = moment.diagonal().nonzero()[:, 0]
+        return None if len(alive) == len(moment) else alive
+
     def _second_moment_in(self, dtype: torch.dtype, standardize: bool) -> Float[Tensor, "r r"]:
         if self.has_gram_spectrum:
             if standardize:
@@ -231,8 +241,7 @@ class Columns:
             return moment - shift - shift[:, None]
         centred = self.centred(slice(0, self.ambient_dimension), dtype)
         centred -= centred.mean(0)
-        if standardize:
-            centred *= _inverse_deviation(centred)
+        centred *= _inverse_deviation(centred) if standardize else ~_is_constant(centred)
         moment = centred.new_empty((self.ambient_dimension, self.ambient_dimension))
         return mirror_triangle(add_triangle(moment, centred.T, first=True))
 
@@ -247,7 +256,11 @@ class Columns:
 
 
 def _inverse_deviation(centred: Float[Tensor, "n b"]) -> Float[Tensor, " b"]:
-    # Equal values stay equal when the same mean is subtracted, but their deviation comes out as a
-    # rounding instead of 0, and would be blown up to 1.
-    constant = centred.amax(0) == centred.amin(0)
-    return torch.where(constant, 0, 1 / centred.std(0))
+    # The deviation of equal values comes out as a rounding, not 0, and would be blown up to 1.
+    return torch.where(_is_constant(centred), 0, 1 / centred.std(0))
+
+
+def _is_constant(centred: Float[Tensor, "n b"]) -> Bool[Tensor, " b"]:
+    """Tell the columns of equal values: they stay equal when the same mean is subtracted."""
+    low, high = centred.aminmax(dim=0)
+    return low == high

@@ -23,8 +23,8 @@ class Estimate:
         n_used: Rows that entered the fit.
         n_duplicates: Rows left out because they equal an earlier row; 0 for the estimators that use
             every row (PCA and its relatives).
-        n_ties: Distinct rows left out because their nearest distances tie, so that they carry no
-            ratio.
+        n_ties: Distinct rows left out because their nearest distances tie, or differ by the
+            rounding of the rows alone, so that they carry no ratio.
         goodness: Kolmogorov-Smirnov distance between the data and the fitted law, in [0, 1];
             smaller is better. NaN for estimators without a law.
         dtype: The dtype the rows came in, for example ``"float32"``.

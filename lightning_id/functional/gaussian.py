@@ -8,7 +8,7 @@ from torch import Tensor
 
 from lightning_id.functional.estimate import Estimate
 from lightning_id.functional.geometry import Geometry, as_geometry
-from lightning_id.functional.pca import pca_spectrum
+from lightning_id.functional.pca import Spectrum, spectrum_or_reason
 from lightning_id.functional.twonn import twonn_dimension
 
 
@@ -58,26 +58,26 @@ def gaussian_twonn_dimension(x: Tensor | Geometry, seed: int = 0) -> Estimate:
         1 27
     """
     geometry = as_geometry(x)
-    if geometry.reason is not None:
-        return geometry.estimate(distinct=False)
-    estimate = twonn_dimension(_gaussian_rows(geometry, seed))
+    spectrum = spectrum_or_reason(geometry)
+    if isinstance(spectrum, str):
+        return replace(geometry.estimate(distinct=False), reason=spectrum)
+    estimate = twonn_dimension(_gaussian_rows(spectrum, geometry.n_samples, seed))
     return replace(estimate, dtype=geometry.dtype, backend=geometry.backend)
 
 
-def _gaussian_rows(geometry: Geometry, seed: int) -> Float[Tensor, "n r"]:
+def _gaussian_rows(spectrum: Spectrum, n_samples: int, seed: int) -> Float[Tensor, "n r"]:
     """Draw rows of the same covariance up to a rotation and a factor, which TwoNN does not see."""
-    # On the CPU like the spectrum, so that processes which share the work on a layer draw the same
-    # rows. Directions without variance come out as roundings of the largest eigenvalue, and
-    # neighbours on a surface of few dimensions would be told by them: they are left out.
-    spectrum = pca_spectrum(geometry)
-    # At least one: of a constant cloud all are 0, or below it by rounding.
+    # Directions without variance come out as roundings of the largest eigenvalue, and neighbours on
+    # a surface of few dimensions would be told by them: they are left out. At least one stays: of a
+    # constant cloud all are 0, or below it by rounding.
     held = spectrum.eigenvalues[: max(spectrum.components(1.0), 1)].clamp_min(0)
     # Relative to the largest: float32 then holds what float64 rows may spread over.
     largest = held[0].clamp_min(torch.finfo(torch.float64).tiny)
     generator = torch.Generator().manual_seed(seed)
-    # Direction by direction, the largest first: another thread or another version of LAPACK may
-    # count one more above the rounding, and that must not draw another cloud.
+    # On the CPU like the spectrum, so that processes which share the work on a layer draw the same
+    # rows. Direction by direction, the largest first: another thread or another version of LAPACK
+    # may count one more above the rounding, and that must not draw another cloud.
     drawn = torch.randn(
-        len(held), geometry.n_samples, generator=generator, dtype=torch.float32, device="cpu"
+        len(held), n_samples, generator=generator, dtype=torch.float32, device="cpu"
     )
     return drawn.T * (held / largest).sqrt().float()

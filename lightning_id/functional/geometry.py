@@ -14,12 +14,22 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 from lightning_id.functional.columns import Columns
+from lightning_id.functional.eigenvalues import eigenvalues
 from lightning_id.functional.estimate import Estimate
 from lightning_id.functional.neighbors import GramProposer, Neighbors, NeighborSearch, Proposer
 from lightning_id.functional.precision import exact_arithmetic
 
 LARGEST_GRAM = 50_000  # rows; their n x n matrix takes 10 GB
 MIN_DISTINCT = 3  # a point and its two nearest neighbours
+
+# A coordinate that was computed in the dtype it came in is a sum, and off by more than a rounding;
+# one that was stored in half precision is off by one. Both in units of the largest difference that
+# roundings can make between two distances along one column.
+_ROUNDINGS_COMPUTED, _ROUNDINGS_STORED = 2.0, 1.0
+# Roundings by which sums over the columns may differ, and the sums that made the rows.
+_ROUNDINGS_OF_SUMS = 64
+# Distances above order 16 are right to this: see `Geometry.neighbors`.
+_RIGHT_TO = 1e-6
 
 # Beyond, the squares and fourth powers of float64 rows leave float64. float32 rows cannot get
 # there.
@@ -132,9 +142,11 @@ class Geometry:
     def neighbors(self, k: int = 2) -> Neighbors:
         """Return the k nearest neighbours of every distinct row, by Euclidean distance.
 
-        Distances up to order 16 are sums of squared differences of the rows as they came, exact to
-        float64 rounding of float32 differences; higher orders come from a float64 Gram matrix where
-        that is right to 1e-6, and from differences elsewhere.
+        Which rows are nearest is exact but for ties within 1e-7. Distances up to order 16 are sums
+        of squared differences of the rows as they came: of float64 rows right to float64 rounding,
+        of others, whose differences and squares are made in float32, to 1e-7 of themselves. Higher
+        orders come from a float64 Gram matrix where that is right to 1e-6, and from float64
+        differences elsewhere.
 
         Args:
             k: How many neighbours, from 1 to the number of distinct rows - 1.
@@ -155,6 +167,62 @@ class Geometry:
                 self._found = self._search.find(k)
         return Neighbors(self._found.distances[:, :k], self._found.indices[:, :k])
 
+    def resolution_bound(self, near: int) -> Float[Tensor, " m"]:
+        """Return a bound on `resolution` for every distinct row, from the largest row alone.
+
+        Args:
+            near: Order of the nearer neighbour.
+
+        Returns:
+            The bound, relative to the distance of the nearer neighbour; it allows for the rounding
+            in `neighbors` too.
+        """
+        with exact_arithmetic(self.x.device):
+            moved = 4 * self._rounding * self._search.largest_norm
+        return moved / self.neighbors(near).distances[:, -1] + self._resolution_of_sums + _RIGHT_TO
+
+    def resolution(
+        self, near: int, far: int, rows: Int[Tensor, " s"]
+    ) -> tuple[Float[Tensor, "s 2"], Float[Tensor, " s"]]:
+        r"""Return two distances of some rows in float64, and the difference that rounding can make.
+
+        With the unit roundoff u of the dtype that the rows came in and the largest magnitude
+        :math:`m_c` of a column, roundings of the coordinates change :math:`r_2 / r_1 - 1` by up to
+
+        .. math:: 2 u \sqrt{2 (w_1 + w_2)} / r_1, \qquad
+            w_j = \sum_c (x_c - y_{jc})^2 m_c^2 / r_j^2 ,
+
+        which is :math:`4 u m / r_1` along one column, and five half standard deviations of
+        independent roundings along many. Twice that is returned, because features are sums; once of
+        half precision, to which sums are rounded only once. And at least 64 roundings of the sums
+        over the columns.
+
+        Args:
+            near: Order of the nearer neighbour.
+            far: Order of the further one.
+            rows: Numbers of the rows, among the distinct rows.
+
+        Returns:
+            The distances, and the resolution relative to the nearer one.
+        """
+        found = self.neighbors(far)
+        others = found.indices[rows][:, [near - 1, far - 1]]
+        with exact_arithmetic(self.x.device):
+            distances, along = self._search.scores(rows, others)
+        moved = self._rounding * (2 * along.square().sum(1)).sqrt()
+        return distances, (2 * moved / distances[:, 0]).clamp_min(self._resolution_of_sums)
+
+    @property
+    def _rounding(self) -> float:
+        """Roundings of a coordinate, relative to its size."""
+        computed = self.x.element_size() > 2 and "float8" not in self.dtype
+        roundings = _ROUNDINGS_COMPUTED if computed else _ROUNDINGS_STORED
+        return roundings * torch.finfo(getattr(torch, self.dtype)).eps / 2
+
+    @property
+    def _resolution_of_sums(self) -> float:
+        return _ROUNDINGS_OF_SUMS * torch.finfo(self._columns.dtype).eps / 2
+
     def spectrum(self, standardize: bool = False) -> Float[Tensor, " r"]:
         """Return the eigenvalues of the covariance of the rows, largest first.
 
@@ -171,13 +239,14 @@ class Geometry:
 
         Raises:
             ValueError: If there are fewer than three rows, or NaN or infinite ones.
+            torch.linalg.LinAlgError: If no solver converges, in float64 either.
         """
         if self.reason is not None:
             raise ValueError(self.reason)
         if standardize not in self._spectra:
             with exact_arithmetic(self.x.device):
                 moment = self._columns.second_moment(standardize)
-                values = torch.linalg.eigvalsh(moment).flip(0) / (self.n_samples - 1)
+                values = eigenvalues(moment, self._columns.alive(moment)) / (self.n_samples - 1)
             self._spectra[standardize] = values.double().cpu()
         return self._spectra[standardize]
 

@@ -1,21 +1,14 @@
 """Gride: the intrinsic dimension from the ratio of any two nearest distances."""
 
 import math
-from dataclasses import replace
 
 import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from lightning_id.functional.coarseness import coarseness_note
-from lightning_id.functional.estimate import (
-    Estimate,
-    ks_distance,
-    normal_interval,
-    renumber,
-    shared_neighbor_std_error,
-)
-from lightning_id.functional.geometry import MIN_DISTINCT, Geometry, as_geometry
+from lightning_id.functional.estimate import Estimate
+from lightning_id.functional.geometry import Geometry, as_geometry
+from lightning_id.functional.ratios import RatioFit, ratio_estimate
 
 
 def gride_dimension(x: Tensor | Geometry, n1: int = 1, n2: int = 2) -> Estimate:
@@ -31,12 +24,12 @@ def gride_dimension(x: Tensor | Geometry, n1: int = 1, n2: int = 2) -> Estimate:
     Larger orders measure on a larger scale: noise of small amplitude inflates (1, 2) but not (16,
     32), while curvature and borders do the opposite. `scale_profile` goes through the scales.
 
-    Equal rows count as one point. Rows whose two distances tie are left out and counted. The error
-    bar is that of the influence of every row, with the shared neighbours allowed for (see
-    `shared_neighbor_std_error`). On spheres, balls and Gaussians of 1000 rows it is within 7 % of
-    the truth up to orders (4, 8), and too large above: 5 to 15 % at (8, 16), 15 to 40 % at (32,
-    64). On a mixture of very different dimensions it is twice too large. Where n2 comes near a
-    quarter of the rows it may be NaN.
+    Equal rows count as one point. Rows whose two distances tie, or differ only by the rounding of
+    the rows, are left out and counted. The error bar is that of the influence of every row, with
+    the shared neighbours allowed for (see `shared_neighbor_std_error`). On spheres, balls and
+    Gaussians of 1000 rows it is within 7 % of the truth up to orders (4, 8), and too large above: 5
+    to 15 % at (8, 16), 15 to 40 % at (32, 64). On a mixture of very different dimensions it is
+    twice too large. Where n2 comes near a quarter of the rows it may be NaN.
 
     Source: Denti, Doimo, Laio, Mira, Scientific Reports 12, 20005 (2022).
 
@@ -48,7 +41,8 @@ def gride_dimension(x: Tensor | Geometry, n1: int = 1, n2: int = 2) -> Estimate:
     Returns:
         The dimension (not rounded), standard error, 95 % interval, counts, and the
         Kolmogorov-Smirnov distance of the ratios from the fitted law. NaN with a reason where there
-        is no estimate: not more than n2 distinct rows, ties only, NaN or infinite values.
+        is no estimate: not more than n2 distinct rows, more than half of them tied, a value beyond
+        the columns or rows by more than its error, NaN or infinite values.
 
     Raises:
         ValueError: If ``x`` is no dense floating (n, d) tensor, or not 1 <= n1 < n2.
@@ -62,37 +56,14 @@ def gride_dimension(x: Tensor | Geometry, n1: int = 1, n2: int = 2) -> Estimate:
     """
     if not 1 <= n1 < n2:
         raise ValueError(f"`n1`, `n2`: expected 1 <= n1 < n2, got {n1} and {n2}")
-    geometry = as_geometry(x)
-    estimate = geometry.estimate_of_order(n2)
-    if estimate.reason is not None:
-        return estimate
-    nearest = geometry.neighbors(n2)
-    near, far = nearest.distances[:, n1 - 1], nearest.distances[:, n2 - 1]
-    usable = (far > near) & (near > 0)
-    n_used, n_ties = int(usable.sum()), int((~usable).sum())
-    estimate = replace(estimate, n_used=n_used, n_ties=n_ties)
-    if n_used < MIN_DISTINCT:
-        return replace(
-            estimate,
-            reason=f"expected at least {MIN_DISTINCT} rows whose distances of order {n1} and {n2}"
-            f" differ, got {n_used} ({n_ties} of {len(usable)} distinct rows tie)",
-        )
-    log_mu = torch.log(far[usable] / near[usable])
-    value = _maximum_likelihood(log_mu, n1, n2)
-    score, information = _derivatives(log_mu, value, n1, n2)
-    std_error = shared_neighbor_std_error(
-        score / information.mean(), renumber(nearest.indices, usable)
-    )
-    low, high = normal_interval(value, std_error)
-    return replace(
-        estimate,
-        value=value,
-        std_error=std_error,
-        low=low,
-        high=high,
-        goodness=ks_distance(_law(log_mu, value, n1, n2)),
-        note=coarseness_note(geometry, n_ties / len(usable)),
-    )
+
+    def fit(distances: Float[Tensor, "n k"]) -> RatioFit:
+        log_mu = torch.log(distances[:, n2 - 1] / distances[:, n1 - 1])
+        value = _maximum_likelihood(log_mu, n1, n2)
+        score, information = _derivatives(log_mu, value, n1, n2)
+        return RatioFit(value, score / information.mean(), law=_law(log_mu, value, n1, n2))
+
+    return ratio_estimate(as_geometry(x), n1, n2, fit)
 
 
 def _maximum_likelihood(log_mu: Float[Tensor, " n"], n1: int, n2: int) -> float:

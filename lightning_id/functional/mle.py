@@ -1,21 +1,14 @@
 """The maximum likelihood dimension of Levina and Bickel, from k nearest neighbours."""
 
-from dataclasses import replace
 from typing import Literal
 
 import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from lightning_id.functional.coarseness import coarseness_note
-from lightning_id.functional.estimate import (
-    Estimate,
-    ks_distance,
-    normal_interval,
-    renumber,
-    shared_neighbor_std_error,
-)
-from lightning_id.functional.geometry import MIN_DISTINCT, Geometry, as_geometry
+from lightning_id.functional.estimate import Estimate
+from lightning_id.functional.geometry import Geometry, as_geometry
+from lightning_id.functional.ratios import RatioFit, ratio_estimate
 
 _AVERAGES = ("mackay-ghahramani", "levina-bickel", "unbiased")
 
@@ -38,11 +31,12 @@ def mle_dimension(
     - ``"unbiased"``: the mean of :math:`(k - 2) / L_i`.
 
     The scale is that of neighbour k: on curved or bounded clouds of high dimension larger k gives
-    smaller numbers. Equal rows count as one point. Rows whose k distances all tie are left out and
-    counted. The error bar is that of the influence of every row, with the shared neighbours allowed
-    for (see `shared_neighbor_std_error`). On spheres, balls and Gaussians of 1000 rows it is within
-    10 % of the truth up to k = 5, 0 to 13 % too large at k = 10, and between 8 % too small and 24 %
-    too large at k = 20. On a mixture of very different dimensions it is five times too large.
+    smaller numbers. Equal rows count as one point. Rows whose k distances all tie, or differ only
+    by the rounding of the rows, are left out and counted. The error bar is that of the influence of
+    every row, with the shared neighbours allowed for (see `shared_neighbor_std_error`). On spheres,
+    balls and Gaussians of 1000 rows it is within 10 % of the truth up to k = 5, 0 to 13 % too large
+    at k = 10, and between 8 % too small and 24 % too large at k = 20. On a mixture of very
+    different dimensions it is five times too large.
 
     Source: Levina, Bickel, NeurIPS 2004; MacKay, Ghahramani, "Comments on 'Maximum likelihood
     estimation of intrinsic dimension'", 2005.
@@ -56,7 +50,8 @@ def mle_dimension(
     Returns:
         The dimension (not rounded), standard error, 95 % interval, counts, and the
         Kolmogorov-Smirnov distance of the N sums from the fitted law. NaN with a reason where there
-        is no estimate: not more than k distinct rows, ties only, NaN or infinite values.
+        is no estimate: not more than k distinct rows, more than half of them tied, a value beyond
+        the columns or rows by more than its error, NaN or infinite values.
 
     Raises:
         ValueError: If ``x`` is no dense floating (n, d) tensor, or an argument is out of its range.
@@ -73,35 +68,16 @@ def mle_dimension(
     fewest = 2 if average == "mackay-ghahramani" else 3
     if k < fewest:
         raise ValueError(f"`k`: expected at least {fewest} for {average!r}, got {k}")
-    geometry = as_geometry(x)
-    estimate = geometry.estimate_of_order(k)
-    if estimate.reason is not None:
-        return estimate
-    nearest = geometry.neighbors(k)
-    furthest = nearest.distances[:, -1:]
-    usable = (furthest[:, 0] > nearest.distances[:, 0]) & (nearest.distances[:, 0] > 0)
-    n_used, n_ties = int(usable.sum()), int((~usable).sum())
-    estimate = replace(estimate, n_used=n_used, n_ties=n_ties)
-    if n_used < MIN_DISTINCT:
-        return replace(
-            estimate,
-            reason=f"expected at least {MIN_DISTINCT} rows whose {k} nearest distances are not all"
-            f" the same, got {n_used} ({n_ties} of {len(usable)} distinct rows tie)",
-        )
-    sums = torch.log(furthest[usable] / nearest.distances[usable, :-1]).sum(1)
-    value, influence = _averaged(sums, k, average)
-    std_error = shared_neighbor_std_error(influence, renumber(nearest.indices, usable))
-    low, high = normal_interval(value, std_error)
-    shape = torch.full_like(sums, k - 1)
-    return replace(
-        estimate,
-        value=value,
-        std_error=std_error,
-        low=low,
-        high=high,
-        goodness=ks_distance(torch.special.gammainc(shape, value * sums)),
-        note=coarseness_note(geometry, n_ties / len(usable)),
-    )
+
+    def fit(distances: Float[Tensor, "n k"]) -> RatioFit:
+        sums = torch.log(distances[:, -1:] / distances[:, :-1]).sum(1)
+        value, influence = _averaged(sums, k, average)
+        shape = torch.full_like(sums, k - 1)
+        law = torch.special.gammainc(shape, value * sums)
+        bias = (k - 1) / (k - 2) if average == "levina-bickel" else 1.0
+        return RatioFit(value, influence, law, bias)
+
+    return ratio_estimate(as_geometry(x), 1, k, fit)
 
 
 def _averaged(sums: Float[Tensor, " n"], k: int, average: str) -> tuple[float, Float[Tensor, " n"]]:

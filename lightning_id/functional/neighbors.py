@@ -15,10 +15,10 @@ import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
-from lightning_id.functional.columns import UNDERFLOW, Columns
+from lightning_id.functional.columns import Columns
 from lightning_id.functional.duplicates import repeats_an_earlier_row
 from lightning_id.functional.products import block_width
-from lightning_id.functional.ranking import nearest, rank
+from lightning_id.functional.ranking import nearest, rank, score_pairs
 
 CANDIDATES = 5  # neighbours proposed for a row when those that are nearest leave a doubt
 EXACT_ORDERS = 16  # up to this order every distance comes from differences, above only in doubt
@@ -161,7 +161,7 @@ class NeighborSearch:
         distance2[:, :EXACT_ORDERS], index[:, :EXACT_ORDERS] = nearest(
             self._columns, distinct, index[:, :EXACT_ORDERS], EXACT_ORDERS, self._columns.dtype
         )
-        doubt = self._doubtful(sound & (distance2[:, 0] > UNDERFLOW))
+        doubt = self._doubtful(sound & (distance2[:, 0] > self._vanishing))
         if len(doubt):
             rest = estimates[:, wide] if wide < most else torch.full_like(norm2, math.inf)
             doubt = self._look_wider(
@@ -190,7 +190,7 @@ class NeighborSearch:
         )
         rest = estimates[:, k] if k < most else torch.full_like(norm2, math.inf)
         sound = self._sound(distance2, rest, norm2, dtype)
-        doubt = self._doubtful(sound & (distance2[:, 0] > UNDERFLOW))
+        doubt = self._doubtful(sound & (distance2[:, 0] > self._vanishing))
         wide = min(max(CANDIDATES, k + 3), most)
         if len(doubt):
             estimates, candidates = self._proposer.ranked(
@@ -205,6 +205,37 @@ class NeighborSearch:
         if len(doubt):
             distance2[doubt], index[doubt] = self._brute_force(distinct[doubt], k)
         return distance2, index
+
+    @property
+    def largest_norm(self) -> float:
+        """A bound on the norm of a row, not centred: one synchronisation."""
+        d = self._columns.ambient_dimension
+        centred2 = self._proposer.norm2.amax().double() + d * torch.finfo(self._proposer.dtype).tiny
+        mean2 = self._columns.sum(self._columns.means.double().square().sum())
+        return float(centred2.sqrt() + mean2.sqrt())
+
+    def scores(
+        self, rows: Int[Tensor, " s"], others: Int[Tensor, "s j"]
+    ) -> tuple[Float[Tensor, "s j"], Float[Tensor, "s j"]]:
+        """Return distances of pairs of distinct rows, in float64, and the rounding in them.
+
+        Args:
+            rows: Numbers of the first rows of the pairs, among the distinct rows.
+            others: Numbers of their partners, among the distinct rows.
+
+        Returns:
+            On the CPU, distances and root mean squares of the coordinates along the line from row
+            to partner: see `lightning_id.functional.ranking.score_pairs`.
+        """
+        device = self._columns.x.device
+        pairs = self.distinct[rows.to(device)], self.distinct[others.to(device)]
+        distance2, moved2 = torch.stack(score_pairs(self._columns, *pairs)).cpu()
+        return distance2.sqrt(), (moved2 / distance2).sqrt()
+
+    @property
+    def _vanishing(self) -> float:
+        """Squared distances up to this size may have lost digits to underflow of their squares."""
+        return 1e8 * self._columns.ambient_dimension * torch.finfo(self._columns.dtype).tiny
 
     @cached_property
     def _proposals(self) -> tuple[Float[Tensor, "n c"], Int[Tensor, "n c"]]:
@@ -246,12 +277,14 @@ class NeighborSearch:
 
         A dot product of b terms is wrong by about 8 sqrt(b) roundings with overwhelming
         probability, the sum over the blocks by one each; a row within ``distance2`` is no longer
-        than the row itself plus that distance.
+        than the row itself plus that distance. Products below the smallest normal number have few
+        digits or are flushed to 0: each of four sums of products loses up to so much a column.
         """
         width = block_width(self._columns.ambient_dimension)
         n_blocks = math.ceil(self._columns.ambient_dimension / width)
         eta = torch.finfo(dtype).eps / 2 * (8 * math.sqrt(width) + n_blocks + 4)
-        return eta * (2 * norm2.sqrt() + distance2.sqrt()).square()
+        relative = eta * (2 * norm2.sqrt() + distance2.sqrt()).square()
+        return relative + 4 * self._columns.ambient_dimension * torch.finfo(dtype).tiny
 
     def _look_wider(
         self,

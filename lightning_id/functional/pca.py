@@ -7,6 +7,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from lightning_id.functional.eigenvalues import LinAlgError
 from lightning_id.functional.estimate import Estimate
 from lightning_id.functional.geometry import Geometry, as_geometry
 
@@ -62,6 +63,7 @@ def pca_spectrum(x: Tensor | Geometry, standardize: bool = False) -> Spectrum:
     Raises:
         ValueError: If ``x`` is no dense floating (n, d) tensor, has fewer than three rows, or holds
             NaN or infinite values.
+        torch.linalg.LinAlgError: If no solver converges, in float64 either.
 
     Example:
         >>> import torch
@@ -74,6 +76,16 @@ def pca_spectrum(x: Tensor | Geometry, standardize: bool = False) -> Spectrum:
     eigenvalues = geometry.spectrum(standardize)
     dtype = torch.float64 if geometry.dtype == "float64" else torch.float32
     return Spectrum(eigenvalues, rounding_noise(eigenvalues, geometry.n_samples, dtype))
+
+
+def spectrum_or_reason(geometry: Geometry, standardize: bool = False) -> Spectrum | str:
+    """Return the spectrum of rows, or why they have none."""
+    if geometry.reason is not None:
+        return geometry.reason
+    try:
+        return pca_spectrum(geometry, standardize)
+    except LinAlgError as error:
+        return f"the eigenvalues of the covariance did not converge, in float64 either: {error}"
 
 
 def rounding_noise(
@@ -114,7 +126,8 @@ def pca_dimension(
         standardize: Scale every column to unit variance first; constant columns stay zero.
 
     Returns:
-        The count as a float. NaN with a reason for fewer than three rows, NaN or infinite values.
+        The count as a float. NaN with a reason for fewer than three rows, NaN or infinite values,
+        or eigenvalues that do not converge.
 
     Raises:
         ValueError: If ``x`` is no dense floating (n, d) tensor, or the share is out of its range.
@@ -126,9 +139,9 @@ def pca_dimension(
         3.0
     """
     geometry = as_geometry(x)
-    if geometry.reason is not None:
-        return _linear(geometry, math.nan)
-    spectrum = pca_spectrum(geometry, standardize)
+    spectrum = spectrum_or_reason(geometry, standardize)
+    if isinstance(spectrum, str):
+        return _linear(geometry, math.nan, spectrum)
     return _linear(geometry, spectrum.components(explained_variance))
 
 
@@ -159,7 +172,7 @@ def participation_ratio(x: Tensor | Geometry, standardize: bool = False) -> Esti
     """
     geometry = as_geometry(x)
     if geometry.reason is not None:
-        return _linear(geometry, math.nan)
+        return _linear(geometry, math.nan, geometry.reason)
     trace, square = geometry.moments(standardize)
     return _linear(geometry, trace**2 / square if square > 0 else 0.0)
 
@@ -189,18 +202,19 @@ def effective_rank(x: Tensor | Geometry, standardize: bool = False) -> Estimate:
         2.0
     """
     geometry = as_geometry(x)
-    if geometry.reason is not None:
-        return _linear(geometry, math.nan)
-    spectrum = pca_spectrum(geometry, standardize)
+    spectrum = spectrum_or_reason(geometry, standardize)
+    if isinstance(spectrum, str):
+        return _linear(geometry, math.nan, spectrum)
     singular = spectrum.eigenvalues[spectrum.eigenvalues > spectrum.noise].sqrt()
     share = singular / singular.sum()
     entropy = float(-(share * share.log()).sum())
     return _linear(geometry, math.exp(entropy) if len(share) else 0.0)
 
 
-def _linear(geometry: Geometry, value: float | int) -> Estimate:
+def _linear(geometry: Geometry, value: float | int, reason: str | None = None) -> Estimate:
     return replace(
         geometry.estimate(distinct=False),
         value=float(value),
-        n_used=geometry.n_samples if geometry.reason is None else 0,
+        n_used=geometry.n_samples if reason is None else 0,
+        reason=reason,
     )

@@ -1,22 +1,15 @@
 """TwoNN: the intrinsic dimension from the two nearest neighbours of every point."""
 
 import math
-from dataclasses import replace
 from typing import Literal
 
 import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from lightning_id.functional.coarseness import coarseness_note
-from lightning_id.functional.estimate import (
-    Estimate,
-    ks_distance,
-    normal_interval,
-    renumber,
-    shared_neighbor_std_error,
-)
+from lightning_id.functional.estimate import Estimate
 from lightning_id.functional.geometry import MIN_DISTINCT, Geometry, as_geometry
+from lightning_id.functional.ratios import RatioFit, ratio_estimate
 
 
 def twonn_dimension(
@@ -36,11 +29,12 @@ def twonn_dimension(
       :math:`d = (r - 1) / (\sum_{i \le r} l_{(i)} + (N - r) l_{(r)})`; with ``discard_fraction=0``
       this is the unbiased :math:`(N - 1) / \sum l`.
 
-    Equal rows count as one point. Rows whose two nearest distances tie are left out and counted, as
-    in the source work. The error bar allows for shared neighbours; it is within 7 % of the truth on
-    spheres, balls and Gaussians, and too large (1.25 to 1.36 times) on mixtures of very different
-    dimensions. The interval is about the mean of the estimator: **above about 20 the estimate is a
-    lower bound** of the true dimension, because no sample of practical size is dense there.
+    Equal rows count as one point. Rows whose two nearest distances tie, or differ only by the
+    rounding of the rows, are left out and counted, as in the source work. The error bar allows for
+    shared neighbours; it is within 7 % of the truth on spheres, balls and Gaussians, and too large
+    (1.25 to 1.36 times) on mixtures of very different dimensions. The interval is about the mean of
+    the estimator: **above about 20 the estimate is a lower bound** of the true dimension, because
+    no sample of practical size is dense there.
 
     Source: Facco, d'Errico, Rodriguez, Laio, Scientific Reports 7, 12140 (2017); Ansuini, Laio,
     Macke, Zoccolan, NeurIPS 2019.
@@ -54,7 +48,8 @@ def twonn_dimension(
     Returns:
         The dimension (not rounded), standard error, 95 % interval, counts, and the
         Kolmogorov-Smirnov distance of the N ratios from the fitted law. NaN with a reason where
-        there is no estimate: fewer than three distinct rows, ties only, NaN or infinite values.
+        there is no estimate: fewer than three distinct rows, more than half of them tied, a value
+        beyond the columns or rows by more than its error, NaN or infinite values.
 
     Raises:
         ValueError: If ``x`` is no dense floating (n, d) tensor, or an argument is out of its range.
@@ -70,39 +65,21 @@ def twonn_dimension(
         raise ValueError(f"`method`: expected 'linear' or 'mle', got {method!r}")
     if not 0 <= discard_fraction < 1:
         raise ValueError(f"`discard_fraction`: expected a share in [0, 1), got {discard_fraction}")
-    geometry = as_geometry(x)
-    estimate = geometry.estimate(distinct=True)
-    if estimate.reason is not None:
-        return estimate
-    nearest = geometry.neighbors(2)
-    near, far = nearest.distances.T
-    usable = (far > near) & (near > 0)  # 0: distinct float64 rows whose squares vanish
-    n_used, n_ties = int(usable.sum()), int((~usable).sum())
-    estimate = replace(estimate, n_used=n_used, n_ties=n_ties)
-    n_fitted = math.floor(n_used * (1 - discard_fraction) + 1e-9)  # 1e-9: floor(0.9 * 10) is 9
-    if method == "linear":
-        n_fitted = min(n_fitted, n_used - 1)  # F_N = 1 has no finite logarithm
-    if n_used < MIN_DISTINCT or n_fitted < 2:
-        return replace(
-            estimate,
-            reason=f"expected at least {MIN_DISTINCT} rows with two different nearest distances"
-            f" and 2 in the fit, got {n_used} and {max(n_fitted, 0)}"
-            f" ({n_ties} of {len(usable)} distinct rows tie)",
-        )
-    log_mu = torch.log(far[usable] / near[usable])
-    fit = _linear_fit if method == "linear" else _censored_mle
-    value, influence = fit(log_mu, n_fitted)
-    std_error = shared_neighbor_std_error(influence, renumber(nearest.indices, usable))
-    low, high = normal_interval(value, std_error)
-    return replace(
-        estimate,
-        value=value,
-        std_error=std_error,
-        low=low,
-        high=high,
-        goodness=ks_distance(-torch.expm1(-value * log_mu)),
-        note=coarseness_note(geometry, n_ties / len(usable)),
-    )
+    # The fit needs two ratios, and F_N = 1 of the linear one has no finite logarithm. 1e-9: 2 / 0.1
+    # is 20.
+    fewest = max(MIN_DISTINCT, math.ceil(2 / (1 - discard_fraction) - 1e-9))
+
+    def fit(distances: Float[Tensor, "n 2"]) -> RatioFit:
+        log_mu = torch.log(distances[:, 1] / distances[:, 0])
+        n = len(log_mu)
+        n_fitted = math.floor(n * (1 - discard_fraction) + 1e-9)  # 1e-9: floor(0.9 * 10) is 9
+        if method == "linear":
+            value, influence = _linear_fit(log_mu, min(n_fitted, n - 1))
+        else:
+            value, influence = _censored_mle(log_mu, n_fitted)
+        return RatioFit(value, influence, law=-torch.expm1(-value * log_mu))
+
+    return ratio_estimate(as_geometry(x), 1, 2, fit, fewest)
 
 
 def _linear_fit(log_mu: Float[Tensor, " n"], r: int) -> tuple[float, Float[Tensor, " n"]]:

@@ -59,10 +59,29 @@ def end_rows(history: History, names: Sequence[str] | None = None) -> list[list[
     return layer_rows(history, shown, known if names is None else names)
 
 
-def end_table(history: History, names: Sequence[str] | None = None) -> str:
-    """Return `end_rows` as text."""
+def end_table(
+    history: History, names: Sequence[str] | None = None, columns: int | None = None
+) -> str:
+    """Return `end_rows` as text; columns before training that exceed a width are left out."""
     rows = end_rows(history, names)
-    return aligned(rows) if rows else "Nothing was measured."
+    if not rows:
+        return "Nothing was measured."
+    while rows[0][-1].endswith("before") and columns is not None and _width(rows) > columns:
+        rows = [row[:-1] for row in rows]
+    return aligned(rows)
+
+
+def end_notes(history: History) -> list[str]:
+    """Return the caveats of the values of `end_table`, one sentence each."""
+    newest = last(history)
+    notes = []
+    for name in estimators(history) if newest is not None else ():
+        spec = estimator_spec(name)
+        bound = spec.lower_bound_above
+        records = history.at(newest, name) if newest is not None else []
+        if bound is not None and any(has_value(r) and r["value"] > bound for r in records):
+            notes.append(f"Above about {bound} {spec.title} is a lower bound.")
+    return notes
 
 
 def value_with_error(record: Record) -> str:
@@ -103,6 +122,10 @@ def aligned(rows: Sequence[Sequence[str]]) -> str:
         for cells in rows
     ]
     return "\n".join([lines[0], "-" * max(map(len, lines)), *lines[1:]])
+
+
+def _width(rows: Sequence[Sequence[str]]) -> int:
+    return max(map(len, aligned(rows).splitlines()))
 
 
 def markdown_table(rows: Sequence[Sequence[str]], rest: str = "---:") -> str:

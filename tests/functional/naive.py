@@ -23,14 +23,16 @@ def sorted_distances(rows):
     return np.take_along_axis(distances, order, axis=1), order
 
 
-def log_ratios(x, n1=1, n2=2):
+def log_ratios(x, n1=1, n2=2, resolution=0.0):
     distances, _ = sorted_distances(distinct_rows(x))
     near, far = distances[:, n1 - 1], distances[:, n2 - 1]
-    return np.sort(np.log(far[far > near] / near[far > near]))
+    some = far > near
+    log_mu = np.log(far[some] / near[some])
+    return np.sort(log_mu[log_mu > resolution])
 
 
-def twonn_linear(x, discard_fraction=0.1):
-    log_mu = log_ratios(x)
+def twonn_linear(x, discard_fraction=0.1, resolution=0.0):
+    log_mu = log_ratios(x, resolution=resolution)
     n = len(log_mu)
     r = min(math.floor(n * (1 - discard_fraction) + 1e-9), n - 1)
     y = [-math.log(1 - i / n) for i in range(1, r + 1)]
@@ -73,9 +75,9 @@ def assert_no_number(estimate, reason):
     assert reason in estimate.reason, estimate.reason
 
 
-def gride(x, n1, n2):
+def gride(x, n1, n2, resolution=0.0):
     """Maximise the likelihood of the density as it is printed, over a grid that closes in."""
-    log_mu = log_ratios(x, n1, n2)
+    log_mu = log_ratios(x, n1, n2, resolution)
     if n2 == n1 + 1:
         return (len(log_mu) - 1) / (n1 * log_mu.sum())
     low, high = 1e-2, 1e3

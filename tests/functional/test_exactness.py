@@ -4,14 +4,17 @@ import math
 
 import pytest
 import torch
-from naive import assert_agrees, assert_no_number, pca_count, twonn_linear, twonn_mle
+from naive import assert_agrees, assert_no_number, gride, pca_count, twonn_linear, twonn_mle
 
 from lightning_id import manifolds
 from lightning_id.functional import (
     effective_rank,
     get_estimator,
+    gride_dimension,
+    mle_dimension,
     participation_ratio,
     pca_dimension,
+    pca_spectrum,
     twonn_dimension,
 )
 from lightning_id.functional.coarseness import CoarseFeaturesWarning
@@ -21,6 +24,7 @@ N = 2000
 BALL = manifolds.ball(N, 5, ambient=64)
 CLEAN = twonn_linear(BALL)
 LINEAR = {name for name, spec in ESTIMATORS.items() if spec.counts_repeats}
+RATIOS = ("twonn", "gride", "mle")
 
 
 def permuted(n):
@@ -33,10 +37,13 @@ def test_an_offset_changes_nothing(offset):
     assert_agrees(twonn_dimension(x), twonn_linear(x))
     assert_agrees(twonn_dimension(x, "mle"), twonn_mle(x))
     assert_agrees(twonn_dimension(x), CLEAN, rel=1e-3)
+    assert all(get_estimator_on(name, x).n_ties == 0 for name in RATIOS)
     assert float(pca_dimension(x)) == pca_count(x) == 5
 
 
-@pytest.mark.parametrize("scale", [1e-30, 1e-25, 1e-6, 1e-3, 1e6, 1e25])
+@pytest.mark.parametrize(
+    "scale", [1e-30, 1e-25, 1e-23, 3e-23, 1e-22, 3e-22, 1e-20, 1e-6, 1e-3, 1e6, 1e25]
+)
 def test_a_scale_changes_nothing_though_float32_squares_overflow_or_vanish(scale):
     x = BALL * scale
     assert_agrees(twonn_dimension(x), twonn_linear(x))
@@ -129,7 +136,121 @@ def test_half_precision_is_computed_in_float32(dtype):
     assert float(pca_dimension(x)) == 5
 
 
-@pytest.mark.parametrize("offset", [1.0, 20.0])
+def orthogonal(size, dtype):
+    weights = torch.randn(size, size, generator=torch.Generator().manual_seed(0), dtype=dtype)
+    return torch.linalg.qr(weights).Q
+
+
+def line(dtype):
+    return torch.linspace(-3, 3, 1000, dtype=dtype)[:, None]
+
+
+def line_through_a_layer(dtype):
+    layer = torch.randn(2, 64, generator=torch.Generator().manual_seed(0), dtype=dtype)
+    return line(dtype) * layer[0] + layer[1]
+
+
+def turned_grid(dtype):
+    side = torch.arange(10, dtype=dtype)
+    return torch.cartesian_prod(side, side, side) @ orthogonal(64, dtype)[:3]
+
+
+def turned_one_hot(dtype):
+    return torch.eye(512, dtype=dtype) @ orthogonal(512, dtype)
+
+
+def time_steps(dtype):
+    angles = torch.arange(50, dtype=dtype)[:, None] * 1e-4 ** (torch.arange(32, dtype=dtype) / 32)
+    return torch.cat((angles.sin(), angles.cos()), dim=1)
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+@pytest.mark.parametrize(
+    "rows", [line, line_through_a_layer, turned_grid, turned_one_hot, time_steps]
+)
+def test_ties_that_rounding_broke_are_ties(rows, dtype):
+    x = rows(dtype)
+    assert twonn_linear(x) > 10_000  # of the ratios as they are: in one column, too
+    for estimate in (twonn_dimension(x), twonn_dimension(x, "mle"), mle_dimension(x, 2)):
+        assert_no_number(estimate, f"of {len(x)} distinct rows tie: their neighbours 1 and 2")
+        assert estimate.n_ties > 0.9 * len(x)
+    assert_no_number(gride_dimension(x, 1, 2), "distinct rows tie")
+
+
+def test_ties_that_rounding_broke_are_left_out_and_counted_beside_other_rows():
+    x = torch.cat((manifolds.ball(1000, 5, ambient=64), 100 + line_through_a_layer(torch.float32)))
+    estimate = twonn_dimension(x)
+    assert 990 < estimate.n_ties <= 1000
+    assert estimate.n_used == 2000 - estimate.n_ties
+    assert_agrees(estimate, twonn_linear(x, resolution=1e-3), rel=1e-2)
+    assert "of the nearest distances tie and are left out" in estimate.note
+
+
+def test_equal_distances_of_high_order_are_ties_though_products_break_them():
+    grid = torch.cartesian_prod(*[torch.arange(12.0)] * 3) @ orthogonal(64, torch.float32)[:3]
+    estimate = gride_dimension(torch.cat((grid, BALL - 3)), 17, 18)
+    assert_agrees(estimate, gride(torch.cat((grid, BALL - 3)), 17, 18, resolution=1e-5), rel=1e-3)
+    assert 1100 < estimate.n_ties < len(grid)
+
+
+def test_ties_of_more_digits_than_the_rows_have_give_no_number():
+    x = line_through_a_layer(torch.float32).double()
+    assert_no_number(twonn_dimension(x), "expected a dimension of at most 64, the columns, got")
+    few = torch.eye(400).double() + 1e-9 * manifolds.gaussian(400, 400).double()
+    few = torch.cat((few, few.new_zeros(400, 600)), dim=1)
+    assert_no_number(twonn_dimension(few), "expected a dimension of at most 400, the rows, got")
+
+
+@pytest.mark.parametrize("n", [20, 50, 300])
+def test_rows_that_fill_their_columns_keep_their_number(n):
+    for seed in range(40):
+        x = manifolds.gaussian(n, 1, seed=seed)
+        for name in RATIOS if n > 20 else ("twonn", "gride"):
+            assert get_estimator_on(name, x).reason is None
+
+
+@pytest.mark.parametrize("share", [0.5, 0.9, 0.99])
+@pytest.mark.parametrize("value", [0.0, 0.1])
+def test_columns_without_variance_change_nothing(value, share):
+    n_dead = round(share * 1024)
+    x = torch.full((2000, 1024), value)
+    alive = permuted(1024)[n_dead:]
+    x[:, alive] = manifolds.gaussian(2000, 1024 - n_dead).relu()
+    for standardize in (False, True):
+        found = pca_spectrum(x, standardize).eigenvalues
+        expected = pca_spectrum(x[:, alive], standardize).eigenvalues
+        torch.testing.assert_close(found[: len(alive)], expected, rtol=1e-4, atol=1e-6)
+        assert found[len(alive) :].eq(0).all()
+        assert len(found) == 1024
+        assert_agrees(pca_dimension(x, 0.9, standardize), pca_count(x[:, alive], 0.9, standardize))
+    for name in LINEAR:
+        assert_agrees(get_estimator_on(name, x), float(get_estimator_on(name, x[:, alive])))
+
+
+def test_a_solver_that_fails_is_tried_in_float64_and_gives_a_reason_if_that_fails(monkeypatch):
+    solve, fails = torch.linalg.eigvalsh, {torch.float32}
+
+    def failing(matrix):
+        if matrix.dtype in fails:
+            raise torch.linalg.LinAlgError("linalg.eigh: The algorithm failed to converge")
+        return solve(matrix)
+
+    expected = {name: float(get_estimator_on(name, BALL)) for name in LINEAR}
+    monkeypatch.setattr(torch.linalg, "eigvalsh", failing)
+    for name in LINEAR:
+        assert_agrees(get_estimator_on(name, BALL), expected[name])
+    fails.add(torch.float64)
+    for name in LINEAR - {"participation_ratio"}:
+        assert_no_number(get_estimator_on(name, BALL), "eigenvalues of the covariance did not")
+
+
+@pytest.mark.parametrize("name", RATIOS)
+def test_features_that_bfloat16_cannot_hold_have_no_number(name):
+    x = (manifolds.gaussian(N, 2, ambient=64) + 60).to(torch.bfloat16)
+    assert_no_number(get_estimator_on(name, x), "to within the rounding of bfloat16 rows")
+
+
+@pytest.mark.parametrize("offset", [0.8, 1.0])
 def test_a_note_and_a_warning_say_where_half_precision_is_too_coarse(offset):
     x = (manifolds.gaussian(N, 2, ambient=64) + offset).to(torch.bfloat16)
     with pytest.warns(CoarseFeaturesWarning, match="bfloat16 features are too coarse"):

@@ -105,23 +105,55 @@ def test_neighbors_are_copied_once_at_the_end(shape, dtype, k, n_doubtful, n_dis
     assert copies.count == 2  # distances and indices
 
 
+@pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize("shape", SHAPES)
+def test_the_resolution_of_some_rows_is_copied_once(shape, dtype, monkeypatch):
+    with FakeTensorMode(), Copies() as copies:
+        geometry = geometry_on_cuda(shape, dtype, monkeypatch)
+        monkeypatch.setattr(NeighborSearch, "largest_norm", 1.0)
+        found = geometry.neighbors(2)
+        assert geometry.resolution_bound(1).shape == (N,)
+        before = copies.count
+        rows = torch.arange(5, device="cpu")
+        distances, resolution = geometry.resolution(1, 2, rows)
+        assert distances.shape == (5, 2)
+        assert resolution.device.type == found.distances.device.type == "cpu"
+    assert copies.count == before + 3  # row numbers and partners there, both results back
+
+
+ALIVE = {"all": lambda moment: None, "some": lambda moment: torch.arange(20, device="cuda")}
+
+
+@pytest.mark.parametrize("alive", ALIVE)
 @pytest.mark.parametrize("standardize", [False, True])
 @pytest.mark.parametrize("left_float32", [False, True])
 @pytest.mark.parametrize("dtype", DTYPES)
 @pytest.mark.parametrize("shape", SHAPES)
 def test_the_second_moment_stays_on_the_device_and_the_spectrum_is_copied_once(
-    shape, dtype, left_float32, standardize, monkeypatch
+    shape, dtype, left_float32, standardize, alive, monkeypatch
 ):
     with FakeTensorMode(), Copies() as copies:
         geometry = geometry_on_cuda(shape, dtype, monkeypatch)
         monkeypatch.setattr(Columns, "_left_float32", lambda self, moment: left_float32)
+        monkeypatch.setattr(Columns, "alive", lambda self, moment: ALIVE[alive](moment))
         assert on_cuda(geometry._columns.second_moment(standardize))
         assert copies.count == 0
         assert geometry.spectrum(standardize).device.type == "cpu"
     assert copies.count == 1
 
 
-@pytest.mark.parametrize("place", [*WAITING, "distinct", "_doubtful", "_left_float32", "moments"])
+@pytest.mark.parametrize(
+    "place",
+    [
+        *WAITING,
+        "distinct",
+        "_doubtful",
+        "largest_norm",
+        "_left_float32",
+        "alive",
+        "moments",
+    ],
+)
 def test_the_named_places_wait(place):
     with FakeTensorMode():
         x = torch.empty((N, 30), dtype=torch.float64, device="cuda")
@@ -132,6 +164,8 @@ def test_the_named_places_wait(place):
         go = {
             "distinct": lambda: search.distinct,
             "_doubtful": lambda: search._doubtful(x[:, 0] > 0),
+            "largest_norm": lambda: search.largest_norm,
+            "alive": lambda: columns.alive(x[:30]),
             "_left_float32": lambda: columns._left_float32(x[:30]),
             "moments": geometry.moments,
         }.get(place, lambda: getattr(columns, place))

@@ -71,9 +71,11 @@ def test_ties_are_left_out_counted_and_a_reason_if_there_are_no_others():
     line = torch.arange(6.0)
     grid = torch.cartesian_prod(line, line, line)
     assert_no_number(gride_dimension(grid, 1, 2), "216 of 216 distinct rows tie")
-    x = torch.cat((grid, 100 + manifolds.gaussian(50, 3)))
+    x = torch.cat((grid, 100 + manifolds.gaussian(215, 3)))
+    assert_no_number(gride_dimension(x, 1, 2), "216 of 431 distinct rows tie")
+    x = torch.cat((grid, 100 + manifolds.gaussian(216, 3)))
     estimate = gride_dimension(x, 1, 2)
-    assert (estimate.n_ties, estimate.n_used) == (216, 50)
+    assert (estimate.n_ties, estimate.n_used) == (216, 216)
     assert_agrees(estimate, gride(x, 1, 2), rel=1e-5)
 
 

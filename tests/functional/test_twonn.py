@@ -33,7 +33,14 @@ def test_value_of_the_source_work_on_digits(digits):
     estimate = twonn_dimension(digits)
     assert float(estimate) == pytest.approx(8.834, abs=5e-3)
     assert estimate.n_ties == 18
+    assert "1.0% of the nearest distances tie and are left out" in estimate.note
     assert float(twonn_dimension(digits, "mle", 0.0)) == pytest.approx(8.954, abs=5e-3)
+
+
+def test_ties_between_whole_numbers_are_ties_after_normalising_too(digits):
+    scaled = ((digits / 16 - 0.3) / 0.37).float()  # no two distances are equal any more
+    assert twonn_dimension(scaled).n_ties == 18
+    assert_agrees(twonn_dimension(scaled), float(twonn_dimension(digits)), rel=1e-6)
 
 
 def mnist_images():
@@ -60,7 +67,9 @@ def test_both_fits_are_their_formulas(shape, discard_fraction):
     linear = twonn_dimension(x, "linear", discard_fraction)
     mle = twonn_dimension(x, "mle", discard_fraction)
     if len(x) == 3 and discard_fraction == 0.5:
-        assert_no_number(linear, "2 in the fit")
+        assert_no_number(
+            linear, "expected at least 4 rows whose neighbours 1 and 2 are not equally far"
+        )
         return
     assert_agrees(linear, twonn_linear(x, discard_fraction))
     assert_agrees(mle, twonn_mle(x, discard_fraction))

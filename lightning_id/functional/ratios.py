@@ -1,0 +1,154 @@
+"""What the estimators from ratios of nearest distances share: ties, error bar, reasons.
+
+TwoNN, Gride and MLE bring their own mathematics, a `RatioFit` of the distances of the rows that
+carry a ratio. Here stands, once for all of them, which rows those are.
+"""
+
+import math
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+
+import torch
+from jaxtyping import Bool, Float
+from torch import Tensor
+
+from lightning_id.functional.coarseness import ties_note
+from lightning_id.functional.estimate import (
+    Estimate,
+    ks_distance,
+    normal_interval,
+    renumber,
+    shared_neighbor_std_error,
+)
+from lightning_id.functional.geometry import MIN_DISTINCT, Geometry
+
+# Ratios closer to 1 than rounding resolves are as good as others while they are as many as a smooth
+# law has there: about as many as between one and two resolutions. Above this many times those,
+# apart from a share of the rows too small to matter, the ratios are ties that rounding broke. A law
+# passes up to a resolution of 2.3 times its mean log ratio.
+_MORE_THAN_SMOOTH = 10
+_NEGLIGIBLE_SHARE = 0.002
+
+# Of clouds that fill 1 to 5 columns (50 to 1000 rows, four laws, 8000 clouds) one in thirty is
+# above their number by more than two standard errors, but by half at most (of 50 rows).
+_ABOVE_COLUMNS = 1.5
+
+
+@dataclass(frozen=True)
+class RatioFit:
+    """What an estimator makes of the distances of n rows.
+
+    Attributes:
+        value: The dimension.
+        influence: Influence of every row on it, in units of dimension.
+        law: Distribution function of the fitted law at the statistic of every row.
+        bias: Factor by which the expectation of the value exceeds the dimension.
+    """
+
+    value: float
+    influence: Float[Tensor, " n"]
+    law: Float[Tensor, " n"]
+    bias: float = 1.0
+
+
+def ratio_estimate(
+    geometry: Geometry,
+    near: int,
+    far: int,
+    fit: Callable[[Float[Tensor, "n k"]], RatioFit],
+    fewest: int = MIN_DISTINCT,
+) -> Estimate:
+    """Return the estimate from the distances of orders up to ``far``, or why there is none.
+
+    Args:
+        geometry: The rows.
+        near: Order of the nearer of the two neighbours whose distances must differ, from 1.
+        far: Order of the further one.
+        fit: Takes the (n, far) distances of the rows that carry a ratio.
+        fewest: Rows that the fit needs.
+
+    Returns:
+        The estimate with its error bar and counts. NaN with a reason where the rows have none (see
+        `Geometry.neighbor_reason`), where fewer than ``fewest`` rows or the smaller half of them
+        carry a ratio, and where the value is above what the rows can have.
+    """
+    estimate = geometry.estimate_of_order(far)
+    if estimate.reason is not None:
+        return estimate
+    nearest = geometry.neighbors(far)
+    tied = _ties(geometry, near, far)
+    n_distinct, n_ties = len(tied), int(tied.sum())
+    estimate = replace(estimate, n_used=n_distinct - n_ties, n_ties=n_ties)
+    if 2 * n_ties > n_distinct:
+        return replace(
+            estimate,
+            reason=f"{n_ties} of {n_distinct} distinct rows tie: their neighbours {near} and {far}"
+            f" are equally far, to within the rounding of {geometry.dtype} rows",
+        )
+    if estimate.n_used < fewest:
+        return replace(
+            estimate,
+            reason=f"expected at least {fewest} rows whose neighbours {near} and {far} are not"
+            f" equally far, got {estimate.n_used} ({n_ties} of {n_distinct} distinct rows tie)",
+        )
+    fitted = fit(nearest.distances[~tied])
+    std_error = shared_neighbor_std_error(fitted.influence, renumber(nearest.indices, ~tied))
+    reason = _beyond_the_columns(geometry, fitted, std_error, estimate.n_used)
+    if reason is not None:
+        return replace(estimate, reason=reason)
+    low, high = normal_interval(fitted.value, std_error)
+    return replace(
+        estimate,
+        value=fitted.value,
+        std_error=std_error,
+        low=low,
+        high=high,
+        goodness=ks_distance(fitted.law),
+        note=ties_note(geometry, n_ties / n_distinct),
+    )
+
+
+def _ties(geometry: Geometry, near: int, far: int) -> Bool[Tensor, " m"]:
+    """Tell the distinct rows whose two distances are equal, or differ by broken ties alone."""
+    distances = geometry.neighbors(far).distances[:, [near - 1, far - 1]]
+    few = _NEGLIGIBLE_SHARE * len(distances)
+    excess = _excess(distances)
+    close = ~(excess >= 2 * geometry.resolution_bound(near))
+    if int(close.sum()) <= few:
+        return ~(excess > 0)
+    index = close.nonzero()[:, 0]
+    exact, resolution = geometry.resolution(near, far, index)
+    excess[index] = _excess(exact)
+    unresolved = ~(excess[index] >= resolution)
+    next_to_them = ~unresolved & (excess[index] < 2 * resolution)
+    tied = ~(excess > 0)
+    if int(unresolved.sum()) > _MORE_THAN_SMOOTH * int(next_to_them.sum()) + few:
+        tied[index[unresolved]] = True
+    return tied
+
+
+def _excess(distances: Float[Tensor, "m 2"]) -> Float[Tensor, " m"]:
+    """Return by how much the further distance exceeds the nearer one, relative to it.
+
+    0 where both vanish: distinct float64 rows so near that their squares leave float64.
+    """
+    near, far = distances.T
+    return torch.where(near > 0, far / near - 1, 0.0)
+
+
+def _beyond_the_columns(
+    geometry: Geometry, fitted: RatioFit, std_error: float, n_used: int
+) -> str | None:
+    """Return why a value is no dimension of the rows, if it is beyond what they can have."""
+    value = fitted.value
+    most = min(geometry.ambient_dimension, geometry.n_samples)
+    # At least that of independent rows: of some ten rows the other is NaN, or small by chance.
+    error = value / math.sqrt(n_used)
+    error = error if math.isnan(std_error) else max(error, std_error)
+    if value - 2 * error <= _ABOVE_COLUMNS * fitted.bias * most:
+        return None
+    what = "columns" if most == geometry.ambient_dimension else "rows"
+    return (
+        f"expected a dimension of at most {most}, the {what}, got {value:.4g} ± {error:.2g}: the"
+        " nearest distances of most rows hardly differ, or by rounding alone"
+    )

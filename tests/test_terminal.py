@@ -237,4 +237,4 @@ def test_the_line_of_a_validation_has_accuracy_last_hidden_and_peak():
             estimator="twonn", value=value,
         )  # fmt: skip
     line = validation_line({"val_acc": 0.98, "id/last_hidden": 8.0}, "epoch 1", history)
-    assert line == "epoch 1  val_acc 0.98  id/last_hidden 8  id/peak 14 at conv1 (depth 0.33)"
+    assert line == "epoch 1  val_acc 0.98  id/last_hidden 8  id/peak 14 at conv1"

@@ -3,7 +3,7 @@
 import warnings
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -18,16 +18,18 @@ from lightning_id.checks import positive, whole_number
 from lightning_id.functional import get_estimator
 from lightning_id.functional.geometry import MIN_DISTINCT
 from lightning_id.history import BEFORE_TRAINING, FIT, History, Validation, folder_of
-from lightning_id.layers import select_layers
+from lightning_id.layers import is_automatic, select_layers
 from lightning_id.logged import LoggedMetrics
 from lightning_id.loggers import key_names
 from lightning_id.measurement import LayerResult, Measurement, Options, Plan
+from lightning_id.memory import free_memory
 from lightning_id.preflight import check_loader, check_names, check_prefixes, surprises
 from lightning_id.probe import Probe, probe_loader
 from lightning_id.processes import Alone, Together
 from lightning_id.rows import Reduce, RowRule, RowsPerSample
 from lightning_id.samples import FixedSamples, ReservoirSamples, samples_of
 from lightning_id.schedule import EveryNValidations, Schedule
+from lightning_id.storage import Limits
 from lightning_id.summary import log_keys, plan_table
 from lightning_id.terminal import Terminal, epoch_name, show_where
 from lightning_id.trainers import (
@@ -129,8 +131,12 @@ class IntrinsicDimensionHooks:
         dataloader_idx: Which validation loader is measured, if there are several.
         max_features: Project rows of more features to so many at random, an approximation that the
             record names; squared distances are off by about sqrt(2 / max_features). None for never.
-        memory_limit: GiB of rows kept on the device, and again in host memory; what is more goes to
-            a temporary file. Rows are estimated where they are kept. None keeps all on the device.
+        memory_limit: GiB of rows kept on the device, and again in host memory; the rest goes to a
+            temporary file. Rows are estimated where they are kept. ``"auto"`` is a quarter of the
+            free memory of each when the measurement begins. Of layers that were picked by
+            ``layers="auto"`` and do not fit, the largest are then projected at random to 4096
+            features, from the first measurement on, with a warning and a note in the record, and
+            no file is written for them. None keeps all on the device.
         max_overhead: The largest share of the time since the start of the fit that measuring may
             take, for example 0.02; a validation that would exceed it is not measured, and the first
             time is said. None for no limit.
@@ -175,7 +181,7 @@ class IntrinsicDimensionHooks:
         probe: Iterable[Any] | Literal["train", "val"] | None = None,
         dataloader_idx: int = 0,
         max_features: int | None = None,
-        memory_limit: int | float | None = None,
+        memory_limit: int | float | Literal["auto"] | None = "auto",
         max_overhead: float | None = None,
         on_error: Literal["warn", "raise", "ignore"] = "warn",
         prefix: str = "",
@@ -205,9 +211,8 @@ class IntrinsicDimensionHooks:
             ),
             mask_key=mask_key,
             smallest_class=_smallest_class(per_class),
-            memory_limit=None
-            if memory_limit is None
-            else int(positive("memory_limit", memory_limit, "GiB") * 2**30),
+            limits=_limits(memory_limit),
+            is_limit_free=memory_limit == "auto",
         )
         self.probe = probe
         self.dataloader_idx = whole_number("dataloader_idx", dataloader_idx, least=0)
@@ -446,11 +451,15 @@ class IntrinsicDimensionHooks:
         signature = (id(pl_module), tuple(names))
         if self._planned_for != signature:
             self._plan, self._planned_for = None, signature
+        options = self.options
+        if options.is_limit_free:
+            free = free_memory(pl_module.device, self._processes)
+            options = replace(options, limits=free, may_project=is_automatic(self.layers))
         with self._guard("prepare a measurement"):
             source = self._probe_of(trainer, probe)
             samples = self._samples_of(trainer) if source is None else source.samples
             self._pass = _Pass(
-                Measurement(pl_module, names, samples, self.options, self._plan, self._processes),
+                Measurement(pl_module, names, samples, options, self._plan, self._processes),
                 data=_data_of(trainer, probe),
                 probe=source,
                 stage=BEFORE_TRAINING
@@ -548,7 +557,8 @@ class IntrinsicDimensionHooks:
         keys = log_keys(results, self.prefix)
         if self._plan is None and now.measurement.plan is not None:
             self._plan = now.measurement.plan
-            self._terminal.show_plan(trainer, plan_table(results, now.data))
+            plan = plan_table(results, now.data, now.measurement.nbytes)
+            self._terminal.show_plan(trainer, plan)
             if self._charts is not None and trainer.is_global_zero:
                 layers = list(key_names([result.layer for result in results]).values())
                 theirs = [key for key in trainer.callback_metrics if key.startswith("val")]
@@ -696,6 +706,14 @@ def _data_of(trainer: AnyTrainer, probe: Iterable[Any] | str | None) -> str:
     if probe is None:
         return "test" if trainer.testing else "val"
     return probe if isinstance(probe, str) else "probe"
+
+
+def _limits(memory_limit: int | float | Literal["auto"] | None) -> Limits:
+    """Return the limits in bytes; none yet for ``"auto"``."""
+    if memory_limit is None or memory_limit == "auto":
+        return Limits()
+    limit = int(positive("memory_limit", memory_limit, "GiB") * 2**30)
+    return Limits(limit, limit)
 
 
 def _smallest_class(per_class: bool | int) -> int | None:

@@ -19,10 +19,12 @@ from lightning_id.functional import Estimate, Geometry
 from lightning_id.functional.coarseness import CoarseFeaturesWarning
 from lightning_id.functional.sharded import PeerError
 from lightning_id.layers import INPUT, LAST_HIDDEN, PSEUDO, named_layers
+from lightning_id.memory import room_for_rows
 from lightning_id.processes import Alone
 from lightning_id.recorder import Recorder
 from lightning_id.rows import RowRule
 from lightning_id.samples import FixedSamples, ReservoirSamples
+from lightning_id.storage import Limits
 from lightning_id.trace import Trace
 
 Estimator = Callable[[Geometry], Estimate]
@@ -37,13 +39,17 @@ class Options:
         mask_key: Where in a batch the padding mask is; None if there is none.
         smallest_class: Samples that a class must have to be estimated by itself; None for no
             classes.
-        memory_limit: See `lightning_id.storage.Storage`.
+        limits: See `lightning_id.storage.Storage`; the free memory, if ``is_limit_free``.
+        is_limit_free: Whether `lightning_id.memory.room_for_rows` makes the limits of `limits`.
+        may_project: Whether rows that do not fit into the limits may be projected.
     """
 
     rule: RowRule = field(default_factory=RowRule)
     mask_key: str | int | None = None
     smallest_class: int | None = None
-    memory_limit: int | None = None
+    limits: Limits = field(default_factory=Limits)
+    is_limit_free: bool = False
+    may_project: bool = False
 
 
 @dataclass
@@ -54,11 +60,14 @@ class Plan:
         order: Names of the layers in the order of execution, those that were never called last.
         depths: Relative depth by name; no entry for a layer that was never called.
         last_linear: Name of the Linear that was executed last, or None.
+        projected: Layers of which a random projection is recorded because their rows do not fit
+            into memory, in all later measurements too; None if that is not known yet.
     """
 
     order: list[str]
     depths: dict[str, float]
     last_linear: str | None
+    projected: frozenset[str] | None = None
 
 
 @dataclass
@@ -147,6 +156,8 @@ class Measurement:
 
     Attributes:
         plan: Order and depth of the layers, from the first batch on.
+        nbytes: Bytes of the rows on all ranks by the place where they are kept, when the first
+            result is made.
     """
 
     def __init__(
@@ -159,6 +170,7 @@ class Measurement:
         processes: Alone | None = None,
     ) -> None:
         self.plan = plan
+        self.nbytes: Counter[str] = Counter()
         self._estimating = 0.0
         self._model = model
         self._names = dict(names)
@@ -176,14 +188,22 @@ class Measurement:
     def _choose(self, samples: FixedSamples | ReservoirSamples) -> None:
         """Begin with a choice of samples, of which none has been recorded."""
         self._samples = samples
+        limits, options = self._options.limits, self._options
+        if options.is_limit_free:
+            n_samples = samples.equal_share * self._processes.size
+            limits = room_for_rows(limits, n_samples)
+        may_project = options.may_project and options.rule.max_features is None
+        projected = None if self.plan is None else self.plan.projected
         self._recorder = Recorder(
             self._modules,
             samples.n_samples,
-            self._options.rule,
-            self._options.memory_limit,
+            options.rule,
+            limits,
             samples.draws,
             self._model,
             -(-samples.n_asked // self._processes.size),
+            projected if may_project else frozenset(),
+            samples.equal_share,
         )
         self._labels = torch.zeros(samples.n_samples, dtype=torch.long)
         self._labelled = 0  # how many of them are known: slots fill from the first
@@ -269,7 +289,7 @@ class Measurement:
                 order=order,
                 depth=plan.depths.get(name),
                 ambient_dimension=self._recorder.widths.get(name),
-                notes=self._notes(name),
+                notes=self._notes(name, rows),
                 batch_notes=self._batch_notes(name),
             )
             if rows is None:
@@ -302,8 +322,14 @@ class Measurement:
 
     def _shared_plan(self) -> Plan:
         """Return one plan for all processes: some may have met no batch."""
-        learnt = [plan for plan in self._processes.gather(self.plan) if plan is not None]
-        return learnt[0] if learnt else Plan([], {}, None)
+        here = self.plan, self._recorder.projected, self._recorder.nbytes()
+        plans, chosen, sizes = zip(*self._processes.gather(here), strict=True)
+        self.nbytes = sum(sizes, Counter())
+        learnt = [plan for plan in plans if plan is not None]
+        projected = next((names for names in chosen if names is not None), None)
+        if learnt:
+            self.plan = replace(learnt[0], projected=projected)
+        return self.plan or Plan([], {}, None)
 
     def _shared_rows(self, name: str) -> tuple[Float[Tensor, "r d"] | None, str | None]:
         """Return the rows recorded here, or why the layer cannot be estimated: alike everywhere."""
@@ -327,14 +353,17 @@ class Measurement:
     def _device(self) -> torch.device:
         return next((p.device for p in self._model.parameters()), torch.device("cpu"))
 
-    def _notes(self, name: str) -> list[str]:
+    def _notes(self, name: str, rows: Float[Tensor, "r d"] | None) -> list[str]:
         calls = self._recorder.calls.get(name, 0)
         called = f"called {calls} times for each batch: the first call is measured"
-        width, most = self._recorder.widths.get(name, 0), self._options.rule.max_features
-        projected = f"a random projection of its {width} features to {most}"
+        width = self._recorder.widths.get(name, 0)
+        kept = width if rows is None else rows.shape[1]
+        projected = f"a random projection of its {width} features to {kept}"
+        if self.plan is not None and name in (self.plan.projected or ()):
+            projected += ", because all rows together would not fit into memory"
         notes = {
             called: calls > 1,
-            projected: most is not None and width > most,
+            projected: kept < width,
         }
         return [note for note, holds in notes.items() if holds] + self._recorder.notes(name)
 

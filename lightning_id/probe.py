@@ -59,6 +59,7 @@ class Probe:
         positions = choose_samples(_size(loader), n_samples, seed)
         mine = torch.arange(rank, len(positions), world)
         self.samples = FixedSamples(torch.arange(len(mine)), draw(len(positions), seed)[mine])
+        self.samples.equal_share = -(-len(positions) // world)
         # A last one again where the others have one more: it passes, and is not recorded.
         filled = torch.arange(rank, rank + world * -(-len(positions) // world), world)
         taken = positions[filled.clamp(max=len(positions) - 1)]

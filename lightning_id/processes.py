@@ -35,7 +35,7 @@ class Together(Alone):
 
     def gather(self, value: Any) -> list[Any]:
         """Return the values of all processes, in order of rank."""
-        values: list[Any] = [None] * distributed.get_world_size()
+        values: list[Any] = [None] * self.size
         distributed.all_gather_object(values, value)
         return values
 

@@ -3,6 +3,7 @@
 import sys
 import time
 import warnings
+from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass
@@ -25,7 +26,10 @@ from lightning_id.layers import (
     named_layers,
     select_layers,
 )
+from lightning_id.memory import free_memory, room_for_rows
+from lightning_id.processes import Alone
 from lightning_id.rows import (
+    FITTING,
     RandomProjection,
     Reduce,
     RowRule,
@@ -38,7 +42,7 @@ from lightning_id.rows import (
     why_not,
 )
 from lightning_id.samples import ReservoirSamples, draw
-from lightning_id.storage import Storage
+from lightning_id.storage import Limits, Storage, too_large
 
 _OPEN_SAMPLES = (
     "axes 0 and 1 are both as long as the batch: axis 0 was taken for the samples, as sample_dim=0"
@@ -47,6 +51,7 @@ _OPEN_SAMPLES = (
 _OPEN_TOKENS = "the features may lie along axis 1 or axis 2: axis 2 was taken"
 _OPEN_MAPS = "the features may lie along axis 1 or the last axis: axis 1 was taken"
 _SCRIPTED = "a ScriptModule takes no hooks; name a layer around it, or leave it unscripted"
+_AT_ONCE = 2**22  # numbers that are projected at a time: a few copies of them are made
 
 
 class Recorder:
@@ -60,14 +65,19 @@ class Recorder:
         modules: The layers, by name.
         n_samples: Samples to be recorded; memory is taken for so many rows.
         rule: How an output becomes rows.
-        memory_limit: See `lightning_id.storage.Storage`.
+        limits: See `lightning_id.storage.Storage`.
         draws: A number in [0, 1) for each sample, for ``reduce="per-position"``; drawn here with
             the seed of the rule if it is left out.
         root: The model of the layers: see `lightning_id.axes.Axes`.
         n_rows: Rows to choose of a layer whose rows are samples of their own; None for as many as
             samples.
+        projected: Layers of which a random projection is recorded, because their rows do not fit
+            into the limits; None to choose them when the first batch has shown all widths, for
+            rules without a `max_features`.
+        equal_share: Samples that the choice of them counts with: one number for all ranks.
 
     Attributes:
+        projected: As given, or chosen.
         failures: Why a layer has no rows, by name.
         padded: Layers whose rows hold padding that the batches mark.
         calls: How often each layer was called in the last recorded batch; the first call is
@@ -81,10 +91,12 @@ class Recorder:
         modules: Mapping[str, nn.Module],
         n_samples: int,
         rule: RowRule | None = None,
-        memory_limit: int | None = None,
+        limits: Limits | None = None,
         draws: Float[Tensor, " n"] | None = None,
         root: nn.Module | None = None,
         n_rows: int | None = None,
+        projected: frozenset[str] | None = frozenset(),
+        equal_share: int | None = None,
     ) -> None:
         self.modules = dict(modules)
         self.n_samples = n_samples
@@ -97,7 +109,10 @@ class Recorder:
         self._axes = Axes(root)
         self._notes: dict[str, dict[str, bool]] = {}
         self._draws = draw(n_samples, self.rule.seed) if draws is None else draws
-        self._storage = Storage(memory_limit)
+        self.projected = projected
+        self._equal_share = n_samples if equal_share is None else equal_share
+        self._storage = Storage(limits)
+        self._pending: list[tuple[str, Float[Tensor, "r d"], Int[Tensor, " r"]]] = []
         self._projections: dict[int, RandomProjection] = {}
         self._calls: dict[str, int] = {}
         self._n_rows = n_samples if n_rows is None else n_rows
@@ -150,11 +165,16 @@ class Recorder:
             self._attempt(LAST_HIDDEN, self._place, *self._last_input)
         if self._batch is not None:
             self._largest = max(self._largest, self._batch.size)
+        if self._pending:
+            self._choose_projected()
+            for name, rows, slots in self._pending:
+                self._attempt(name, self._project_and_place, rows, slots)
         self.cancel()
 
     def cancel(self) -> None:
         """Take the hooks off. May be called at any time, and again."""
         self._hooks.remove()
+        self._pending.clear()
         self._batch = self._last_input = None
 
     def store(self, name: str, output: Any, axis: int | None = None) -> None:
@@ -193,6 +213,10 @@ class Recorder:
         if self.rule.rows_of(name) == "all" or name not in self._present:
             return None
         return self._present[name].nonzero()[:, 0]
+
+    def nbytes(self) -> Counter[str]:
+        """Return the bytes of all rows by the place where they are kept."""
+        return self._storage.nbytes()
 
     def discard(self, name: str) -> None:
         """Free what was recorded of a layer.
@@ -281,7 +305,7 @@ class Recorder:
             features = -1
         rows = reduce_rows(chosen, self.rule.reduce, mask, draws[slots], features)
         self.widths[name] = rows.shape[1]
-        return self._projected(rows), slots
+        return self._projected(name, rows), slots
 
     def _picked(
         self, name: str, n_rows: int
@@ -348,15 +372,41 @@ class Recorder:
         }
         return [text for text, holds in {**notes, **self._notes.get(name, {})}.items() if holds]
 
-    def _projected(self, rows: Float[Tensor, "r d"]) -> Float[Tensor, "r m"]:
+    def _projected(self, name: str, rows: Float[Tensor, "r d"]) -> Float[Tensor, "r m"]:
         most, width = self.rule.max_features, rows.shape[1]
+        if name in (self.projected or ()):
+            most = FITTING
         if most is None or width <= most:
             return rows
         if width not in self._projections:
             self._projections[width] = RandomProjection(width, most, self.rule.seed)
-        return self._projections[width](rows)
+        some = max(1, _AT_ONCE // width)
+        return torch.cat([self._projections[width](part) for part in torch.split(rows, some)])
+
+    def _choose_projected(self) -> None:
+        """Choose the layers whose rows would not fit into the limits, by the widths alone."""
+        counts = {
+            name: self._n_rows if self.rule.rows_of(name) == "all" else self._equal_share
+            for name, *_ in self._pending
+        }
+        sizes = {name: rows[:1].nbytes * counts[name] for name, rows, _ in self._pending}
+        wide = {name: rows for name, rows, _ in self._pending if rows.shape[1] > FITTING}
+        reduced = {
+            name: FITTING * max(4, rows.element_size()) * counts[name]
+            for name, rows in wide.items()
+        }
+        place = next((rows.device.type for rows in wide.values()), "cpu")
+        self.projected = too_large(sizes, reduced, self._storage.limits.total(place))
+
+    def _project_and_place(
+        self, name: str, rows: Float[Tensor, "r d"], slots: Int[Tensor, " r"]
+    ) -> None:
+        self._place(name, self._projected(name, rows), slots)
 
     def _place(self, name: str, chosen: Float[Tensor, "r d"], slots: Int[Tensor, " r"]) -> None:
+        if self.projected is None:
+            self._pending.append((name, chosen, slots))
+            return
         block = self._storage.get(name)
         if block is None:
             n = self._n_rows if self.rule.rows_of(name) == "all" else self.n_samples
@@ -390,6 +440,10 @@ def record_activations(
     rows_per_sample: RowsPerSample = 1,
 ) -> Iterator[dict[str, Float[Tensor, "n d"]]]:
     """Record what layers give for the first samples that pass through a model, in any PyTorch code.
+
+    Rows are on the device of the layer as long as they take less than a quarter of its free memory,
+    then in host memory up to a quarter of that, then in a temporary file that is mapped into memory
+    and gone with the rows.
 
     Args:
         model: Any module; the first tensor among its arguments has the samples along its first
@@ -435,10 +489,12 @@ def record_activations(
             " finds; name the layer before the last Linear"
         )
     rule = RowRule(reduce, sample_dim, rows_per_sample=rows_per_sample)
+    device = next((p.device for p in model.parameters()), torch.device("cpu"))
     recorder = Recorder(
         {names[name]: modules[name] for name in names if name not in PSEUDO},
         n_samples,
         rule,
+        room_for_rows(free_memory(device, Alone()), n_samples),
         root=model,
     )
     axis = rule.axis_of(names.get(INPUT, INPUT))

@@ -45,6 +45,7 @@ Reduce = Literal["flatten", "mean", "max", "cls", "last", "per-position"]
 Rows = int | Literal["all", "first"]
 RowsPerSample = Rows | Mapping[str, Rows]
 
+FITTING = 4096  # features to which rows are projected that do not fit into memory
 SKETCHES = 4  # of a projection: sums of its own each, so that no few large features decide
 
 

@@ -72,7 +72,9 @@ def _share(
     everywhere = min(len(sampler.dataset), met * world)  # type: ignore[arg-type]
     positions = choose_samples(everywhere, n_samples, seed)
     mine = positions % world == sampler.rank
-    return FixedSamples(positions[mine] // world, draw(len(positions), seed)[mine])
+    chosen = FixedSamples(positions[mine] // world, draw(len(positions), seed)[mine])
+    chosen.equal_share = -(-len(positions) // world)
+    return chosen
 
 
 def choose_samples(size: int, n_samples: int, seed: int | None) -> Int[Tensor, " k"]:
@@ -115,6 +117,7 @@ class FixedSamples:
         note: Caveat for a reader of the numbers, or None.
         n_asked: How many were to be chosen, from data that may have fewer.
         otherwise: The choice to make if the batches are of other sizes than `expect` was given.
+        equal_share: Samples of each rank if all have as many: one number for all ranks.
     """
 
     def __init__(self, positions: Int[Tensor, " k"], draws: Float[Tensor, " k"]) -> None:
@@ -122,7 +125,7 @@ class FixedSamples:
         self.otherwise: ReservoirSamples | None = None
         self.positions = positions
         self.draws = draws
-        self.n_samples = self.n_asked = len(positions)
+        self.n_samples = self.n_asked = self.equal_share = len(positions)
         self._batch_size: int | None = None
         self._left = 0  # samples that will be asked of the data set
         self._seen = 0
@@ -170,7 +173,7 @@ class ReservoirSamples:
 
     def __init__(self, n_samples: int, seed: int | None, note: str | None = UNSIZED) -> None:
         self.note = note
-        self.n_samples = self.n_asked = n_samples
+        self.n_samples = self.n_asked = self.equal_share = n_samples
         self.draws = draw(n_samples, seed)
         self._generator = None if seed is None else torch.Generator().manual_seed(seed)
         self._kept: list[tuple[float, int]] = []  # (-key, slot): the largest key on top

@@ -2,7 +2,7 @@
 
 import math
 import statistics
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 from lightning_id.layers import LAST_HIDDEN
 from lightning_id.loggers import key_names
@@ -62,15 +62,16 @@ def _summary(results: Sequence[LayerResult]) -> dict[str, float]:
     return keys
 
 
-def plan_table(results: Sequence[LayerResult], data: str) -> str:
-    """Return what was matched, as text: name, relative depth and width of every layer, in order.
+def plan_table(results: Sequence[LayerResult], data: str, nbytes: Mapping[str, int]) -> str:
+    """Return the plan as text: name, relative depth and width of every layer, in order.
 
     Args:
         results: One per layer.
-        data: What the measured set is called.
+        data: Name of the measured set.
+        nbytes: Bytes of the rows of all layers together, by the place where they are kept.
 
     Returns:
-        One line per layer under a headline.
+        A headline, one line per layer, and the memory that the rows take.
     """
     width = max((len(result.layer) for result in results), default=0)
     n_samples = max((e.n_samples for r in results for e in r.estimates.values()), default=0)
@@ -81,4 +82,18 @@ def plan_table(results: Sequence[LayerResult], data: str) -> str:
         features = result.ambient_dimension
         size = "" if features is None else f"{features} features"
         lines.append(f"  {result.layer:<{width}}  {depth}  {size}".rstrip())
+    for place, n in nbytes.items():
+        where = "a temporary file" if place == "file" else f"{place} memory"
+        lines.append(f"Their rows take {gib(n)} in {where}.")
     return "\n".join(lines)
+
+
+def gib(nbytes: int) -> str:
+    """Return a number of bytes as text in GiB.
+
+    Example:
+        >>> gib(5_800_000_000), gib(1_000_000)
+        ('5.4 GiB', '0.00093 GiB')
+    """
+    size = nbytes / 2**30
+    return f"{size:.2g} GiB" if size < 10 else f"{size:.0f} GiB"

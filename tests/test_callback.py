@@ -1,6 +1,7 @@
 import csv
 import inspect
 import math
+import re
 
 import pytest
 import pytorch_lightning as pl
@@ -278,6 +279,9 @@ def test_what_was_matched_is_shown_once(tmp_path, caplog):
     shown = [r.getMessage() for r in caplog.records if "is measured in" in r.getMessage()]
     assert len(shown) == 1
     assert "net.5        depth 0.67  16 features" in shown[0]
+    # float32 rows of 64, 36, 16 and 3 features, and `last_hidden`, which is those 16 again
+    assert (said := re.search(r"rows take (\S+) GiB in cpu memory\.", shown[0]))
+    assert float(said[1]) == pytest.approx(4 * 60 * (64 + 36 + 16 + 16 + 3) / 2**30, rel=0.02)
 
 
 def whole(net, backend):

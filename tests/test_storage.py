@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from lightning_id.storage import Storage
+from lightning_id.storage import Limits, Storage
 
 ROWS = torch.ones(1, 25)  # 100 bytes
 
@@ -17,7 +17,7 @@ def test_without_a_limit_all_rows_stay_on_the_device():
 
 
 def test_beyond_the_limit_rows_are_in_a_file_in_the_dtype_they_came_in():
-    storage = Storage(limit=1000)
+    storage = Storage(Limits(host=1000))
     blocks = {
         name: storage.new(name, 8, ROWS.to(dtype))
         for name, dtype in [("a", torch.float32), ("b", torch.bfloat16), ("c", torch.float32)]
@@ -30,7 +30,7 @@ def test_beyond_the_limit_rows_are_in_a_file_in_the_dtype_they_came_in():
 
 
 def test_room_is_used_again_and_files_are_gone_with_the_rows():
-    storage = Storage(limit=1000)
+    storage = Storage(Limits(host=1000))
     storage.new("a", 8, ROWS), storage.new("b", 8, ROWS)
     (file,) = storage._files.values()
     assert file.stat().st_size == 800
@@ -41,7 +41,7 @@ def test_room_is_used_again_and_files_are_gone_with_the_rows():
 
 
 def test_the_folder_is_gone_with_the_storage():
-    storage = Storage(limit=1)
+    storage = Storage(Limits(host=1))
     storage.new("a", 8, ROWS)
     folder = Path(storage._folder.name)
     assert folder.exists()
@@ -51,7 +51,7 @@ def test_the_folder_is_gone_with_the_storage():
 
 def test_a_full_disk_is_an_error_and_not_a_crash():
     soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
-    storage = Storage(limit=1)
+    storage = Storage(Limits(host=1))
     try:
         resource.setrlimit(resource.RLIMIT_FSIZE, (10_000, hard))
         with pytest.raises(OSError, match="File too large") as caught:

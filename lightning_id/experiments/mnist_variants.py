@@ -42,6 +42,8 @@ class LuminanceMNIST(MNISTDataModule):
     direction that holds nearly all the variance.
 
     The random numbers are drawn once, by a private generator, and are the same for every offset.
+    Where there are fewer training digits than `n_train`, they are repeated up to `n_train` images,
+    each time with another random number, and a warning counts the digits.
 
     Args:
         offsets: The largest number that is added, epoch by epoch; the last one holds for all later
@@ -101,6 +103,9 @@ class LuminanceMNIST(MNISTDataModule):
     def _brightened(self, train: bool, offset: int | float) -> tuple[Tensor, Tensor]:
         """Return the pixels of a split, float32 `(n, 28, 28)` in [0, 1], and its labels."""
         images, labels = self._read(train)
+        if train and self.n_train is not None:
+            again = torch.arange(self.n_train) % len(labels)
+            images, labels = images[again], labels[again]
         generator = torch.Generator().manual_seed(2 * self.offset_seed + train)
         luminance = offset * torch.rand(len(images), generator=generator)
         pixels = images.float().div_(255).add_(luminance[:, None, None])

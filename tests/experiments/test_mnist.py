@@ -202,9 +202,25 @@ def test_a_batch_is_the_same_as_its_images_one_by_one(fallback):
 
 
 def test_n_train_and_n_val_take_the_first_images(tmp_path):
-    data = ready(root=write_mnist(tmp_path / "root"), n_train=3, n_val=100)
+    data = ready(root=write_mnist(tmp_path / "root"), n_train=3, n_val=2)
     assert data.train_set.labels.tolist() == [0, 1, 2]
-    assert len(data.val_set) == 5
+    assert data.val_set.labels.tolist() == [0, 1]
+
+
+@pytest.mark.parametrize(("name", "found"), [("n_train", 7), ("n_val", 5)])
+def test_fewer_images_than_asked_for_are_all_used_and_counted_once(tmp_path, name, found):
+    root = write_mnist(tmp_path / "root")
+    with pytest.warns(UserWarning, match=f"`{name}`: expected 100 images, got {found};") as caught:
+        data = ready(root=root, **{name: 100})
+    assert len(caught) == 1
+    assert (len(data.train_set), len(data.val_set)) == (7, 5)
+
+
+@pytest.mark.filterwarnings("error:.*expected .* images")
+def test_as_many_images_as_asked_for_are_no_warning(tmp_path):
+    root = write_mnist(tmp_path / "root")
+    ready(root=root, n_train=7, n_val=5)
+    ready(root=root)
 
 
 @pytest.mark.parametrize("name", ["n_train", "n_val"])

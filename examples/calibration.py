@@ -1,8 +1,8 @@
-"""Is the error bar honest? Many fresh samples of clouds of known dimension tell.
+"""Calibration of the error bars on many fresh samples of clouds of known dimension.
 
 For each cloud and estimator: the mean estimate, its true standard deviation over the samples, the
-mean reported standard error over that deviation (1 is honest, 0.5 is half of what it should be),
-and the share of 95 % intervals that hold the mean estimate.
+mean reported standard error over that deviation (1 is correct, 0.5 is too small by half), and the
+share of 95 % intervals that contain the mean estimate.
 
     python examples/calibration.py --samples 1000 --out calibration.md
 """
@@ -24,13 +24,13 @@ from lightning_id.functional import (
 )
 from lightning_id.history.tables import markdown_table
 
-HEAD = """# Is the error bar honest?
+HEAD = """# Calibration of the error bars
 
 Made by `python examples/calibration.py --samples {samples} --rows {rows}`: {samples} fresh samples
-of {rows} rows of each cloud. An honest standard error is the true deviation of the estimate over
-the samples (1.00), and a 95 % interval holds the mean estimate in 95 % of them. The interval is
-about the mean of the estimator, which lies below the true dimension where samples are thin. On a
-mixture of very different dimensions the error bar is too large: conservative.
+of {rows} rows of each cloud. The true deviation is that of the estimates over the samples;
+std_error / deviation should be 1.00. Coverage is the share of 95 % intervals that contain the mean
+estimate; it should be 95 %. The mean estimate itself lies below the true dimension where samples
+are sparse. On a mixture of very different dimensions the error bar is too large: conservative.
 
 """
 CLOUDS: dict[str, Callable[[int, int], Tensor]] = {

@@ -66,16 +66,16 @@ STEPS = (0, 5, 10, 20, 45, 100, 200, 500, 1000, 2000)  # shown of a run measured
 HEAD = """# The claims of Ansuini et al. (2019), reproduced
 
 Made by `python examples/reproduce.py`: the measured numbers are those of the runs below, the
-published ones are `lightning_id/experiments/reproduction/published.json`, and the verdicts follow
-from the rules.
+published ones are in `lightning_id/experiments/reproduction/published.json`, and the rules decide the
+verdicts.
 
 {work}. {figures}; of numbers marked "text": {text}.
 
 {verdicts}
 
-Names are those of the layers: `d1` is the last hidden one. All dimensions are TwoNN by the linear
-fit of the paper, but for those called PCA in the table of claims: how many components hold 90
-% of the variance of standardised units. The paper counts them from 0, one less.
+`d1` is the last hidden layer. All dimensions are TwoNN by the linear fit of the paper, except those
+called PCA in the table of claims: the number of components that hold 90 % of the variance of
+standardised units. The code of the paper counts them from 0, which is one less.
 
 """
 

@@ -1,10 +1,10 @@
-"""What the callback costs: the source work's network on full MNIST, with and without it.
+"""Cost of the callback: the network of Ansuini et al. (2019) on full MNIST, with and without it.
 
     LIGHTNING_ID_DATA=FOLDER python tests/benchmarks/cost.py --output docs/cost.md
 
 Every run is a process of its own; runs with 0 (no callback), 1000 and 2000 samples take turns, and
 medians are compared. All seven layers, TwoNN and PCA, at every epoch. One more run draws the
-pictures into TensorBoard. The machine must be idle.
+figures into TensorBoard. The machine must be idle.
 """
 
 import argparse
@@ -125,7 +125,8 @@ class EpochTimes(pl.Callback):
 def table(runs: dict[int, list[dict[str, Any]]]) -> str:
     """Return the comparison as Markdown."""
     head = ["samples", "seconds of the fit", "with / without", "bar", "1 + parts / without"]
-    head += ["training steps, with / without", "the same before the first measurement: the noise"]
+    head += ["training steps, with / without"]
+    head += ["steps before the first measurement, with / without: the noise"]
     rows = [[*head, *PARTS]]
     plain = {
         key: statistics.median(r[key] for r in runs[0]) for key in ("fit", "training", "control")
@@ -169,19 +170,20 @@ def main() -> None:
             runs[size].append(_in_a_process(size, options.epochs))
             print(size, runs[size][-1], flush=True)
     text = (
-        "# What the callback costs\n\n"
+        "# Cost of the callback\n\n"
         f"Made by `python tests/benchmarks/cost.py --epochs {options.epochs} --repeats"
-        f" {options.repeats}`: the source work's network on full MNIST, all seven layers, TwoNN and"
-        " PCA at every epoch.\nMedians of runs that take turns; parts are seconds per epoch. Where"
-        " the training steps\nbefore the first measurement differ, so much of the ratio is noise:"
-        " the parts are timed by themselves.\n\n" + table(runs)
+        f" {options.repeats}`: the network of Ansuini et al. (2019) on full MNIST, all seven layers,"
+        " TwoNN and PCA at every epoch.\nMedians of runs that take turns; parts are seconds per"
+        " epoch. The ratio of the training steps before the\nfirst measurement should be 1: the"
+        " ratios contain noise of about its deviation. The parts are therefore timed"
+        " separately.\n\n" + table(runs)
     )
     with tempfile.TemporaryDirectory() as board:
         drawn = _in_a_process(2000, 5, "--board", board)
     *others, last = drawn["pictures"]
     text += (
-        f"\nPictures into TensorBoard in 5 epochs, {drawn['fit']:.1f} s: drawn"
-        f" {len(others) + 1} times. The last, which always is, took {last:.2f} s; the others"
+        f"\nFigures in TensorBoard over 5 epochs, {drawn['fit']:.1f} s: drawn"
+        f" {len(others) + 1} times. The last, at the end of the fit, took {last:.2f} s; the others"
         f" together {sum(others):.2f} s, {sum(others) / drawn['fit']:.2%} of the time (bar 1 %).\n"
     )
     print(text)

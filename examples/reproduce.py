@@ -66,8 +66,8 @@ STEPS = (0, 5, 10, 20, 45, 100, 200, 500, 1000, 2000)  # shown of a run measured
 HEAD = """# The claims of Ansuini et al. (2019), reproduced
 
 Made by `python examples/reproduce.py`: the measured numbers are those of the runs below, the
-published ones are in `lightning_id/experiments/reproduction/published.json`, and the rules decide the
-verdicts.
+published ones are in `lightning_id/experiments/reproduction/published.json`, and the rules decide
+the verdicts.
 
 {work}. {figures}; of numbers marked "text": {text}.
 

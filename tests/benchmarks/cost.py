@@ -173,8 +173,8 @@ def main() -> None:
         "# Cost of the callback\n\n"
         f"Made by `python tests/benchmarks/cost.py --epochs {options.epochs} --repeats"
         f" {options.repeats}`: the network of Ansuini et al. (2019) on full MNIST, all seven"
-        " layers, TwoNN and PCA at every epoch.\nMedians of runs that take turns; parts are seconds per"
-        " epoch. The ratio of the training steps before the\nfirst measurement should be 1: the"
+        " layers, TwoNN and PCA at every epoch.\nMedians of runs that take turns; parts are seconds"
+        " per epoch. The ratio of the training steps before the\nfirst measurement should be 1: the"
         " ratios contain noise of about its deviation. The parts are therefore timed"
         " separately.\n\n" + table(runs)
     )

@@ -23,6 +23,7 @@ from lightning_id.logged import LoggedMetrics
 from lightning_id.loggers import key_names
 from lightning_id.measurement import LayerResult, Measurement, Options, Plan
 from lightning_id.memory import free_memory
+from lightning_id.messages import kind_of, on_layers
 from lightning_id.preflight import check_loader, check_names, check_prefixes, surprises
 from lightning_id.probe import Probe, probe_loader
 from lightning_id.processes import Alone, Together
@@ -252,7 +253,7 @@ class IntrinsicDimensionHooks:
             check_names("sample_dim", self.options.rule.sample_dim, names.values())
             check_names("rows_per_sample", self.options.rule.rows_per_sample, names.values())
             for text in surprises(trainer, self.schedule, self.prefix, self._budget.share):
-                self._warn_once(None, text)
+                self._warn_once(text)
 
     def on_train_start(self, trainer: AnyTrainer, pl_module: AnyModule) -> None:
         """Measure before the first step, if the schedule has step 0 and no sanity check did it."""
@@ -432,7 +433,6 @@ class IntrinsicDimensionHooks:
         if not is_affordable:
             spent, elapsed = self._budget.spent, self._budget.elapsed
             self._warn_once(
-                None,
                 f"not every measurement is made: {spent:.1f} s of {elapsed:.1f} s went into"
                 f" measuring, more than max_overhead={self._budget.share:g}",
                 what="budget",
@@ -530,7 +530,7 @@ class IntrinsicDimensionHooks:
             return True
         if self._pass is not None:
             self._release()
-            self._warn_once(None, "another process gave a measurement up; its log says why")
+            self._warn_once("another process gave a measurement up; its log says why")
         return False
 
     def _end(self, trainer: AnyTrainer) -> None:
@@ -547,10 +547,13 @@ class IntrinsicDimensionHooks:
         self._release()
 
     def _estimate(self, trainer: AnyTrainer, now: "_Pass") -> dict[str, float]:
-        results = []
-        for result in now.measurement.results(self.estimators):
-            results.append(result)
-            self._record(trainer, now, result)
+        results: list[LayerResult] = []
+        try:
+            for result in now.measurement.results(self.estimators):
+                results.append(result)
+                self._record(trainer, now, result)
+        finally:
+            self._warn_of_layers(results)
         spectra = {r.layer: r.spectrum for r in results if r.spectrum is not None}
         if spectra:
             self.history.keep_spectra((now.stage, trainer.current_epoch, now.step), spectra)
@@ -565,7 +568,6 @@ class IntrinsicDimensionHooks:
                 self._charts.lay_out(trainer.loggers, layers, list(self.estimators), theirs)
             if len(keys) > MANY_KEYS:
                 self._warn_once(
-                    None,
                     f"{len(keys)} numbers are logged at every measurement; some trackers take at"
                     f" most {MANY_KEYS} in a request: choose fewer layers or estimators",
                 )
@@ -582,14 +584,26 @@ class IntrinsicDimensionHooks:
         for fields in result.records():
             self.history.append(**common, **fields)
         for text in result.batch_notes:
-            self._warn_once(None, text)
-        for text in result.remarks():
-            # What failed here is known here alone: the others are told to look at this log.
-            say = warnings.warn if result.errors else rank_zero_warn
-            self._warn_once(result.layer, text, say=say)
+            self._warn_once(text)
         if self.on_error == "raise" and result.errors:
             name, error = next(iter(result.errors.items()))
             raise RuntimeError(f"{name} of layer {result.layer!r} failed: {error!r}") from error
+
+    def _warn_of_layers(self, results: Sequence[LayerResult]) -> None:
+        """Warn of layers without a number and of notes: once for each cause, whatever its numbers.
+
+        What failed here is known here alone: the others are told to look at this log.
+        """
+        causes: dict[tuple[str, bool], list[tuple[str, str]]] = {}
+        for result in results:
+            for text in result.remarks():
+                cause = kind_of(text, result.layer), bool(result.errors)
+                if (result.layer, cause[0]) not in self._warned:
+                    self._warned.add((result.layer, cause[0]))
+                    causes.setdefault(cause, []).append((result.layer, text))
+        for (_, failed), texts in causes.items():
+            say = warnings.warn if failed else rank_zero_warn
+            self._warn_once(on_layers(texts, len(results)), say=say)
 
     def _record_metrics(self, trainer: AnyTrainer, validation: Validation) -> None:
         """Record the metrics of the user that are final at the end of a validation or test."""
@@ -638,7 +652,6 @@ class IntrinsicDimensionHooks:
                 self._written = len(self.history.records), len(self.history.metrics)
         elif not trainer.loggers:
             self._warn_once(
-                None,
                 "No logger, no history.csv: callback.history holds all that is measured, and"
                 " callback.history.save(folder) writes it",
                 say=rank_zero_info,
@@ -663,16 +676,14 @@ class IntrinsicDimensionHooks:
 
     def _warn_once(
         self,
-        layer: str | None,
         text: str,
         what: str | None = None,
         say: Callable[[str], None] = rank_zero_warn,
     ) -> None:
-        key = layer, what or text  # a text with numbers of the moment is never the same again
+        key = None, what or text  # a text with numbers of the moment is never the same again
         if key not in self._warned and self.on_error != "ignore":
             self._warned.add(key)
-            of = "" if layer is None else f"layer {layer!r}: "
-            say(f"{type(self).__name__}: {of}{text}")
+            say(f"{type(self).__name__}: {text}")
 
     def _release(self) -> None:
         """Take every hook off and leave the model as it was. May be called at any time."""
@@ -689,7 +700,9 @@ class IntrinsicDimensionHooks:
             self._release()
             if self.on_error == "raise":
                 raise
-            if self.on_error == "warn":
+            failure = None, f"could not {doing}: {kind_of(repr(error))}"
+            if self.on_error == "warn" and failure not in self._warned:
+                self._warned.add(failure)
                 warnings.warn(  # in every process: the others only know that one failed
                     f"{type(self).__name__} could not {doing}; the training goes on without this"
                     f" measurement: {error!r}",

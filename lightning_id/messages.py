@@ -1,7 +1,8 @@
 """What several error messages say alike."""
 
 import difflib
-from collections.abc import Iterable
+import re
+from collections.abc import Iterable, Sequence
 
 
 def close_names(name: str, known: Iterable[str]) -> str:
@@ -27,3 +28,51 @@ def close_names(name: str, known: Iterable[str]) -> str:
     close = difflib.get_close_matches(name, ends, n=5, cutoff=0.5)
     found = dict.fromkeys(ends[end] for end in close)
     return f" Close: {', '.join(map(repr, found))}." if found else ""
+
+
+def kind_of(text: str, name: str | None = None) -> str:
+    """Return a message without its numbers and the name of its layer: equal for equal causes.
+
+    Example:
+        >>> kind_of("expected 48 samples, got 96 rows; see 'net.0'", "net.0")
+        "expected … samples, got … rows; see '…'"
+    """
+    return re.sub(r"\d+(\.\d+)?(e[+-]?\d+)?", "…", text.replace(name, "…") if name else text)
+
+
+def listed(names: Sequence[str], most: int = 6) -> str:
+    """Return names as text, the first few of them.
+
+    Example:
+        >>> listed(["a", "b", "c"], most=2)
+        "'a', 'b' and 1 more"
+    """
+    more = len(names) - most
+    return ", ".join(map(repr, names[:most])) + (f" and {more} more" if more > 0 else "")
+
+
+def on_layers(texts: Sequence[tuple[str, str]], n_layers: int) -> str:
+    """Return one message for layers that have the same cause.
+
+    Args:
+        texts: Layers and their messages, which are of one kind.
+        n_layers: How many layers are measured.
+
+    Returns:
+        The message of the first, and which layers it holds for.
+
+    Example:
+        >>> on_layers([("a", "called 2 times"), ("b", "called 2 times")], 5)
+        "layers 'a', 'b': called 2 times"
+        >>> on_layers([("a", "got 3 rows"), ("b", "got 4 rows")], 2)
+        "layer 'a': got 3 rows; the same, with other numbers, in 'b'"
+    """
+    names, first = [name for name, _ in texts], texts[0][1]
+    alike = [name for name, text in texts if text == first]
+    if len(alike) == n_layers > 1:
+        where = f"all {n_layers} layers"
+    else:
+        where = f"layer{'s' * (len(alike) > 1)} {listed(alike)}"
+    others = [name for name in names if name not in alike]
+    rest = f"; the same, with other numbers, in {listed(others)}" if others else ""
+    return f"{where}: {first}{rest}"

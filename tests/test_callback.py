@@ -219,7 +219,9 @@ def test_what_cannot_be_estimated_is_not_logged_and_the_history_says_why(tmp_pat
             self.net[5].weight.requires_grad_(False)
 
     callback = IntrinsicDimensionCallback(["net.5", "net.3"])
-    with pytest.warns(UserWarning, match=r"layer 'net\.5': no twonn dimension: expected at least"):
+    with pytest.warns(
+        UserWarning, match=r"layers 'net\.5', 'last_hidden': no twonn dimension: expected at least"
+    ):
         runner, _ = fit(tmp_path, callback, model=Dead())
     assert "id_twonn/net.5" not in runner.callback_metrics
     assert "id_twonn/net.3" in runner.callback_metrics

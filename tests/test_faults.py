@@ -153,3 +153,55 @@ def test_measuring_keeps_its_budget_and_says_when_it_skips(tmp_path, monkeypatch
 def test_a_budget_out_of_range_is_refused():
     with pytest.raises(ValueError, match="`max_overhead`"):
         IntrinsicDimensionCallback(max_overhead=1.5)
+
+
+def messages_of(caught):
+    found = [str(w.message) for w in caught if "IntrinsicDimension" in str(w.message)]
+    return [text.partition("Callback")[2].lstrip(": ") for text in found]
+
+
+def test_a_failure_that_recurs_is_reported_once(weights, tmp_path, monkeypatch):
+    monkeypatch.setattr("lightning_id.measurement.Measurement.begin_batch", broken)
+    with pytest.warns(UserWarning, match="IntrinsicDimension") as caught:
+        model = train(tmp_path, IntrinsicDimensionCallback(), max_epochs=2)
+    assert_unharmed(model, weights)
+    (text,) = messages_of(caught)
+    assert text.startswith("could not record a batch")
+
+
+class Twice(Toy):
+    """Calls every layer twice for each batch, and has two layers of other rows."""
+
+    def __init__(self):
+        super().__init__()
+        self.wide, self.tall = torch.nn.Flatten(0), torch.nn.Flatten(0)
+
+    def validation_step(self, batch, batch_idx):
+        super().validation_step(batch, batch_idx)
+        super().validation_step(batch, batch_idx)
+        self.wide(batch[0][:, :, :3]), self.tall(batch[0][:, :, :2])
+
+
+def test_a_cause_is_reported_once_for_all_its_layers_and_once_for_all_validations(tmp_path):
+    callback = IntrinsicDimensionCallback(["input", "net.0", "net.3", "net.5", "wide", "tall"])
+    pl.seed_everything(0, verbose=False)
+    with pytest.warns(UserWarning, match="IntrinsicDimension") as caught:
+        trainer(tmp_path, callbacks=[callback], max_epochs=3).fit(
+            Twice(), loader(), loader(60, seed=1)
+        )
+    texts = messages_of(caught)
+    (calls,) = [text for text in texts if "called 2 times" in text]
+    assert calls.startswith("layers 'net.0', 'net.3', 'net.5'")
+    (rows,) = [text for text in texts if "expected 16 samples" in text]
+    assert rows.startswith("layer 'wide': no twonn or pca dimension: expected 16 samples")
+    assert rows.endswith("; the same, with other numbers, in 'tall'")
+    reasons = {r["layer"]: r["reason"] for r in callback.history.records}
+    assert reasons["wide"] != reasons["tall"]
+
+
+def test_what_holds_for_all_layers_names_none_of_them(tmp_path):
+    callback = IntrinsicDimensionCallback(["input", "net.0", "net.5"], n_samples=2)
+    with pytest.warns(UserWarning, match="IntrinsicDimension") as caught:
+        trainer(tmp_path, callbacks=[callback]).fit(Toy(), loader(), loader(60, seed=1))
+    (text,) = messages_of(caught)
+    assert text == "all 4 layers: no twonn or pca dimension: expected at least 3 rows, got 2"

@@ -18,7 +18,7 @@ from lightning_id.figures._data import shortened
 from lightning_id.functional import estimator_spec
 from lightning_id.functional.estimate import NORMAL_975
 from lightning_id.functional.pca import rounding_noise
-from lightning_id.history import History, Placed, has_value, validation_of
+from lightning_id.history import History, Placed, Record, has_value, validation_of
 from lightning_id.history.queries import (
     before_training,
     describe,
@@ -29,6 +29,7 @@ from lightning_id.history.queries import (
 )
 from lightning_id.history.queries import last_hidden as record_of_last_hidden
 from lightning_id.history.tables import value_with_error
+from lightning_id.messages import kind_of
 
 ERROR_BARS = NORMAL_975  # combined standard errors that a difference must exceed: the 95 % interval
 PCA_FAR_ABOVE = 3.0  # times TwoNN
@@ -243,17 +244,23 @@ def not_estimated(history: History) -> str | None:
     last = last_of_fit(history.validations())
     missing = [r for r in history.records if r["label"] is None and not has_value(r)]
     now = [r for r in missing if validation_of(r) == last]
-    reasons: dict[tuple[str, str], list[str]] = {}
+    reasons: dict[str, list[Record]] = {}  # by kind
     for record in now:
-        reason = (record["reason"] or "no reason is recorded").removesuffix(".")
-        reasons.setdefault((record["estimator"], reason), []).append(record["layer"])
-    texts = [
-        f"{estimator_spec(estimator).title} in {_names(layers)}: {reason}."
-        for (estimator, reason), layers in reasons.items()
-    ]
+        kind = kind_of(record["reason"] or "", record["layer"])
+        reasons.setdefault(kind, []).append(record)
+    texts = [_reason(records) for records in reasons.values()]
     if len(missing) > len(now):
         texts.append(f"{len(missing) - len(now)} values of other measurements are missing too.")
     return " ".join(texts) or None
+
+
+def _reason(records: Sequence[Record]) -> str:
+    """Return the sentence on records without a dimension for one kind of reason."""
+    titles = dict.fromkeys(estimator_spec(record["estimator"]).title for record in records)
+    layers = dict.fromkeys(record["layer"] for record in records)
+    first, *others = dict.fromkeys(r["reason"] or "no reason is recorded" for r in records)
+    of_first = f" (in {_short(records[0]['layer'])}; other numbers elsewhere)" if others else ""
+    return f"{', '.join(titles)} in {_names(list(layers))}: {first.removesuffix('.')}{of_first}."
 
 
 def notes(history: History) -> str | None:

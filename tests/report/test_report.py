@@ -229,6 +229,18 @@ def test_layers_without_a_dimension_are_told_by_reason():
     assert rules.not_estimated(after_training([5, 6])) is None
 
 
+def test_a_reason_is_listed_once_for_all_layers_and_estimators():
+    history = History()
+    for i, layer in enumerate(("dead", "gone")):
+        for estimator in ("twonn", "pca"):
+            reason = f"expected 48 samples, got {96 + i} rows"
+            measured(history, LAST, [math.nan], layers=[layer], estimator=estimator, reason=reason)
+    assert rules.not_estimated(history) == (
+        "TwoNN, PCA 90 % in dead, gone: expected 48 samples, got 96 rows (in dead; other numbers"
+        " elsewhere)."
+    )
+
+
 def test_values_above_20_are_said_to_be_lower_bounds():
     told = rules.lower_bounds(after_training([5, 20.5, 19.5]))
     assert "20.50 ± 0.50 at layer1. The" in told

@@ -18,7 +18,14 @@ from lightning_id.checks import positive, whole_number
 from lightning_id.functional import get_estimator
 from lightning_id.functional.geometry import MIN_DISTINCT
 from lightning_id.history import BEFORE_TRAINING, FIT, History, Validation, folder_of
-from lightning_id.layers import is_automatic, select_layers
+from lightning_id.layers import (
+    INPUT,
+    LAST_HIDDEN,
+    is_automatic,
+    is_named,
+    select_layer,
+    select_layers,
+)
 from lightning_id.logged import LoggedMetrics
 from lightning_id.loggers import key_names
 from lightning_id.measurement import LayerResult, Measurement, Options, Plan
@@ -99,9 +106,10 @@ class IntrinsicDimensionHooks:
     Args:
         layers: ``"auto"`` (the layers that the source work measured, at most 16), a name, a list of
             names, or names and the aliases under which they are shown. Names may be exact, globs,
-            ``"re:..."``, ``"!..."`` to exclude, or ``"input"``. What the last Linear is given is
-            always measured, as ``"last_hidden"`` unless it is the output of a layer that is
-            measured anyway.
+            ``"re:..."``, ``"!..."`` to exclude, or ``"input"``, the first tensor that the module
+            called first is given. The input of the last Linear on the way to the output is always
+            measured, as ``"last_hidden"`` unless it is the output of a layer that is measured
+            anyway.
         estimators: ``"twonn"``, ``"twonn_gaussian"`` (of Gaussian rows of the same covariance),
             ``"pca"`` (components for 90 % of the variance), ``"pca_standardized"``, ``"gride"``,
             ``"mle"``, ``"participation_ratio"``, ``"effective_rank"``, or one that was registered.
@@ -144,6 +152,9 @@ class IntrinsicDimensionHooks:
         on_error: What a failure of the callback does: ``"warn"`` (the training goes on),
             ``"raise"`` or ``"ignore"``. A layer name that does not exist always raises, at the
             start.
+        last_hidden: The layer whose output is the last hidden representation, for a network that
+            does not end in a Linear, or not in the one you mean; None for the input of the last
+            Linear.
         prefix: Put before every logged key, to tell two instances apart; ``history.csv`` is in the
             folder of that name below that of the run.
         charts: Whether to draw the depth profile and the heat map into every logger, in at most one
@@ -185,6 +196,7 @@ class IntrinsicDimensionHooks:
         memory_limit: int | float | Literal["auto"] | None = "auto",
         max_overhead: float | None = None,
         on_error: Literal["warn", "raise", "ignore"] = "warn",
+        last_hidden: str | None = None,
         prefix: str = "",
         charts: bool = True,
     ) -> None:
@@ -202,6 +214,7 @@ class IntrinsicDimensionHooks:
                 " makes one of a data set"
             )
         self.layers = layers
+        self.last_hidden = last_hidden
         self.estimators = {name: get_estimator(name) for name in estimators}
         self.n_samples = whole_number("n_samples", n_samples, least=1)
         self.seed = None if seed is None else whole_number("seed", seed, least=0)
@@ -214,6 +227,7 @@ class IntrinsicDimensionHooks:
             smallest_class=_smallest_class(per_class),
             limits=_limits(memory_limit),
             is_limit_free=memory_limit == "auto",
+            is_input_named=is_named(INPUT, layers),
         )
         self.probe = probe
         self.dataloader_idx = whole_number("dataloader_idx", dataloader_idx, least=0)
@@ -249,7 +263,7 @@ class IntrinsicDimensionHooks:
         if not trainer.barebones:
             ours = [c for c in trainer.callbacks if isinstance(c, IntrinsicDimensionHooks)]
             check_prefixes(self.prefix, [callback.prefix for callback in ours])
-            names = select_layers(pl_module, self.layers)
+            names, _ = self._select(pl_module)
             check_names("sample_dim", self.options.rule.sample_dim, names.values())
             check_names("rows_per_sample", self.options.rule.rows_per_sample, names.values())
             for text in surprises(trainer, self.schedule, self.prefix, self._budget.share):
@@ -447,7 +461,7 @@ class IntrinsicDimensionHooks:
         between_steps: bool = False,
     ) -> None:
         self._processes = Together() if trainer.world_size > 1 else Alone()
-        names = select_layers(pl_module, self.layers)  # a wrong name raises, whatever `on_error`
+        names, last_hidden = self._select(pl_module)  # a wrong name raises, whatever `on_error`
         signature = (id(pl_module), tuple(names))
         if self._planned_for != signature:
             self._plan, self._planned_for = None, signature
@@ -459,7 +473,15 @@ class IntrinsicDimensionHooks:
             source = self._probe_of(trainer, probe)
             samples = self._samples_of(trainer) if source is None else source.samples
             self._pass = _Pass(
-                Measurement(pl_module, names, samples, options, self._plan, self._processes),
+                Measurement(
+                    pl_module,
+                    names,
+                    samples,
+                    options,
+                    self._plan,
+                    self._processes,
+                    last_hidden,
+                ),
                 data=_data_of(trainer, probe),
                 probe=source,
                 stage=BEFORE_TRAINING
@@ -471,6 +493,15 @@ class IntrinsicDimensionHooks:
             if any(is_compiled(module) for module in pl_module.modules()):
                 # A compiled graph never sees a hook that came after it: do without it for a while.
                 self._surroundings.enter_context(torch.compiler.set_stance("force_eager"))
+
+    def _select(self, pl_module: AnyModule) -> tuple[dict[str, str], str | None]:
+        """Return the layers with the names they are shown under, and the last hidden one."""
+        names = select_layers(pl_module, self.layers)
+        if self.last_hidden is None:
+            return names, None
+        last = select_layer(pl_module, "last_hidden", self.last_hidden)
+        names.pop(LAST_HIDDEN, None)
+        return names, names.setdefault(last, last)
 
     def _samples_of(self, trainer: AnyTrainer) -> FixedSamples | ReservoirSamples:
         """Choose among the samples of the validation or test that runs."""
@@ -562,6 +593,11 @@ class IntrinsicDimensionHooks:
             self._plan = now.measurement.plan
             plan = plan_table(results, now.data, now.measurement.nbytes)
             self._terminal.show_plan(trainer, plan)
+            reason = self._plan.reasons.get(LAST_HIDDEN)
+            if reason is not None and "twonn" in self.estimators:
+                self._warn_once(
+                    f"no id/last_hidden: {reason}; last_hidden=... names a layer to take"
+                )
             if self._charts is not None and trainer.is_global_zero:
                 layers = list(key_names([result.layer for result in results]).values())
                 theirs = [key for key in trainer.callback_metrics if key.startswith("val")]

@@ -5,8 +5,11 @@ import re
 from collections.abc import Iterator, Mapping, Sequence
 
 from torch import nn
+from torch.nn.modules.conv import _ConvNd
 from torch.nn.modules.pooling import _AdaptiveAvgPoolNd, _AdaptiveMaxPoolNd
+from torch.nn.parameter import is_lazy
 
+from lightning_id.hooks import takes_hooks
 from lightning_id.messages import close_names
 
 Layers = str | Sequence[str] | Mapping[str, str]
@@ -33,6 +36,8 @@ _WRAPPERS = {
     "lightning_fabric.wrappers._FabricModule": ("_forward_module", "_original_module"),
     "lightning.fabric.wrappers._FabricModule": ("_forward_module", "_original_module"),
 }
+_METRIC = "torchmetrics.metric.Metric"
+_UNWEIGHTED = (nn.Embedding, nn.EmbeddingBag, nn.LayerNorm, nn.RMSNorm)  # despite their matrices
 _POOLING = (
     *(nn.MaxPool1d, nn.MaxPool2d, nn.MaxPool3d),
     *(nn.AvgPool1d, nn.AvgPool2d, nn.AvgPool3d),
@@ -75,8 +80,7 @@ def _walk(module: nn.Module, name: str) -> Iterator[tuple[str, nn.Module]]:
 
 def _wrapped_in(module: nn.Module) -> tuple[str, ...]:
     """Return the names of the children that a wrapper wraps; none of any other module."""
-    classes = (f"{each.__module__}.{each.__qualname__}" for each in type(module).__mro__)
-    return next((_WRAPPERS[each] for each in classes if each in _WRAPPERS), ())
+    return next((_WRAPPERS[each] for each in _classes(module) if each in _WRAPPERS), ())
 
 
 def _unwrapped(module: nn.Module) -> nn.Module:
@@ -84,6 +88,44 @@ def _unwrapped(module: nn.Module) -> nn.Module:
     while wrapped := _wrapped_in(module):
         module = module.get_submodule(wrapped[0])
     return module
+
+
+def watched_modules(root: nn.Module) -> list[nn.Module]:
+    """Return the modules that can be followed by hooks: no scripted ones, and no metrics."""
+    hidden = {
+        id(inner)
+        for module in root.modules()
+        if not takes_hooks(module) or _METRIC in _classes(module)
+        for inner in module.modules()
+    }
+    return [module for module in root.modules() if id(module) not in hidden]
+
+
+def weight_layers(module: nn.Module) -> int:
+    """Return how many layers with a weight matrix on features a module is, without its children."""
+    if isinstance(module, (_ConvNd, nn.Linear)):
+        return 1
+    if isinstance(module, nn.RNNBase):
+        return module.num_layers
+    is_leaf = next(module.children(), None) is None
+    return int(is_leaf and any(name.startswith("weight") for name in _matrices(module)))
+
+
+def has_weights(module: nn.Module) -> bool:
+    """Whether a module, or one inside, has a matrix of weights that is no embedding and no norm."""
+    return any(True for inner in module.modules() for _ in _matrices(inner))
+
+
+def _matrices(module: nn.Module) -> Iterator[str]:
+    """Yield the names of a module's own parameters of two axes or more."""
+    if not isinstance(module, _UNWEIGHTED):
+        for name, parameter in module.named_parameters(recurse=False):
+            if not is_lazy(parameter) and parameter.ndim > 1:
+                yield name
+
+
+def _classes(module: nn.Module) -> list[str]:
+    return [f"{each.__module__}.{each.__qualname__}" for each in type(module).__mro__]
 
 
 def select_layers(root: nn.Module, layers: Layers = AUTO) -> dict[str, str]:
@@ -146,6 +188,34 @@ def is_automatic(layers: Layers) -> bool:
     """Return whether layers are picked by `auto`: by that name, or by exclusions alone."""
     names = [layers] if isinstance(layers, str) else list(layers)
     return AUTO in names or (bool(names) and all(name.startswith("!") for name in names))
+
+
+def select_layer(root: nn.Module, argument: str, pattern: str) -> str:
+    """Choose one layer.
+
+    Args:
+        root: The model.
+        argument: What the pattern was given as, for the message.
+        pattern: As for `select_layers`.
+
+    Returns:
+        Its name.
+
+    Raises:
+        ValueError: If the pattern matches no layer, or more than one.
+    """
+    matched = list(select_layers(root, pattern))
+    if len(matched) != 1 or matched[0] == LAST_HIDDEN:
+        raise ValueError(
+            f"`{argument}`: expected the name of one layer, got {pattern!r}, which matches"
+            f" {', '.join(matched)}"
+        )
+    return matched[0]
+
+
+def is_named(name: str, layers: Layers) -> bool:
+    """Whether a pseudo-layer is chosen by its own name, and not by `auto`."""
+    return name == layers or (isinstance(layers, (Sequence, Mapping)) and name in layers)
 
 
 def auto_layers(root: nn.Module) -> list[str]:

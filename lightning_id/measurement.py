@@ -14,14 +14,16 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from lightning_id.batches import count_samples, floating_in, labels_of, mask_of, padding_in
+from lightning_id.batches import count_samples, labels_of, mask_of, padding_in
 from lightning_id.functional import Estimate, Geometry
 from lightning_id.functional.coarseness import CoarseFeaturesWarning
 from lightning_id.functional.sharded import PeerError
+from lightning_id.hooks import Hooks
+from lightning_id.inputs import InputSearch
 from lightning_id.layers import INPUT, LAST_HIDDEN, PSEUDO, named_layers
 from lightning_id.memory import room_for_rows
 from lightning_id.processes import Alone
-from lightning_id.recorder import Recorder
+from lightning_id.recorder import Recorder, laid_out_as
 from lightning_id.rows import RowRule
 from lightning_id.samples import FixedSamples, ReservoirSamples
 from lightning_id.storage import Limits
@@ -42,6 +44,7 @@ class Options:
         limits: See `lightning_id.storage.Storage`; the free memory, if ``is_limit_free``.
         is_limit_free: Whether `lightning_id.memory.room_for_rows` makes the limits of `limits`.
         may_project: Whether rows that do not fit into the limits may be projected.
+        is_input_named: Whether ``"input"`` was asked for: token ids then are a reason.
     """
 
     rule: RowRule = field(default_factory=RowRule)
@@ -50,6 +53,7 @@ class Options:
     limits: Limits = field(default_factory=Limits)
     is_limit_free: bool = False
     may_project: bool = False
+    is_input_named: bool = True
 
 
 @dataclass
@@ -59,14 +63,17 @@ class Plan:
     Attributes:
         order: Names of the layers in the order of execution, those that were never called last.
         depths: Relative depth by name; no entry for a layer that was never called.
-        last_linear: Name of the Linear that was executed last, or None.
+        given: Modules whose input is recorded, by the name of the pseudo-layer; ``""`` is the
+            model.
+        reasons: Why a pseudo-layer is not there.
         projected: Layers of which a random projection is recorded because their rows do not fit
             into memory, in all later measurements too; None if that is not known yet.
     """
 
     order: list[str]
     depths: dict[str, float]
-    last_linear: str | None
+    given: dict[str, str] = field(default_factory=dict)
+    reasons: dict[str, str] = field(default_factory=dict)
     projected: frozenset[str] | None = None
 
 
@@ -153,6 +160,8 @@ class Measurement:
         plan: What an earlier measurement learnt of the layers; None to learn it from the first
             batch.
         processes: Those that record a part of the samples each.
+        last_hidden: The layer, by the name it is shown under, whose output is the last hidden
+            representation; None for the input of the last Linear.
 
     Attributes:
         plan: Order and depth of the layers, from the first batch on.
@@ -168,9 +177,11 @@ class Measurement:
         options: Options | None = None,
         plan: Plan | None = None,
         processes: Alone | None = None,
+        last_hidden: str | None = None,
     ) -> None:
         self.plan = plan
         self.nbytes: Counter[str] = Counter()
+        self._last_hidden = last_hidden
         self._estimating = 0.0
         self._model = model
         self._names = dict(names)
@@ -181,9 +192,9 @@ class Measurement:
         self._n_batches = 0
         self._padding = ""  # where the batches have a mask that is not used
         self._choose(samples)
-        self._linears = {name: m for name, m in modules.items() if isinstance(m, nn.Linear)}
         self._tracing = ExitStack()
         self._trace: Trace | None = None
+        self._search: InputSearch | None = None
 
     def _choose(self, samples: FixedSamples | ReservoirSamples) -> None:
         """Begin with a choice of samples, of which none has been recorded."""
@@ -212,22 +223,35 @@ class Measurement:
         """Put the hooks on for a batch that is about to pass through the model.
 
         Args:
-            batch: What the loader gave; its first floating tensor is the pseudo-layer ``"input"``.
+            batch: From the loader.
         """
         size = self._count(batch)
         rows, slots = self._samples.take(size)
         key = self._options.mask_key
         mask = None if key is None else mask_of(batch, key, size)
         padded = self._unmasked(batch, size)
-        self._recorder.begin(size, rows, slots, self._last_linears(), mask, padded)
+        self._recorder.begin(size, rows, slots, self._given(), mask, padded)
         if self._options.smallest_class is not None and len(rows):
             self._labels[slots] = labels_of(batch, size)[rows]
             self._labelled = max(self._labelled, int(slots.max()) + 1)
-        if INPUT in self._names:
-            self._recorder.store(self._names[INPUT], floating_in(batch))
         if self.plan is None:
-            trace = Trace(self._recorder.modules)
-            self._trace = self._tracing.enter_context(trace.attach(self._model))
+            self._watch(batch)
+
+    def _watch(self, batch: Any) -> None:
+        """Put hooks on all modules, to find out about the layers from this batch."""
+        hooks = Hooks()
+        self._tracing.callback(hooks.remove)
+        if INPUT in self._names:
+            self._search = InputSearch(self._store_input)
+            self._search.attach(self._model, hooks)
+        trace = Trace(self._modules)
+        if self._last_hidden is None:
+            trace.hold = lambda given, linear: self._recorder.hold(LAST_HIDDEN, given, linear)
+        self._trace = self._tracing.enter_context(trace.attach(self._model, batch))
+
+    def _store_input(self, given: Tensor, module: nn.Module) -> None:
+        if given.is_floating_point() or self._options.is_input_named:
+            self._recorder.store(self._names[INPUT], given, laid_out_as(module))
 
     def _count(self, batch: Any) -> int:
         """Return how many samples a batch holds."""
@@ -241,19 +265,25 @@ class Measurement:
             self._choose(self._samples.otherwise)
         return 1 if asked == 1 and self._n_batches > 1 else size
 
-    def _last_linears(self) -> list[nn.Linear]:
-        """Return the Linear that is executed last, or all as long as that is not known."""
-        if self.plan is None:
-            return list({id(module): module for module in self._linears.values()}.values())
-        last = self._linears.get(self.plan.last_linear or "")
-        return [] if last is None else [last]
+    def _given(self) -> dict[str, nn.Module]:
+        """Return the modules whose input is recorded."""
+        modules = {"": self._model, **named_layers(self._model)}
+        return {} if self.plan is None else {k: modules[v] for k, v in self.plan.given.items()}
 
     def end_batch(self) -> None:
         """Take the hooks off and keep what was recorded."""
+        if self.plan is None and self._trace is not None:
+            self._store_last_hidden(self._trace)
         self._recorder.end()
         self._tracing.close()
         if self.plan is None and self._trace is not None:
             self.plan = self._learn(self._trace)
+            self._trace = self._search = None
+
+    def _store_last_hidden(self, trace: Trace) -> None:
+        """Store the rows that the Linear was given which turns out to be the last."""
+        if trace.last_linear is not None and trace.ends[0].held is not None:
+            self._recorder.store_held(LAST_HIDDEN, trace.ends[0].held)
 
     @property
     def seconds(self) -> float:
@@ -279,10 +309,10 @@ class Measurement:
         classes = self._shared_classes()
         shown = [name for name in plan.order if name != LAST_HIDDEN or twin is None]
         for order, name in enumerate(shown):
-            rows, reason = self._shared_rows(name)
-            is_last_hidden = name in (LAST_HIDDEN, twin)
+            rows, reason = self._shared_rows(name, plan)
+            is_last_hidden = name in (LAST_HIDDEN, twin, self._last_hidden)
             is_input = name == self._names.get(INPUT)
-            role = INPUT if is_input else LAST_HIDDEN if is_last_hidden else None
+            role = LAST_HIDDEN if is_last_hidden else INPUT if is_input else None
             result = LayerResult(
                 layer=name,
                 role=role,
@@ -329,9 +359,9 @@ class Measurement:
         projected = next((names for names in chosen if names is not None), None)
         if learnt:
             self.plan = replace(learnt[0], projected=projected)
-        return self.plan or Plan([], {}, None)
+        return self.plan or Plan([], {})
 
-    def _shared_rows(self, name: str) -> tuple[Float[Tensor, "r d"] | None, str | None]:
+    def _shared_rows(self, name: str, plan: Plan) -> tuple[Float[Tensor, "r d"] | None, str | None]:
         """Return the rows recorded here, or why the layer cannot be estimated: alike everywhere."""
         rows = self._recorder.rows(name)
         here = None if rows is None else (rows.shape[1], rows.dtype, self._recorder.widths[name])
@@ -343,7 +373,7 @@ class Measurement:
         if len(kinds) > 1:
             return None, f"expected rows of one width and dtype in all processes, got {kinds}"
         if not kinds:
-            return None, _NEVER_CALLED
+            return None, plan.reasons.get(name, _NEVER_CALLED)
         ((columns, dtype, width),) = kinds
         self._recorder.widths[name] = width
         if rows is None:  # no chosen sample came by here
@@ -403,18 +433,50 @@ class Measurement:
         return next((name for name in reversed(plan.order) if name in common), None)
 
     def _learn(self, trace: Trace) -> Plan:
-        called = {name: trace.relative_depth(name) for name in trace.order}
-        order = list(trace.order)
-        if trace.last_linear is not None:
-            depth = called[LAST_HIDDEN] = trace.relative_depth(LAST_HIDDEN)
-            later = [i for i, name in enumerate(order) if called[name] > depth]
-            order.insert(later[0] if later else len(order), LAST_HIDDEN)
-        if INPUT in self._names:
-            called[self._names[INPUT]] = 0.0
-            order.insert(0, self._names[INPUT])
-        never = [name for name in self._recorder.modules if name not in called]
-        last = [name for name, module in self._linears.items() if module is trace.last_linear]
-        return Plan(order + never, called, last[0] if last else None)
+        names = {id(module): name for name, module in named_layers(self._model).items()}
+        names[id(self._model)] = ""
+        plan = Plan(list(trace.order), {name: trace.relative_depth(name) for name in trace.order})
+        if self._last_hidden is None:
+            _plan_last_hidden(plan, trace, names)
+        if self._search is not None:
+            self._plan_input(plan, self._search, names)
+        never = [name for name in self._modules if name not in plan.depths]
+        asked = [name for name in self._names if name == LAST_HIDDEN and name not in plan.order]
+        plan.order += never + asked
+        return plan
+
+    def _plan_input(self, plan: Plan, search: InputSearch, names: Mapping[int, str]) -> None:
+        name = self._names[INPUT]
+        has_ids = search.input_dtype is not None and not search.input_dtype.is_floating_point
+        if has_ids and not self._options.is_input_named:
+            return  # no layer, and nothing amiss: the embedding is the first
+        plan.depths[name] = 0.0
+        plan.order.insert(0, name)
+        if search.source is not None:
+            plan.given[name] = names[id(search.source)]
+        elif search.reason is not None:
+            plan.reasons[name] = search.reason
+
+
+def _plan_last_hidden(plan: Plan, trace: Trace, names: Mapping[int, str]) -> None:
+    if trace.last_linear is None:
+        plan.reasons[LAST_HIDDEN] = _why_no_last_hidden(trace, names)
+        return
+    depth = plan.depths[LAST_HIDDEN] = trace.relative_depth(LAST_HIDDEN)
+    later = [i for i, name in enumerate(plan.order) if plan.depths[name] > depth]
+    plan.order.insert(later[0] if later else len(plan.order), LAST_HIDDEN)
+    plan.given[LAST_HIDDEN] = names[id(trace.last_linear)]
+
+
+def _why_no_last_hidden(trace: Trace, names: Mapping[int, str]) -> str:
+    ends = [f"{type(end.layer).__name__} {names[id(end.layer)]!r}" for end in trace.ends]
+    if trace.failure is not None:
+        return f"it could not be found out in which layer the network ends, {trace.failure!r}"
+    if not ends:
+        return "no layer with weights was called"
+    if len(ends) == 1:
+        return f"the network ends in {ends[0]}, not in a Linear"
+    return f"the network has several ends, {', '.join(ends)}"
 
 
 def _empty_like(result: LayerResult) -> LayerResult:

@@ -4,7 +4,7 @@ import sys
 import time
 import warnings
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass
 from typing import Any
@@ -14,15 +14,17 @@ from jaxtyping import Bool, Float, Int
 from torch import Tensor, nn
 
 from lightning_id.axes import Axes, FeatureAxis, states_batch_first
-from lightning_id.batches import count_samples, floating_in
+from lightning_id.batches import count_samples
 from lightning_id.checks import whole_number
 from lightning_id.hooks import Hooks, takes_hooks
+from lightning_id.inputs import InputSearch, given_tensor
 from lightning_id.layers import (
     INPUT,
     LAST_HIDDEN,
     PSEUDO,
     Layers,
     is_automatic,
+    is_named,
     named_layers,
     select_layers,
 )
@@ -123,14 +125,13 @@ class Recorder:
         self._largest = 0  # samples in the batches before
         self._hooks = Hooks()
         self._batch: _Batch | None = None
-        self._last_input: tuple[Float[Tensor, "r d"], Int[Tensor, " r"]] | None = None
 
     def begin(
         self,
         batch_size: int,
         rows: Int[Tensor, " r"],
         slots: Int[Tensor, " r"],
-        last_of: Iterable[nn.Module] = (),
+        given: Mapping[str, nn.Module] | None = None,
         mask: Bool[Tensor, "b t"] | None = None,
         padded: int | None = None,
     ) -> None:
@@ -140,7 +141,7 @@ class Recorder:
             batch_size: Samples in the batch; the sample axis of a layer must be as long.
             rows: Which samples of the batch are chosen.
             slots: The place of each among all chosen samples.
-            last_of: Modules of which the one called last tells ``"last_hidden"``: its input.
+            given: Modules whose input is recorded, by the name to record it under.
             mask: True for the tokens of each sample that count; None for all.
             padded: Tokens of each sample, if padding among them is not left out.
         """
@@ -150,8 +151,9 @@ class Recorder:
         for name, module in self.modules.items():
             if self._is_recorded(name):
                 self._hooks.after(module, self._output_hook(name))
-        for module in last_of if self._is_recorded(LAST_HIDDEN) else ():
-            self._hooks.before(module, self._input_hook())
+        for name, module in (given or {}).items():
+            if self._is_recorded(name):
+                self._hooks.before(module, self._input_hook(name), with_kwargs=True)
 
     def _is_recorded(self, name: str) -> bool:
         """Whether this batch has rows to record of a layer."""
@@ -160,9 +162,7 @@ class Recorder:
         return len(self._batch.rows) > 0 or self.rule.rows_of(name) == "all"
 
     def end(self) -> None:
-        """Keep the batch and take the hooks off."""
-        if self._last_input is not None:
-            self._attempt(LAST_HIDDEN, self._place, *self._last_input)
+        """End the batch and take the hooks off."""
         if self._batch is not None:
             self._largest = max(self._largest, self._batch.size)
         if self._pending:
@@ -175,22 +175,77 @@ class Recorder:
         """Take the hooks off. May be called at any time, and again."""
         self._hooks.remove()
         self._pending.clear()
-        self._batch = self._last_input = None
+        self._batch = None
 
-    def store(self, name: str, output: Any, axis: int | None = None) -> None:
+    def store(self, name: str, output: Any, module: nn.Module | None = None) -> None:
         """Store the chosen rows of what a layer gave for the batch between `begin` and `end`.
 
         Args:
             name: The layer.
             output: Its output: a tensor, or a tuple or mapping that holds one.
-            axis: The axis of the samples; None as the rule or the module states it.
+            module: The module that states its axes; None for the layer of that name.
         """
         if not self._is_recorded(name):
             return
         self._calls[name] = self._calls.get(name, 0) + 1
         self.calls[name] = max(self.calls.get(name, 0), self._calls[name])
         if self._calls[name] == 1:
-            self._attempt(name, self._store, self.modules.get(name), output, axis)
+            self._attempt(name, self._store, module or self.modules.get(name), output)
+
+    def hold(self, name: str, output: Any, module: nn.Module) -> "Held | None":
+        """Copy the chosen rows of a tensor, to be stored by `store_held` or dropped.
+
+        Args:
+            name: The layer that it may become, which has no rows yet.
+            output: See `store`.
+            module: The module that states its axes.
+
+        Returns:
+            The rows, or the reason why there are none; None if this batch has none to record.
+        """
+        if not self._is_recorded(name):
+            return None
+        start, rows, reason = time.perf_counter(), None, None
+        try:
+            with torch.no_grad():
+                rows = self._chosen(name, module, output)
+        except Exception as error:  # whatever it is, the user's forward pass goes on
+            reason = _reason(error)
+        self.seconds += time.perf_counter() - start
+        was_padded = name in self.padded
+        self.padded.discard(name)
+        return Held(rows, reason, [known.pop(name, None) for known in self._known()], was_padded)
+
+    def store_held(self, name: str, held: "Held") -> None:
+        """Store rows that were held in the batch between `begin` and `end`.
+
+        Args:
+            name: The layer.
+            held: Its rows.
+        """
+        for known, value in zip(self._known(), held.known, strict=True):
+            if value is not None:
+                known[name] = value
+        if held.is_padded:
+            self.padded.add(name)
+        if held.reason is not None:
+            self.fail(name, held.reason)
+        elif held.rows is not None:
+            self._attempt(name, self._place, *held.rows)
+
+    def _known(self) -> list[dict[str, Any]]:
+        """Return where that is which is known of a layer from the batches so far."""
+        return [self.widths, self._notes, self._fitting, self._left_out, self._chosen_rows]
+
+    def fail(self, name: str, reason: str) -> None:
+        """Give a layer up: free its rows, and keep the first reason.
+
+        Args:
+            name: The layer.
+            reason: Why it has no rows.
+        """
+        self.failures.setdefault(name, reason)
+        self._storage.discard(name)
 
     def rows(self, name: str) -> Float[Tensor, "n d"] | None:
         """Return what was recorded of a layer.
@@ -232,14 +287,9 @@ class Recorder:
 
         return hook
 
-    def _input_hook(self) -> Callable[..., None]:
-        called = False
-
-        def hook(module: nn.Module, args: tuple[Any, ...]) -> None:
-            nonlocal called
-            if not called:
-                called = True
-                self._attempt(LAST_HIDDEN, self._hold, module, args)
+    def _input_hook(self, name: str) -> Callable[..., None]:
+        def hook(module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
+            self.store(name, given_tensor(module, args, kwargs), laid_out_as(module))
 
         return hook
 
@@ -251,20 +301,16 @@ class Recorder:
             with torch.no_grad():
                 action(name, *args)
         except Exception as error:  # whatever it is, the user's forward pass goes on
-            self.failures[name] = f"{error}" if isinstance(error, ValueError) else repr(error)
-            self._storage.discard(name)
+            self.fail(name, _reason(error))
         self.seconds += time.perf_counter() - start
 
-    def _store(self, name: str, module: nn.Module | None, output: Any, axis: int | None) -> None:
-        found = self._chosen(name, module, output, axis)
+    def _store(self, name: str, module: nn.Module | None, output: Any) -> None:
+        found = self._chosen(name, module, output)
         if found is not None:
             self._place(name, *found)
 
-    def _hold(self, name: str, module: nn.Module, args: tuple[Any, ...]) -> None:
-        self._last_input = self._chosen(name, module, args[0] if args else args)
-
     def _chosen(
-        self, name: str, module: nn.Module | None, output: Any, axis: int | None = None
+        self, name: str, module: nn.Module | None, output: Any
     ) -> tuple[Float[Tensor, "r d"], Int[Tensor, " r"]] | None:
         """Copy and reduce the chosen rows of the current batch; None if there are none."""
         assert self._batch is not None  # hooks are on only during a batch
@@ -273,10 +319,7 @@ class Recorder:
         tensor = first_tensor(padded)
         if isinstance(output, Tensor) and self.rule.reduce == "flatten":
             tokens = None  # zeros are what an encoder of nested tensors gives in the end
-        if tokens is not None:
-            axis = 0
-        elif axis is None:
-            axis = self._sample_axis(name, module, tensor, batch.size)
+        axis = 0 if tokens is not None else self._sample_axis(name, module, tensor, batch.size)
         if not self._is_as_expected(name, tuple(tensor.shape), axis):
             self._left_out[name] = self._left_out.get(name, 0) + len(batch.rows)
             return None
@@ -421,6 +464,33 @@ class Recorder:
         self._present[name][slots] = True
 
 
+def laid_out_as(module: nn.Module) -> nn.Module | None:
+    """Return a module whose input has the axes of its output; None for a whole network."""
+    is_leaf = next(module.children(), None) is None
+    return module if is_leaf or states_batch_first(module) is not None else None
+
+
+def _reason(error: Exception) -> str:
+    return f"{error}" if isinstance(error, ValueError) else repr(error)
+
+
+@dataclass(frozen=True)
+class Held:
+    """Rows of a layer for one batch, or why there are none, and what the batch told of it.
+
+    Attributes:
+        rows: One for each chosen sample of the batch, and their slots.
+        reason: Why there are no rows.
+        known: See `Recorder._known`.
+        is_padded: Whether the rows hold padding that the batch marks.
+    """
+
+    rows: tuple[Float[Tensor, "r m"], Int[Tensor, " r"]] | None
+    reason: str | None
+    known: list[Any]
+    is_padded: bool
+
+
 @dataclass(frozen=True)
 class _Batch:
     size: int
@@ -508,12 +578,16 @@ def record_activations(
         rows = torch.arange(min(size, n_samples - seen))
         recorder.begin(size, rows, rows + seen)
         seen += len(rows)
-        given = floating_in((args, kwargs))
-        if INPUT in names and (given or not is_automatic(layers)):  # token ids: see the embedding
-            recorder.store(names[INPUT], given, axis)
+        search.restart()
 
-    hooks = Hooks()
+    def found(given: Tensor, module: nn.Module) -> None:
+        if given.is_floating_point() or is_named(INPUT, layers):
+            recorder.store(names[INPUT], given, laid_out_as(module))
+
+    hooks, search = Hooks(), InputSearch(found)
     hooks.before(model, begin, with_kwargs=True)
+    if INPUT in names:
+        search.attach(model, hooks)
     hooks.after(model, lambda *_: recorder.end())
     rows: dict[str, Tensor] = {}
     try:
@@ -522,6 +596,8 @@ def record_activations(
     finally:
         hooks.remove()
         recorder.cancel()
+    if search.reason is not None and is_named(INPUT, layers) and seen:
+        recorder.fail(names[INPUT], search.reason)
     for shown in names.values():
         block = recorder.rows(shown)
         if block is not None:

@@ -11,6 +11,7 @@ from pytorch_lightning.loggers.logger import DummyLogger
 
 from lightning_id import IntrinsicDimensionCallback
 from lightning_id.functional import columns, geometry
+from lightning_id.recorder import Recorder
 from tests.toys import Toy, count_hooks, loader, trainer
 
 pytestmark = pytest.mark.filterwarnings(
@@ -96,12 +97,15 @@ def test_a_logger_that_raises_does_not_stop_the_others(weights, tmp_path):
 
 
 @pytest.mark.parametrize("fault", [float("nan"), float("inf")])
-def test_a_layer_of_nan_has_a_reason_and_the_others_their_numbers(fault, weights, tmp_path):
-    class Poisoned(IntrinsicDimensionCallback):
-        def on_validation_batch_start(self, trainer, pl_module, batch, batch_idx, *rest):
-            self._begin_batch([batch[0] * fault, batch[1]], 0)
-
-    callback = Poisoned()
+def test_a_layer_of_nan_has_a_reason_and_the_others_their_numbers(
+    fault, weights, tmp_path, monkeypatch
+):
+    store = Recorder.store
+    monkeypatch.setattr(
+        Recorder, "store",
+        lambda self, name, x, *rest: store(self, name, x * fault if name == "input" else x, *rest),
+    )  # fmt: skip
+    callback = IntrinsicDimensionCallback()
     with pytest.warns(UserWarning, match="layer 'input': .*hold NaN or infinite values"):
         model = train(tmp_path, callback)
     assert_unharmed(model, weights)

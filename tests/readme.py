@@ -9,6 +9,7 @@ COST = ROOT / "docs" / "cost.md"
 START, END = "<!-- cost: written by `python -m tests.readme` -->\n", "<!-- end of cost -->\n"
 COLUMNS = {  # of docs/cost.md, and what the README calls them
     "samples": "samples",
+    "GiB of rows": "GiB of rows",
     "seconds of the fit": "seconds of the fit",
     "with / without": "with / without the callback",
     "1 + parts / without": "the same, from measuring timed by itself",

@@ -10,6 +10,7 @@ import pytest
 import torch
 from torch import nn
 
+from lightning_id.experiments.networks import MNISTNet
 from lightning_id.functional import twonn_dimension
 from lightning_id.measurement import Measurement, Options
 from lightning_id.memory import (
@@ -23,6 +24,7 @@ from lightning_id.processes import Alone
 from lightning_id.rows import FITTING, RandomProjection, RowRule
 from lightning_id.samples import FixedSamples, draw
 from lightning_id.storage import Limits, too_large
+from tests.benchmarks.cost import rows_in_gib
 
 ROOT = Path(__file__).parents[1]
 CPU = torch.device("cpu")
@@ -240,3 +242,17 @@ def test_the_limit_of_a_group_of_version_1(tmp_path):
         memory_stat="total_inactive_file 50\n",
     )  # fmt: skip
     assert left_in_control_group(tmp_path, own) == 450
+
+
+def test_the_page_of_the_cost_has_the_memory_that_a_measurement_takes():
+    network = MNISTNet().requires_grad_(False)
+    names = ["input", *(name for name, _ in network.named_children())]
+    samples = FixedSamples(torch.arange(N), draw(N, 0))
+    measurement = Measurement(network, {name: name for name in names}, samples)
+    images = torch.rand(N, 1, 28, 28, generator=torch.Generator().manual_seed(0))
+    measurement.begin_batch(images)
+    network(images)
+    measurement.end_batch()
+    list(measurement.results({"twonn": twonn_dimension}))
+    assert measurement.nbytes.total() / 2**30 == rows_in_gib(N)
+    assert f"| 2000 | {rows_in_gib(2000):.2g} |" in (ROOT / "docs/cost.md").read_text()

@@ -21,9 +21,10 @@ from pathlib import Path
 from typing import Any
 
 import pytorch_lightning as pl
+import torch
 from pytorch_lightning.loggers import TensorBoardLogger
 
-from lightning_id import IntrinsicDimensionCallback
+from lightning_id import IntrinsicDimensionCallback, record_activations
 from lightning_id.charts import Charts
 from lightning_id.experiments.classifier import Classifier
 from lightning_id.experiments.mnist import MNISTDataModule
@@ -122,10 +123,20 @@ class EpochTimes(pl.Callback):
         self.training.append(time.perf_counter() - self._start)
 
 
+def rows_in_gib(n_samples: int) -> float:
+    """Return the memory of the rows of all layers and of `last_hidden`, by shape."""
+    network = MNISTNet()
+    layers = ["input", *(name for name, _ in network.named_children())]
+    with record_activations(network, layers) as rows:
+        network(torch.zeros(2, 1, 28, 28))
+    columns = sum(x.shape[1] for x in rows.values()) + network.output.in_features
+    return 4 * n_samples * columns / 2**30
+
+
 def table(runs: dict[int, list[dict[str, Any]]]) -> str:
     """Return the comparison as Markdown."""
-    head = ["samples", "seconds of the fit", "with / without", "bar", "1 + parts / without"]
-    head += ["training steps, with / without"]
+    head = ["samples", "GiB of rows", "seconds of the fit", "with / without", "bar"]
+    head += ["1 + parts / without", "training steps, with / without"]
     head += ["steps before the first measurement, with / without: the noise"]
     rows = [[*head, *PARTS]]
     plain = {
@@ -133,7 +144,7 @@ def table(runs: dict[int, list[dict[str, Any]]]) -> str:
     }
     for n_samples, found in runs.items():
         middle = {key: statistics.median(r[key] for r in found) for key in plain}
-        cells = [f"{n_samples or 'none'}", f"{middle['fit']:.1f}"]
+        cells = [f"{n_samples or 'none'}", f"{rows_in_gib(n_samples):.2g}", f"{middle['fit']:.1f}"]
         cells.append(f"{middle['fit'] / plain['fit']:.3f}" if n_samples else "1")
         cells.append(f"{BARS[n_samples]}" if n_samples else "")
         parts = statistics.median(sum(r["parts"].values()) * r["epochs"] for r in found)

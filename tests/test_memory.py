@@ -16,6 +16,7 @@ from lightning_id.measurement import Measurement, Options
 from lightning_id.memory import (
     available,
     free_memory,
+    free_on_device,
     free_on_host,
     left_in_control_group,
     room_for_rows,
@@ -256,3 +257,13 @@ def test_the_page_of_the_cost_has_the_memory_that_a_measurement_takes():
     list(measurement.results({"twonn": twonn_dimension}))
     assert measurement.nbytes.total() / 2**30 == rows_in_gib(N)
     assert f"| 2000 | {rows_in_gib(2000):.2g} |" in (ROOT / "docs/cost.md").read_text()
+
+
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU")
+def test_what_the_allocator_holds_and_does_not_use_is_free():
+    device = torch.device("cuda", 0)
+    before = free_on_device(device)
+    block = torch.empty(2**28, dtype=torch.uint8, device=device)
+    assert free_on_device(device) == pytest.approx(before - 2**28, abs=2**27)
+    del block
+    assert free_on_device(device) == pytest.approx(before, abs=2**27)

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from lightning_id.hooks import Hooks
-from lightning_id.layers import watched_modules
+from lightning_id.modules import watched_modules
 
 
 def given_tensor(module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Tensor | None:

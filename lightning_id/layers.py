@@ -2,15 +2,13 @@
 
 import fnmatch
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 
 from torch import nn
-from torch.nn.modules.conv import _ConvNd
-from torch.nn.modules.pooling import _AdaptiveAvgPoolNd, _AdaptiveMaxPoolNd
-from torch.nn.parameter import is_lazy
 
-from lightning_id.hooks import takes_hooks
+from lightning_id.auto import pick_layers
 from lightning_id.messages import close_names
+from lightning_id.modules import named_layers, only_child
 
 Layers = str | Sequence[str] | Mapping[str, str]
 
@@ -19,113 +17,6 @@ LAST_HIDDEN = "last_hidden"  # pseudo-layer: what the last Linear is given
 PSEUDO = (INPUT, LAST_HIDDEN)
 AUTO = "auto"
 AUTO_MOST = 16  # layers that `auto` picks at the most: what a chart still shows apart
-
-# Wrappers by their class, and the children that they hold the wrapped module in: configs and curves
-# must survive compile on or off. By name, because importing them all takes seconds.
-_WRAPPERS = {
-    "torch._dynamo.eval_frame.OptimizedModule": ("_orig_mod",),
-    "torch.nn.parallel.data_parallel.DataParallel": ("module",),
-    "torch.nn.parallel.distributed.DistributedDataParallel": ("module",),
-    "torch.distributed.fsdp.fully_sharded_data_parallel.FullyShardedDataParallel": (
-        "_fsdp_wrapped_module",
-    ),
-    "torch.distributed.algorithms._checkpoint.checkpoint_wrapper.ActivationWrapper": (
-        "_checkpoint_wrapped_module",
-    ),
-    "torch.optim.swa_utils.AveragedModel": ("module",),
-    "lightning_fabric.wrappers._FabricModule": ("_forward_module", "_original_module"),
-    "lightning.fabric.wrappers._FabricModule": ("_forward_module", "_original_module"),
-}
-_METRIC = "torchmetrics.metric.Metric"
-_UNWEIGHTED = (nn.Embedding, nn.EmbeddingBag, nn.LayerNorm, nn.RMSNorm)  # despite their matrices
-_POOLING = (
-    *(nn.MaxPool1d, nn.MaxPool2d, nn.MaxPool3d),
-    *(nn.AvgPool1d, nn.AvgPool2d, nn.AvgPool3d),
-    *(nn.FractionalMaxPool2d, nn.FractionalMaxPool3d, nn.LPPool1d, nn.LPPool2d),
-)
-_ADAPTIVE = (_AdaptiveAvgPoolNd, _AdaptiveMaxPoolNd)
-
-
-def named_layers(root: nn.Module) -> dict[str, nn.Module]:
-    """Return every module below ``root`` by name, without the components that wrappers add.
-
-    Args:
-        root: The model.
-
-    Returns:
-        Names and modules in order of registration. A wrapper and its wrapped module share a name:
-        the wrapper is returned, because it is called. A module that is registered twice has both
-        names.
-
-    Example:
-        >>> net = nn.Sequential(nn.Linear(2, 2), nn.DataParallel(nn.Sequential(nn.ReLU())))
-        >>> list(named_layers(net))
-        ['0', '1', '1.0']
-    """
-    names: dict[str, nn.Module] = {}
-    for name, module in _walk(root, ""):
-        if name:
-            names.setdefault(name, module)
-    return names
-
-
-def _walk(module: nn.Module, name: str) -> Iterator[tuple[str, nn.Module]]:
-    yield name, module
-    wrapped = _wrapped_in(module)
-    for part, child in module._modules.items():  # `named_children` leaves second names out
-        if child is None:
-            continue
-        yield from _walk(child, name if part in wrapped else f"{name}.{part}".strip("."))
-
-
-def _wrapped_in(module: nn.Module) -> tuple[str, ...]:
-    """Return the names of the children that a wrapper wraps; none of any other module."""
-    return next((_WRAPPERS[each] for each in _classes(module) if each in _WRAPPERS), ())
-
-
-def _unwrapped(module: nn.Module) -> nn.Module:
-    """Return the module inside of all wrappers."""
-    while wrapped := _wrapped_in(module):
-        module = module.get_submodule(wrapped[0])
-    return module
-
-
-def watched_modules(root: nn.Module) -> list[nn.Module]:
-    """Return the modules that can be followed by hooks: no scripted ones, and no metrics."""
-    hidden = {
-        id(inner)
-        for module in root.modules()
-        if not takes_hooks(module) or _METRIC in _classes(module)
-        for inner in module.modules()
-    }
-    return [module for module in root.modules() if id(module) not in hidden]
-
-
-def weight_layers(module: nn.Module) -> int:
-    """Return how many layers with a weight matrix on features a module is, without its children."""
-    if isinstance(module, (_ConvNd, nn.Linear)):
-        return 1
-    if isinstance(module, nn.RNNBase):
-        return module.num_layers
-    is_leaf = next(module.children(), None) is None
-    return int(is_leaf and any(name.startswith("weight") for name in _matrices(module)))
-
-
-def has_weights(module: nn.Module) -> bool:
-    """Whether a module, or one inside, has a matrix of weights that is no embedding and no norm."""
-    return any(True for inner in module.modules() for _ in _matrices(inner))
-
-
-def _matrices(module: nn.Module) -> Iterator[str]:
-    """Yield the names of a module's own parameters of two axes or more."""
-    if not isinstance(module, _UNWEIGHTED):
-        for name, parameter in module.named_parameters(recurse=False):
-            if not is_lazy(parameter) and parameter.ndim > 1:
-                yield name
-
-
-def _classes(module: nn.Module) -> list[str]:
-    return [f"{each.__module__}.{each.__qualname__}" for each in type(module).__mro__]
 
 
 def select_layers(root: nn.Module, layers: Layers = AUTO) -> dict[str, str]:
@@ -222,9 +113,11 @@ def auto_layers(root: nn.Module) -> list[str]:
     """Pick the layers that the source work measured, for any network.
 
     The input, the pooling layers, the ends of stages of repeated blocks, the fully connected layers
-    and with them the output. Repeated blocks are children of one kind; what is inside them is not
-    looked at. Adaptive pooling counts where it pools to one value (torchvision's VGG puts one that
-    changes nothing before the classifier). More than sixteen are thinned out evenly.
+    and the output; where there are none of them, the ends of the widths of stacked convolutions;
+    recurrent layers, and the embedding where the network begins with one. Of networks of
+    convolutional blocks also the stem, and the first block of the first and of any long stage. What
+    is inside of blocks is not looked at. Branches of one class (student and teacher, encoder and
+    decoder) are looked into each. More than sixteen are thinned out evenly.
 
     Args:
         root: The model.
@@ -232,17 +125,7 @@ def auto_layers(root: nn.Module) -> list[str]:
     Returns:
         Names in order of registration.
     """
-    picked = [name for name in _pick(root, "") if name not in PSEUDO]
-    modules = named_layers(root)
-    if not picked or not isinstance(modules[picked[-1]], nn.Linear):
-        wrapped = _only_child(root)
-        if wrapped and wrapped not in picked:
-            picked.append(wrapped)  # its output is the network's
-    room = AUTO_MOST - 1
-    if len(picked) > room:
-        step = (len(picked) - 1) / (room - 1)
-        picked = [picked[round(i * step)] for i in range(room)]
-    return [INPUT, *picked]
+    return [INPUT, *(name for name in pick_layers(root, AUTO_MOST - 1) if name not in PSEUDO)]
 
 
 def _check_shown(chosen: Mapping[str, str]) -> None:
@@ -264,7 +147,7 @@ def _match(root: nn.Module, names: Mapping[str, nn.Module], pattern: str) -> lis
         return [pattern]
     if pattern == AUTO and pattern not in names:
         return auto_layers(root)
-    wrapped = _only_child(root)
+    wrapped = only_child(root)
     prefixes = ("", f"{wrapped}.") if wrapped else ("",)
     for prefix in prefixes:
         matched = [
@@ -289,44 +172,3 @@ def _matches(name: str, pattern: str) -> bool:
                 f"`layers`: expected a regular expression after 're:', got {pattern!r}: {error}"
             ) from None
     return name == pattern or fnmatch.fnmatchcase(name, pattern)
-
-
-def _only_child(root: nn.Module) -> str | None:
-    """Return the name of the only child with parameters and children, if there is one."""
-    children = [
-        name
-        for name, child in _unwrapped(root).named_children()
-        if any(True for _ in child.parameters())
-    ]
-    return children[0] if len(children) == 1 else None
-
-
-def _pick(module: nn.Module, prefix: str) -> Iterator[str]:
-    children = {name: _unwrapped(child) for name, child in _unwrapped(module).named_children()}
-    kinds = [_kind(child) for child in children.values()]
-    for (name, child), kind in zip(children.items(), kinds, strict=True):
-        full = f"{prefix}.{name}".strip(".")
-        is_block = kind is not None and kinds.count(kind) > 1
-        if is_block or _is_picked(child):
-            yield full
-        else:
-            yield from _pick(child, full)
-
-
-def _kind(module: nn.Module) -> tuple[type, ...] | None:
-    """Return what repeated blocks have in common; None for what is no block.
-
-    A Sequential is told by what it holds: the stages of a ResNet are alike, the features and the
-    classifier of a VGG are not.
-    """
-    if not any(True for _ in module.children()) or not any(True for _ in module.parameters()):
-        return None
-    held = {type(child) for child in module.children()} if type(module) is nn.Sequential else set()
-    return (type(module), *sorted(held, key=lambda kind: kind.__qualname__))
-
-
-def _is_picked(module: nn.Module) -> bool:
-    if isinstance(module, _ADAPTIVE):
-        size = module.output_size
-        return all(side == 1 for side in (size if isinstance(size, tuple) else (size,)))
-    return isinstance(module, (*_POOLING, nn.Linear))

@@ -20,8 +20,9 @@ from lightning_id.functional.coarseness import CoarseFeaturesWarning
 from lightning_id.functional.sharded import PeerError
 from lightning_id.hooks import Hooks
 from lightning_id.inputs import InputSearch
-from lightning_id.layers import INPUT, LAST_HIDDEN, PSEUDO, named_layers
+from lightning_id.layers import INPUT, LAST_HIDDEN, PSEUDO
 from lightning_id.memory import room_for_rows
+from lightning_id.modules import called_module, named_layers, why_never_called
 from lightning_id.processes import Alone
 from lightning_id.recorder import Recorder, laid_out_as
 from lightning_id.rows import RowRule
@@ -188,7 +189,9 @@ class Measurement:
         self._options = options or Options()
         self._processes = processes or Alone()
         modules = named_layers(model)
-        self._modules = {names[name]: modules[name] for name in names if name not in PSEUDO}
+        self._modules = {
+            names[name]: called_module(model, modules[name]) for name in names if name not in PSEUDO
+        }
         self._n_batches = 0
         self._padding = ""  # where the batches have a mask that is not used
         self._choose(samples)
@@ -373,7 +376,7 @@ class Measurement:
         if len(kinds) > 1:
             return None, f"expected rows of one width and dtype in all processes, got {kinds}"
         if not kinds:
-            return None, plan.reasons.get(name, _NEVER_CALLED)
+            return None, plan.reasons.get(name, "no batch held a chosen sample")
         ((columns, dtype, width),) = kinds
         self._recorder.widths[name] = width
         if rows is None:  # no chosen sample came by here
@@ -441,6 +444,10 @@ class Measurement:
         if self._search is not None:
             self._plan_input(plan, self._search, names)
         never = [name for name in self._modules if name not in plan.depths]
+        modules = named_layers(self._model)
+        for name, shown in self._names.items():
+            if shown in never:
+                plan.reasons[shown] = why_never_called(self._model, modules[name])
         asked = [name for name in self._names if name == LAST_HIDDEN and name not in plan.order]
         plan.order += never + asked
         return plan
@@ -490,12 +497,6 @@ def _empty_like(result: LayerResult) -> LayerResult:
         notes=[],
         batch_notes=[],
     )
-
-
-_NEVER_CALLED = (
-    "the layer was never called: not part of this forward pass, replaced by a fused kernel"
-    " (attention), or scripted; choose one that the validation step calls"
-)
 
 
 def _estimate(

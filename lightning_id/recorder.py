@@ -25,10 +25,10 @@ from lightning_id.layers import (
     Layers,
     is_automatic,
     is_named,
-    named_layers,
     select_layers,
 )
 from lightning_id.memory import free_memory, room_for_rows
+from lightning_id.modules import called_module, named_layers
 from lightning_id.processes import Alone
 from lightning_id.rows import (
     FITTING,
@@ -561,7 +561,7 @@ def record_activations(
     rule = RowRule(reduce, sample_dim, rows_per_sample=rows_per_sample)
     device = next((p.device for p in model.parameters()), torch.device("cpu"))
     recorder = Recorder(
-        {names[name]: modules[name] for name in names if name not in PSEUDO},
+        {names[name]: called_module(model, modules[name]) for name in names if name not in PSEUDO},
         n_samples,
         rule,
         room_for_rows(free_memory(device, Alone()), n_samples),

@@ -10,7 +10,8 @@ from torch import Tensor, nn, strided
 from torch.multiprocessing.reductions import StorageWeakRef
 
 from lightning_id.hooks import Hooks
-from lightning_id.layers import INPUT, LAST_HIDDEN, has_weights, watched_modules, weight_layers
+from lightning_id.layers import INPUT, LAST_HIDDEN
+from lightning_id.modules import has_weights, watched_modules, weight_layers
 
 
 @dataclass(frozen=True)

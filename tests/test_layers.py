@@ -12,18 +12,19 @@ from lightning_id import record_activations
 from lightning_id.layers import named_layers, select_layers
 from lightning_id.trace import Trace
 
-# Source work, protocol of its figure 3, without its authors' extra 1 for every Linear and avgpool.
+# Source work, protocol of its figure 3, without its authors' extra 1 for every Linear and avgpool;
+# and of ResNets the first block of the first and of a long stage.
 DEPTHS = {
     "alexnet": [1, 2, 5, 6, 7, 8],
     "vgg11": [1, 2, 4, 6, 8, 9, 10, 11],
     "vgg13": [2, 4, 6, 8, 10, 11, 12, 13],
     "vgg16": [2, 4, 7, 10, 13, 14, 15, 16],
     "vgg19": [2, 4, 8, 12, 16, 17, 18, 19],
-    "resnet18": [1, 5, 9, 13, 17, 17, 18],
-    "resnet34": [1, 7, 15, 27, 33, 33, 34],
-    "resnet50": [1, 10, 22, 40, 49, 49, 50],
-    "resnet101": [1, 10, 22, 91, 100, 100, 101],
-    "resnet152": [1, 10, 34, 142, 151, 151, 152],
+    "resnet18": [1, 3, 5, 9, 13, 17, 17, 18],
+    "resnet34": [1, 3, 7, 15, 17, 27, 33, 33, 34],
+    "resnet50": [1, 4, 10, 22, 25, 40, 49, 49, 50],
+    "resnet101": [1, 4, 10, 22, 25, 91, 100, 100, 101],
+    "resnet152": [1, 4, 10, 34, 37, 142, 151, 151, 152],
     # Not of the source work. The projections of attention are no modules of their own there.
     "vit_b_16": [*range(3, 26, 2), 26],
 }

@@ -112,7 +112,7 @@ class Terminal:
         """
         self.release()
         bar = _bar(trainer)
-        if bar is not None and history.records:
+        if history.records and bar is not None and getattr(bar, "prints_tables", True):
             finish(trainer)
             heading = f"{self.prefix}\n" if self.prefix else ""
             notes = "".join(f"{note}\n" for note in end_notes(history))

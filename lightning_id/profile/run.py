@@ -14,7 +14,8 @@ from torch.utils.data import DataLoader
 from lightning_id.callback import IntrinsicDimensionCallback
 from lightning_id.history import BEFORE_TRAINING, History, Validation
 from lightning_id.history.queries import metric_values
-from lightning_id.layers import INPUT, LAST_HIDDEN, select_layers
+from lightning_id.layers import select_layers
+from lightning_id.modules import INPUT, LAST_HIDDEN
 from lightning_id.profile.images import Images
 from lightning_id.profile.networks import Network, load_network
 from lightning_id.rows import Reduce
@@ -122,8 +123,10 @@ def measure(network: Network, images: Images, settings: Settings) -> History:
 class _Bar(TQDMProgressBar):
     """The bar of the Trainer; the table comes when all networks are measured, with both weights."""
 
+    prints_tables = False  # those of the callback
+
     def print(self, *args: Any, **kwargs: Any) -> None:
-        """Say nothing."""
+        """Print nothing."""
 
 
 def _check_takes(network: Network, example: Tensor) -> None:

@@ -4,6 +4,7 @@ import contextlib
 import csv
 import io
 import math
+import re
 import sys
 from pathlib import Path
 
@@ -133,7 +134,7 @@ def test_the_numbers_are_those_of_the_functional_on_the_same_rows():
             network.module(batch[0])
     for estimator in ("twonn", "pca"):
         expected = {name: float(ESTIMATORS[estimator](Geometry(rows[name]))) for name in layers}
-        assert values(history, estimator) == pytest.approx(expected, rel=1e-5)
+        assert values(history, estimator) == pytest.approx(expected, rel=1e-5, nan_ok=True)
 
 
 def test_a_history_a_picture_a_table_and_a_page_are_there_and_it_says_where(capsys):
@@ -145,7 +146,7 @@ def test_a_history_a_picture_a_table_and_a_page_are_there_and_it_says_where(caps
     assert "broken images left out: 1, for example photos/class1/broken.png" in shown
     assert f"expected 2000 images, got {N} usable ones" in shown
     assert "nets_of_profile:Colours: accuracy 100.0% (validate)" in shown
-    assert shown.count("layer       depth  width          TwoNN  PCA 90 %") == 1
+    assert len(re.findall(r"^layer +depth +width +TwoNN +PCA 90 %$", shown, re.MULTILINE)) == 1
     assert "Untrained network: Not measured" in shown
     for file in ("profile.png", "history.csv"):
         assert f" out/{file}\n" in shown
@@ -183,7 +184,7 @@ def test_both_puts_the_untrained_network_before_the_trained_one(capsys):
     assert "TwoNN  PCA 90 %  TwoNN before  PCA before" in capsys.readouterr().out
     for weights, stage in (("untrained", "before_training"), ("trained", "validate")):
         alone = measured("Rows", "rows.npy", weights)
-        assert values(alone, stage=stage) == pytest.approx(values(both, stage=stage))
+        assert values(alone, stage=stage) == pytest.approx(values(both, stage=stage), nan_ok=True)
     assert values(both, stage="before_training") != values(both)
 
 
@@ -262,7 +263,7 @@ def test_classes_are_measured_by_themselves():
 
 def test_neither_the_batch_size_nor_the_memory_limit_changes_a_number():
     other = measured("Colours", batch_size=5, memory_limit=1e-6)
-    assert values(other) == pytest.approx(values(measured("Colours")), rel=1e-5)
+    assert values(other) == pytest.approx(values(measured("Colours")), rel=1e-5, nan_ok=True)
 
 
 def test_a_checkpoint_is_measured():

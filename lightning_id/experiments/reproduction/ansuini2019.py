@@ -43,8 +43,8 @@ def with_last_hidden_ratios(ids: Numbers) -> Numbers:
 
 
 def peak_over_input(ids: Sequence[float]) -> float:
-    """Return the highest layer of a profile over the first."""
-    return max(ids) / ids[0]
+    """Return the highest layer of a profile over the first; NaN of an empty profile."""
+    return max(ids) / ids[0] if ids else math.nan
 
 
 def peak_ratios(untrained: Sequence[float], trained: Sequence[float]) -> Numbers:
@@ -56,8 +56,8 @@ def peak_ratios(untrained: Sequence[float], trained: Sequence[float]) -> Numbers
 
 
 def highest_over_lowest(ids: Sequence[float]) -> float:
-    """Return the highest layer of a profile over the lowest."""
-    return max(ids) / min(ids)
+    """Return the highest layer of a profile over the lowest; NaN of an empty profile."""
+    return max(ids) / min(ids) if ids else math.nan
 
 
 def without_output(ids: Numbers) -> list[float]:

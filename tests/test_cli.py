@@ -1,6 +1,7 @@
 """The command `lightning-id`, called as a user does and as a function."""
 
 import csv
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -64,6 +65,38 @@ def test_the_module_says_its_version():
     )
     assert done.stdout.startswith("lightning-id ")
     assert len(done.stdout.split()) >= 2
+
+
+WITHOUT = """
+import importlib, sys
+for words, package in [
+    (["--help"], "jsonargparse"), (["fit"], "jsonargparse"), (["report", "--help"], "plotly"),
+    (["study", "--help"], "rich"), (["profile", "--help"], "torchvision"),
+]:
+    for name in [n for n in sys.modules if n.split(".")[0] in ("lightning_id", package)]:
+        del sys.modules[name]
+    sys.modules[package] = None
+    try:
+        importlib.import_module("lightning_id.cli").main(words)
+    except SystemExit as stop:
+        print(stop.code)
+    del sys.modules[package]
+"""
+
+
+def test_a_missing_extra_is_named_in_one_line():
+    done = subprocess.run(
+        [sys.executable, "-c", WITHOUT], capture_output=True, text=True, check=False
+    )
+    lines = [re.sub(r"package \w+[.\w]*", "package", line) for line in done.stdout.splitlines()]
+    extras = ["", "", " report", " study", " profile"]
+    names = ["experiments", "experiments", "report", "study", "pretrained"]
+    assert lines == [
+        f"`lightning-id{command}` needs the package: pip install 'lightning-id[{name}]', from a"
+        f" clone pip install '.[{name}]'"
+        for command, name in zip(extras, names, strict=True)
+    ]
+    assert "Traceback" not in done.stderr
 
 
 COMMANDS = ("fit", "validate", "test", "predict", "report", "profile", "study")

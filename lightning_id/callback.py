@@ -1,23 +1,17 @@
 """The Lightning callback: schedules measurements and hands their results to history and loggers."""
 
 import warnings
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass, replace
-from pathlib import Path
+from collections.abc import Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Literal
 
-import torch
-from lightning_utilities.core.rank_zero import rank_zero_info, rank_zero_warn
 from pytorch_lightning import Callback
-from torch.utils.data import Dataset
 
 from lightning_id.budget import Budget
-from lightning_id.charts import Charts
 from lightning_id.checks import positive, whole_number
+from lightning_id.failures import FailurePolicy, OnError
 from lightning_id.functional import get_estimator
 from lightning_id.functional.geometry import MIN_DISTINCT
-from lightning_id.history import BEFORE_TRAINING, FIT, History, Validation, folder_of
+from lightning_id.history import BEFORE_TRAINING, History, Validation
 from lightning_id.layers import (
     INPUT,
     LAST_HIDDEN,
@@ -26,28 +20,21 @@ from lightning_id.layers import (
     select_layer,
     select_layers,
 )
-from lightning_id.logged import LoggedMetrics
-from lightning_id.loggers import key_names
-from lightning_id.measurement import LayerResult, Measurement, Options, Plan
-from lightning_id.memory import free_memory
-from lightning_id.messages import kind_of, on_layers
-from lightning_id.preflight import check_loader, check_names, check_prefixes, surprises
-from lightning_id.probe import Probe, probe_loader
-from lightning_id.processes import Alone, Together
+from lightning_id.measurement import LayerResult, Options, Plan
+from lightning_id.outputs import Outputs
+from lightning_id.preflight import check_loader, check_names, check_prefixes, configuration_warnings
 from lightning_id.rows import Reduce, RowRule, RowsPerSample
-from lightning_id.samples import FixedSamples, ReservoirSamples, samples_of
+from lightning_id.running import Moment, RunningMeasurement, Settings
 from lightning_id.schedule import EveryNValidations, Schedule
+from lightning_id.sets import VAL, Data, OfTheFit, SampleSet, sample_sets
 from lightning_id.storage import Limits
-from lightning_id.summary import log_keys, plan_table
-from lightning_id.terminal import Terminal, epoch_name, show_where
+from lightning_id.summary import metrics_of
 from lightning_id.trainers import (
     AnyModule,
     AnyTrainer,
-    is_compiled,
-    is_fast_dev_run,
+    callbacks_of,
     is_untrained,
     logger_step,
-    measured_loader,
     stage_of,
 )
 
@@ -56,42 +43,9 @@ if TYPE_CHECKING:
 
 
 SMALLEST_CLASS = 100  # samples: below, the error bar of one class is above 10 %
-MANY_KEYS = 200  # that one hosted tracker takes in a request
 
 
-@dataclass
-class _Pass:
-    """A measurement and what its records say of where it was made.
-
-    Attributes:
-        measurement: It.
-        data: The set that is measured: ``"val"``, ``"test"``, ``"train"`` or ``"probe"``.
-        probe: Its samples, if they are not those of the validation or test that runs.
-        stage: See `History`.
-        step: See `History`.
-        is_of_validation: Whether a validation or test runs, which logs metrics of its own.
-        is_recorded: Whether the probe has passed.
-    """
-
-    measurement: Measurement
-    data: str
-    probe: Probe | None
-    stage: str
-    step: int
-    is_of_validation: bool
-    is_recorded: bool = False
-
-    @property
-    def logs_directly(self) -> bool:
-        """Whether its numbers go to the loggers past Lightning.
-
-        Lightning drops what is logged in a sanity check, and most of what is logged between
-        validations.
-        """
-        return not self.is_of_validation or self.stage == BEFORE_TRAINING
-
-
-class IntrinsicDimensionHooks:
+class CallbackBase:
     """Measure the intrinsic dimension of every layer at validation, next to the accuracy.
 
     Logs ``id_<estimator>/<layer>`` and its standard error ``id_<estimator>_se/<layer>``, and of
@@ -190,12 +144,13 @@ class IntrinsicDimensionHooks:
         rows_per_sample: RowsPerSample = 1,
         mask_key: str | int | None = None,
         per_class: bool | int = False,
-        probe: Iterable[Any] | Literal["train", "val"] | None = None,
+        data: Data = ("val",),
+        probe: Iterable[Any] | OfTheFit | None = None,
         dataloader_idx: int = 0,
         max_features: int | None = None,
         memory_limit: int | float | Literal["auto"] | None = "auto",
         max_overhead: float | None = None,
-        on_error: Literal["warn", "raise", "ignore"] = "warn",
+        on_error: OnError = "warn",
         last_hidden: str | None = None,
         prefix: str = "",
         charts: bool = True,
@@ -206,73 +161,65 @@ class IntrinsicDimensionHooks:
             raise ValueError(f"`schedule`: expected a Schedule or None, got {schedule!r}")
         if not isinstance(prefix, str):
             raise ValueError(f"`prefix`: expected a string, got {prefix!r}")
-        if on_error not in ("warn", "raise", "ignore"):
-            raise ValueError(f"`on_error`: expected 'warn', 'raise' or 'ignore', got {on_error!r}")
-        if isinstance(probe, str | Dataset) and probe not in ("train", "val"):
-            raise ValueError(
-                f"`probe`: expected a DataLoader, 'train' or 'val', got {probe!r}; DataLoader(...)"
-                " makes one of a data set"
-            )
         self.layers = layers
         self.last_hidden = last_hidden
         self.estimators = {name: get_estimator(name) for name in estimators}
         self.n_samples = whole_number("n_samples", n_samples, least=1)
         self.seed = None if seed is None else whole_number("seed", seed, least=0)
         self.schedule = schedule or EveryNValidations()
-        self.options = Options(
-            rule=RowRule(
-                reduce, sample_dim, max_features, 0 if seed is None else seed, rows_per_sample
-            ),
-            mask_key=mask_key,
-            smallest_class=_smallest_class(per_class),
-            limits=_limits(memory_limit),
-            is_limit_free=memory_limit == "auto",
-            is_input_named=is_named(INPUT, layers),
-        )
-        self.probe = probe
-        self.dataloader_idx = whole_number("dataloader_idx", dataloader_idx, least=0)
         self.on_error = on_error
         self.prefix = prefix
         self.history = History()
         self.last_metrics: dict[str, float] = {}
+        self._settings = Settings(
+            may_project=is_automatic(layers),
+            sets=sample_sets(data if probe is None else _data_of_probe(probe)),
+            n_samples=self.n_samples,
+            seed=self.seed,
+            dataloader_idx=whole_number("dataloader_idx", dataloader_idx, least=0),
+            options=Options(
+                rule=RowRule(
+                    reduce, sample_dim, max_features, 0 if seed is None else seed, rows_per_sample
+                ),
+                mask_key=mask_key,
+                smallest_class=_smallest_class(per_class),
+                limits=_limits(memory_limit),
+                is_limit_free=memory_limit == "auto",
+                is_input_named=is_named(INPUT, layers),
+            ),
+        )
         self._validations = 0  # run so far, sanity checks not counted
-        self._logged = LoggedMetrics()
-        self._written = 0, 0  # records and metrics in the files of this run
-        self._plan: Plan | None = None
+        self._plans: dict[str, Plan] = {}  # of the layers, by sample set
         self._planned_for: tuple[int, tuple[str, ...]] | None = None
-        self._pass: _Pass | None = None  # the measurement that is being made
-        self._due = False  # whether one is made now, alike in all processes
-        self._last_step = 0  # the last one that was asked of the schedule
-        self._processes = Alone()
+        self._running: RunningMeasurement | None = None
+        self._last_step_checked = 0  # against the schedule
+        self._logged_keys: set[str] = set()
         self._budget = Budget(max_overhead)
-        self._surroundings = ExitStack()
-        self._terminal = Terminal(prefix)
-        self._folder: Path | None = None  # where this run's history is
-        self._table_is_due = False  # of a validation or test by itself, when its bar is finished
-        self._charts = Charts(prefix) if charts else None
-        self._warned: set[tuple[str | None, str]] = set()
+        self._failures = FailurePolicy(on_error, type(self).__name__)
+        self._outputs = Outputs(prefix, charts, self._failures)
 
-    # --- what Lightning calls --------------------------------------------------------------------
+    # --- hooks of Lightning ----------------------------------------------------------------------
 
     def on_fit_start(self, trainer: AnyTrainer, pl_module: AnyModule) -> None:
         """Resolve the layers, so that a wrong name fails before anything is trained."""
-        self._written, self._folder = (0, 0), None
-        self._logged = LoggedMetrics()
+        self._outputs.start()
         self._budget.start()
-        self._last_step = trainer.global_step
+        self._last_step_checked = trainer.global_step
         if not trainer.barebones:
-            ours = [c for c in trainer.callbacks if isinstance(c, IntrinsicDimensionHooks)]
-            check_prefixes(self.prefix, [callback.prefix for callback in ours])
+            check_prefixes(self.prefix, [each.prefix for each in _instances(trainer)])
             names, _ = self._select(pl_module)
-            check_names("sample_dim", self.options.rule.sample_dim, names.values())
-            check_names("rows_per_sample", self.options.rule.rows_per_sample, names.values())
-            for text in surprises(trainer, self.schedule, self.prefix, self._budget.share):
-                self._warn_once(text)
+            rule = self._settings.options.rule
+            check_names("sample_dim", rule.sample_dim, names.values())
+            check_names("rows_per_sample", rule.rows_per_sample, names.values())
+            for text in configuration_warnings(
+                trainer, self.schedule, self.prefix, self._budget.share
+            ):
+                self._failures.report_once(text)
 
     def on_train_start(self, trainer: AnyTrainer, pl_module: AnyModule) -> None:
         """Measure before the first step, if the schedule has step 0 and no sanity check did it."""
-        if not trainer.barebones and (self.probe is None or self.probe == "val"):
-            check_loader(trainer, self.dataloader_idx)
+        if not trainer.barebones and any(each.loader == VAL for each in self._settings.sets):
+            check_loader(trainer, self._settings.dataloader_idx)
         records = self.history.records
         is_measured = bool(records) and records[-1]["stage"] == BEFORE_TRAINING
         if trainer.global_step == 0 and not is_measured:
@@ -280,24 +227,25 @@ class IntrinsicDimensionHooks:
 
     def on_train_epoch_start(self, trainer: AnyTrainer, pl_module: AnyModule) -> None:
         """Record the metrics of the epoch before, which are final now."""
-        self._keep_metrics_of_epoch(trainer)
-        self._logged.begin_epoch(trainer)
+        self._outputs.begin_epoch(trainer, self.history)
 
     def on_train_batch_end(
         self, trainer: AnyTrainer, pl_module: AnyModule, outputs: Any, batch: Any, batch_idx: int
     ) -> None:
         """Measure after a step, if the schedule has it."""
-        if trainer.global_step != self._last_step:  # not while gradients accumulate
-            self._last_step = trainer.global_step
+        if trainer.global_step != self._last_step_checked:  # not while gradients accumulate
+            self._last_step_checked = trainer.global_step
             self._measure_between_steps(trainer, pl_module)
 
     def on_train_epoch_end(self, trainer: AnyTrainer, pl_module: AnyModule) -> None:
         """Note the epoch: the hook of the module, which comes next, may log metrics of it."""
-        self._logged.end_epoch(trainer)
+        self._outputs.end_epoch(trainer)
 
     def on_validation_start(self, trainer: AnyTrainer, pl_module: AnyModule) -> None:
         """Prepare a measurement, if this validation or test is measured."""
-        self._start(trainer, pl_module)
+        self._release()
+        if self._is_due(trainer):
+            self._begin(trainer, pl_module, in_validation=True)
 
     def on_validation_batch_start(
         self,
@@ -307,13 +255,14 @@ class IntrinsicDimensionHooks:
         batch_idx: int,
         dataloader_idx: int = 0,
     ) -> None:
-        """Put the hooks on for a batch that holds a chosen sample."""
+        """Add the hooks for a batch that holds a chosen sample."""
         # Only now, whatever the order of the callbacks, are averaged weights in their place. All
-        # probes pass before the hooks of any instance are on: they would record the wrong samples.
-        for callback in trainer.callbacks:
-            if isinstance(callback, IntrinsicDimensionHooks):
-                callback._pass_probe(trainer, pl_module)
-        self._begin_batch(batch, dataloader_idx)
+        # probes pass before any instance adds hooks, which would record the wrong samples.
+        for each in _instances(trainer):
+            if each._running is not None:
+                each._running.pass_probes()
+        if self._running is not None:
+            self._running.begin_batch(batch, dataloader_idx)
 
     def on_validation_batch_end(
         self,
@@ -324,17 +273,21 @@ class IntrinsicDimensionHooks:
         batch_idx: int,
         dataloader_idx: int = 0,
     ) -> None:
-        """Take the hooks off."""
-        self._end_batch(dataloader_idx)
+        """Remove the hooks."""
+        if self._running is not None:
+            self._running.end_batch(dataloader_idx)
 
     def on_validation_epoch_end(self, trainer: AnyTrainer, pl_module: AnyModule) -> None:
-        """Estimate the layers and log the numbers in one call, next to the accuracy."""
-        self._finish(trainer, pl_module)
+        """Estimate the layers and log the dimensions in one call, next to the accuracy."""
+        self._estimate(trainer, pl_module)
 
     def on_validation_end(self, trainer: AnyTrainer, pl_module: AnyModule) -> None:
-        """Write the history, and what was measured before training to the loggers; say it."""
-        if self._pass is None and stage_of(trainer) == "fit" and not trainer.sanity_checking:
-            self._keep_metrics_alone(trainer)
+        """Write the history, log a measurement before training, print a line."""
+        is_of_fit = stage_of(trainer) == "fit" and not trainer.sanity_checking
+        if self._running is None and is_of_fit and not trainer.barebones and self.history.records:
+            with self._failures.guard("write the history", self._release):
+                self._record_user_metrics(trainer, _now(trainer))
+                self._outputs.save(trainer, self.history)
         self._end(trainer)
         if not trainer.sanity_checking:
             self._validations += 1
@@ -349,43 +302,34 @@ class IntrinsicDimensionHooks:
         self._end(trainer)
 
     def on_train_end(self, trainer: AnyTrainer, pl_module: AnyModule) -> None:
-        """Record the metrics of the last epoch, and draw the last figures."""
-        self._keep_metrics_of_epoch(trainer)
-        with self._guard("draw the figures"):
-            self._draw(trainer, is_last=True)
+        """Record the metrics of the last epoch, and draw the final figures."""
+        self._outputs.at_train_end(trainer, self.history, self._budget.elapsed)
 
     def on_fit_end(self, trainer: AnyTrainer, pl_module: AnyModule) -> None:
-        """Print the table of all layers below the bar, and where the history is."""
-        with self._guard("print the table"):
-            self._terminal.at_end(trainer, self.history)
-            if self._folder is not None:
-                show_where(trainer, self._folder)
+        """Print the summary table below the bar, and the folder of the history."""
+        self._outputs.at_fit_end(trainer, self.history)
 
     def on_exception(
         self, trainer: AnyTrainer, pl_module: AnyModule, exception: BaseException
     ) -> None:
-        """Take the hooks off: Lightning does not call `teardown` then."""
+        """Remove the hooks: Lightning does not call `teardown` then."""
         if trainer.world_size == 1:  # else the other ranks may not be here to reduce metrics with
-            self._keep_metrics_of_epoch(trainer)
+            self._outputs.record_epoch(trainer, self.history)
         self._release()
-        self._terminal.release()
+        self._outputs.release()
 
     def teardown(self, trainer: AnyTrainer, pl_module: AnyModule, stage: str) -> None:
-        """Take the hooks off; print the table of a validation or test below its bar."""
+        """Remove the hooks; print the table of a validation or test below its bar."""
         self._release()
-        with self._guard("print the table"):
-            if self._table_is_due:
-                self._table_is_due = False
-                self._terminal.at_end(trainer, self.history)
-        self._terminal.release()
+        self._outputs.at_teardown(trainer, self.history)
 
     def plot(self, kind: str = "depth_profile", **options: str) -> "Figure":
-        """Draw what was measured so far: see `History.plot`."""
+        """Draw all measurements so far: see `History.plot`."""
         return self.history.plot(kind, **options)
 
     @property
     def state_key(self) -> str:
-        """Tell two instances apart in a checkpoint."""
+        """Key of this instance in a checkpoint."""
         return f"{type(self).__qualname__}{ {'prefix': self.prefix, 'layers': self.layers}!r}"
 
     def state_dict(self) -> dict[str, Any]:
@@ -401,8 +345,8 @@ class IntrinsicDimensionHooks:
         self, trainer: AnyTrainer, pl_module: AnyModule, checkpoint: dict[str, Any]
     ) -> None:
         """Save the metrics of an epoch that has just ended too: they are recorded only later."""
-        with self._guard("save the history"):
-            if self._append_metrics_of_epoch(trainer):
+        with self._failures.guard("save the history", self._release):
+            if self._outputs.append_epoch(trainer, self.history):
                 checkpoint["callbacks"][self.state_key] = self.state_dict()
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
@@ -412,26 +356,18 @@ class IntrinsicDimensionHooks:
         self.history.spectra = {Validation(*place): held for place, held in spectra.items()}
         self._validations = state_dict["validations"]
 
-    # --- what they do ----------------------------------------------------------------------------
+    # --- implementation of the hooks -------------------------------------------------------------
 
     def _measure_between_steps(self, trainer: AnyTrainer, pl_module: AnyModule) -> None:
         if trainer.barebones or not self.schedule.at_step(trainer.global_step):
             return
-        self._due = self._is_affordable(trainer)
-        if self._due:
-            self._prepare(trainer, pl_module, self.probe or "val", between_steps=True)
-            self._pass_probe(trainer, pl_module)
-            self._finish(trainer, pl_module)
+        if self._is_affordable(trainer):
+            self._begin(trainer, pl_module, in_validation=False)
+            self._estimate(trainer, pl_module)
             self._end(trainer)
 
-    def _start(self, trainer: AnyTrainer, pl_module: AnyModule) -> None:
-        self._release()
-        self._due = self._is_due(trainer)
-        if self._due:
-            probe = self.probe if stage_of(trainer) == "fit" else None
-            self._prepare(trainer, pl_module, probe)
-
     def _is_due(self, trainer: AnyTrainer) -> bool:
+        """Return whether this validation or test is measured, the same on all ranks."""
         if trainer.barebones:
             return False
         if trainer.sanity_checking:
@@ -446,53 +382,28 @@ class IntrinsicDimensionHooks:
         is_affordable = self._budget.allows(trainer.strategy.broadcast)
         if not is_affordable:
             spent, elapsed = self._budget.spent, self._budget.elapsed
-            self._warn_once(
+            self._failures.report_once(
                 f"not every measurement is made: {spent:.1f} s of {elapsed:.1f} s went into"
                 f" measuring, more than max_overhead={self._budget.share:g}",
-                what="budget",
+                key="budget",
             )
         return is_affordable
 
-    def _prepare(
-        self,
-        trainer: AnyTrainer,
-        pl_module: AnyModule,
-        probe: Iterable[Any] | str | None,
-        between_steps: bool = False,
-    ) -> None:
-        self._processes = Together() if trainer.world_size > 1 else Alone()
+    def _begin(self, trainer: AnyTrainer, pl_module: AnyModule, in_validation: bool) -> None:
         names, last_hidden = self._select(pl_module)  # a wrong name raises, whatever `on_error`
-        signature = (id(pl_module), tuple(names))
-        if self._planned_for != signature:
-            self._plan, self._planned_for = None, signature
-        options = self.options
-        if options.is_limit_free:
-            free = free_memory(pl_module.device, self._processes)
-            options = replace(options, limits=free, may_project=is_automatic(self.layers))
-        with self._guard("prepare a measurement"):
-            source = self._probe_of(trainer, probe)
-            samples = self._samples_of(trainer) if source is None else source.samples
-            self._pass = _Pass(
-                Measurement(
-                    pl_module,
-                    names,
-                    samples,
-                    options,
-                    self._plan,
-                    self._processes,
-                    last_hidden,
-                ),
-                data=_data_of(trainer, probe),
-                probe=source,
-                stage=BEFORE_TRAINING
-                if is_untrained(trainer, between_steps)
-                else stage_of(trainer),
-                step=trainer.global_step if between_steps else logger_step(trainer),
-                is_of_validation=not between_steps,
-            )
-            if any(is_compiled(module) for module in pl_module.modules()):
-                # A compiled graph never sees a hook that came after it: do without it for a while.
-                self._surroundings.enter_context(torch.compiler.set_stance("force_eager"))
+        if self._planned_for != (id(pl_module), tuple(names)):
+            self._planned_for = id(pl_module), tuple(names)
+            self._plans = {}
+        self._running = RunningMeasurement(
+            trainer,
+            pl_module,
+            names,
+            last_hidden,
+            self._settings,
+            Moment(_now(trainer, in_validation), in_validation),
+            self._plans,
+            self._failures,
+        )
 
     def _select(self, pl_module: AnyModule) -> tuple[dict[str, str], str | None]:
         """Return the layers with the names they are shown under, and the last hidden one."""
@@ -503,258 +414,104 @@ class IntrinsicDimensionHooks:
         names.pop(LAST_HIDDEN, None)
         return names, names.setdefault(last, last)
 
-    def _samples_of(self, trainer: AnyTrainer) -> FixedSamples | ReservoirSamples:
-        """Choose among the samples of the validation or test that runs."""
-        loader, n_batches = measured_loader(trainer, self.dataloader_idx)
-        return samples_of(loader, n_batches, self.n_samples, self.seed)
-
-    def _probe_of(self, trainer: AnyTrainer, probe: Iterable[Any] | str | None) -> Probe | None:
-        """Choose among the samples of another loader, if there is one."""
-        if probe is None:
-            return None
-        if isinstance(probe, str):
-            probe = probe_loader(trainer, probe, self.dataloader_idx)
-        return Probe(probe, self.n_samples, self.seed, trainer.global_rank, trainer.world_size)
-
-    def _pass_probe(self, trainer: AnyTrainer, pl_module: AnyModule) -> None:
-        if self._pass is not None and self._pass.probe is not None and not self._pass.is_recorded:
-            with self._guard("measure the probe"):
-                measurement = self._pass.measurement
-                self._pass.is_recorded = True
-                self._pass.probe.run(
-                    trainer, pl_module, measurement.begin_batch, measurement.end_batch
-                )
-
-    def _begin_batch(self, batch: Any, dataloader_idx: int) -> None:
-        measurement = self._recording(dataloader_idx)
-        if measurement is not None:
-            with self._guard("record a batch"):
-                measurement.begin_batch(batch)
-
-    def _end_batch(self, dataloader_idx: int) -> None:
-        measurement = self._recording(dataloader_idx)
-        if measurement is not None:
-            with self._guard("record a batch"):
-                measurement.end_batch()
-
-    def _recording(self, dataloader_idx: int) -> Measurement | None:
-        """Return the measurement that this loader's batches belong to, if there is one."""
-        if self._pass is None or self._pass.probe is not None:
-            return None
-        return self._pass.measurement if dataloader_idx == self.dataloader_idx else None
-
-    def _finish(self, trainer: AnyTrainer, pl_module: AnyModule) -> None:
-        if not self._due or not self._is_prepared_everywhere() or self._pass is None:
+    def _estimate(self, trainer: AnyTrainer, pl_module: AnyModule) -> None:
+        running = self._running
+        if running is None:
             return
-        with self._guard("estimate the layers"):
-            self.last_metrics = self._estimate(trainer, self._pass)
-            if not self._pass.logs_directly:
-                # Alike in all processes: Lightning's advice to average them would cost four
-                # collectives a key. It comes when the logged is computed, before `_end`.
-                self._surroundings.enter_context(warnings.catch_warnings())
+        with self._failures.guard("estimate the layers", self._release):
+            is_first = not self._plans
+            results: dict[SampleSet, list[LayerResult]] = {}
+            try:
+                for sample_set, result in running.results(self.estimators):
+                    results.setdefault(sample_set, []).append(result)
+                    self._record(running.moment, sample_set, result)
+            finally:
+                for of_set in results.values():
+                    self._failures.report_layers(of_set)
+            self.last_metrics = {}
+            for each, of_set in results.items():
+                spectra = {r.layer: r.spectrum for r in of_set if r.spectrum is not None}
+                if spectra:
+                    self.history.keep_spectra(running.moment.validation, spectra)
+                self.last_metrics |= metrics_of(of_set, f"{self.prefix}{each.key_prefix}")
+            self._logged_keys |= self.last_metrics.keys()
+            if is_first and self._plans:
+                self._report_missing_last_hidden()
+                n_keys = len(self.last_metrics)
+                self._outputs.announce(
+                    trainer, results, running.nbytes, list(self.estimators), n_keys
+                )
+            if not running.moment.logs_directly:
+                # Identical on all ranks: Lightning's advice to average them would cost four
+                # collectives a key. It comes when metrics are computed, before `_end`.
+                running.surroundings.enter_context(warnings.catch_warnings())
                 warnings.filterwarnings("ignore", message=".*sync_dist=True.*")
                 pl_module.log_dict(self.last_metrics, batch_size=1, add_dataloader_idx=False)
 
-    def _is_prepared_everywhere(self) -> bool:
-        """Hear whether a process gave this measurement up: then none may wait for it."""
-        if all(self._processes.gather(self._pass is not None)):
-            return True
-        if self._pass is not None:
-            self._release()
-            self._warn_once("another process gave a measurement up; its log says why")
-        return False
-
-    def _end(self, trainer: AnyTrainer) -> None:
-        now = self._pass
-        if now is not None:
-            with self._guard("write the history"):
-                if now.is_of_validation:
-                    place = Validation(now.stage, trainer.current_epoch, now.step)
-                    self._record_metrics(trainer, place)
-                self._write(trainer, now)
-                self._say(trainer, now)
-                self._draw(trainer, is_last=now.stage in ("validate", "test"))
-            self._budget.spend(now.measurement.seconds)
-        self._release()
-
-    def _estimate(self, trainer: AnyTrainer, now: "_Pass") -> dict[str, float]:
-        results: list[LayerResult] = []
-        try:
-            for result in now.measurement.results(self.estimators):
-                results.append(result)
-                self._record(trainer, now, result)
-        finally:
-            self._warn_of_layers(results)
-        spectra = {r.layer: r.spectrum for r in results if r.spectrum is not None}
-        if spectra:
-            self.history.keep_spectra((now.stage, trainer.current_epoch, now.step), spectra)
-        keys = log_keys(results, self.prefix)
-        if self._plan is None and now.measurement.plan is not None:
-            self._plan = now.measurement.plan
-            plan = plan_table(results, now.data, now.measurement.nbytes)
-            self._terminal.show_plan(trainer, plan)
-            reason = self._plan.reasons.get(LAST_HIDDEN)
-            if reason is not None and "twonn" in self.estimators:
-                self._warn_once(
-                    f"no id/last_hidden: {reason}; last_hidden=... names a layer to take"
-                )
-            if self._charts is not None and trainer.is_global_zero:
-                layers = list(key_names([result.layer for result in results]).values())
-                theirs = [key for key in trainer.callback_metrics if key.startswith("val")]
-                self._charts.lay_out(trainer.loggers, layers, list(self.estimators), theirs)
-            if len(keys) > MANY_KEYS:
-                self._warn_once(
-                    f"{len(keys)} numbers are logged at every measurement; some trackers take at"
-                    f" most {MANY_KEYS} in a request: choose fewer layers or estimators",
-                )
-        return keys
-
-    def _record(self, trainer: AnyTrainer, now: "_Pass", result: LayerResult) -> None:
+    def _record(self, moment: Moment, sample_set: SampleSet, result: LayerResult) -> None:
+        stage, epoch, step = moment.validation
         common = {
-            "stage": now.stage,
-            "epoch": trainer.current_epoch,
-            "step": now.step,
-            "data": now.data,
-            "reduce": self.options.rule.reduce,
+            "stage": stage,
+            "epoch": epoch,
+            "step": step,
+            "data": sample_set.name,
+            "reduce": self._settings.options.rule.reduce,
         }
         for fields in result.records():
             self.history.append(**common, **fields)
         for text in result.batch_notes:
-            self._warn_once(text)
+            self._failures.report_once(text)
         if self.on_error == "raise" and result.errors:
             name, error = next(iter(result.errors.items()))
             raise RuntimeError(f"{name} of layer {result.layer!r} failed: {error!r}") from error
 
-    def _warn_of_layers(self, results: Sequence[LayerResult]) -> None:
-        """Warn of layers without a number and of notes: once for each cause, whatever its numbers.
-
-        What failed here is known here alone: the others are told to look at this log.
-        """
-        causes: dict[tuple[str, bool], list[tuple[str, str]]] = {}
-        for result in results:
-            for text in result.remarks():
-                cause = kind_of(text, result.layer), bool(result.errors)
-                if (result.layer, cause[0]) not in self._warned:
-                    self._warned.add((result.layer, cause[0]))
-                    causes.setdefault(cause, []).append((result.layer, text))
-        for (_, failed), texts in causes.items():
-            say = warnings.warn if failed else rank_zero_warn
-            self._warn_once(on_layers(texts, len(results)), say=say)
-
-    def _record_metrics(self, trainer: AnyTrainer, validation: Validation) -> None:
-        """Record the metrics of the user that are final at the end of a validation or test."""
-        metrics = self._logged.at_validation(trainer, validation)
-        for callback in trainer.callbacks:
-            if isinstance(callback, IntrinsicDimensionHooks):
-                metrics = {k: v for k, v in metrics.items() if k not in callback.last_metrics}
-        self.history.append_metrics(validation, metrics)
-
-    def _keep_metrics_alone(self, trainer: AnyTrainer) -> None:
-        """Record the metrics of a validation that is not measured, if anything ever is."""
-        if not trainer.barebones and self.history.records:
-            with self._guard("write the history"):
-                step = logger_step(trainer)
-                self._record_metrics(trainer, Validation(FIT, trainer.current_epoch, step))
-                self._save(trainer)
-
-    def _keep_metrics_of_epoch(self, trainer: AnyTrainer) -> None:
-        """Record the metrics of the training epoch that has ended, if there is one."""
-        with self._guard("write the history"):
-            if self._append_metrics_of_epoch(trainer):
-                self._save(trainer)
-
-    def _append_metrics_of_epoch(self, trainer: AnyTrainer) -> bool:
-        if trainer.barebones or not self.history.records:
-            return False
-        of_epoch = self._logged.of_epoch(trainer)
-        if of_epoch is not None:
-            self.history.append_metrics(*of_epoch)
-        return of_epoch is not None
-
-    def _write(self, trainer: AnyTrainer, now: "_Pass") -> None:
-        if now.logs_directly and trainer.is_global_zero and not is_fast_dev_run(trainer):
-            for logger in trainer.loggers:
-                with self._guard(f"log to {type(logger).__name__}"):
-                    logger.log_metrics(self.last_metrics, step=now.step)
-        self._save(trainer)
-
-    def _save(self, trainer: AnyTrainer) -> None:
-        """Write what is new of the history into the folder of the run."""
-        folder = trainer.log_dir  # on every rank: it is broadcast
-        if trainer.loggers and not is_fast_dev_run(trainer) and trainer.is_global_zero:
-            if folder is not None:
-                self._folder = folder_of(folder, self.prefix)
-                self.history.save(self._folder, *self._written)
-                self._written = len(self.history.records), len(self.history.metrics)
-        elif not trainer.loggers:
-            self._warn_once(
-                "No logger, no history.csv: callback.history holds all that is measured, and"
-                " callback.history.save(folder) writes it",
-                say=rank_zero_info,
+    def _report_missing_last_hidden(self) -> None:
+        reason = next(iter(self._plans.values())).reasons.get(LAST_HIDDEN)
+        if reason is not None and "twonn" in self.estimators:
+            self._failures.report_once(
+                f"no id/last_hidden: {reason}; last_hidden=... names a layer to take"
             )
 
-    def _draw(self, trainer: AnyTrainer, is_last: bool) -> None:
-        folder = trainer.log_dir  # on every rank: it is broadcast
-        if self._charts is not None and trainer.is_global_zero and not is_fast_dev_run(trainer):
-            step, elapsed = logger_step(trainer), self._budget.elapsed
-            self._charts.draw(self.history, trainer.loggers, step, folder, elapsed, is_last)
+    def _record_user_metrics(self, trainer: AnyTrainer, validation: Validation) -> None:
+        ours = set().union(*(each._logged_keys for each in _instances(trainer)))
+        self._outputs.record_validation(trainer, self.history, validation, ours)
 
-    def _say(self, trainer: AnyTrainer, now: "_Pass") -> None:
-        metrics = {key: float(value) for key, value in trainer.callback_metrics.items()}
-        metrics |= self.last_metrics
-        if now.stage == BEFORE_TRAINING:
-            self._terminal.after_validation(trainer, self.history, metrics, "before training")
-        elif now.stage != "fit":
-            self._table_is_due = True
-        elif not now.logs_directly:  # there may be very many between steps
-            name = epoch_name(trainer)
-            self._terminal.after_validation(trainer, self.history, metrics, name)
-
-    def _warn_once(
-        self,
-        text: str,
-        what: str | None = None,
-        say: Callable[[str], None] = rank_zero_warn,
-    ) -> None:
-        key = None, what or text  # a text with numbers of the moment is never the same again
-        if key not in self._warned and self.on_error != "ignore":
-            self._warned.add(key)
-            say(f"{type(self).__name__}: {text}")
+    def _end(self, trainer: AnyTrainer) -> None:
+        running = self._running
+        if running is not None:
+            with self._failures.guard("write the history", self._release):
+                if running.moment.in_validation:
+                    self._record_user_metrics(trainer, running.moment.validation)
+                self._outputs.after(
+                    trainer, self.history, running.moment, self.last_metrics, self._budget.elapsed
+                )
+            self._budget.spend(running.seconds)
+        self._release()
 
     def _release(self) -> None:
-        """Take every hook off and leave the model as it was. May be called at any time."""
-        if self._pass is not None:
-            self._pass.measurement.cancel()
-            self._pass = None
-        self._surroundings.close()
-
-    @contextmanager
-    def _guard(self, doing: str) -> Iterator[None]:
-        try:
-            yield
-        except Exception as error:
-            self._release()
-            if self.on_error == "raise":
-                raise
-            failure = None, f"could not {doing}: {kind_of(repr(error))}"
-            if self.on_error == "warn" and failure not in self._warned:
-                self._warned.add(failure)
-                warnings.warn(  # in every process: the others only know that one failed
-                    f"{type(self).__name__} could not {doing}; the training goes on without this"
-                    f" measurement: {error!r}",
-                    stacklevel=3,
-                )
+        """Remove every hook and leave the model as it was. Idempotent; safe at any point."""
+        if self._running is not None:
+            self._running.cancel()
+            self._running = None
 
 
-class IntrinsicDimensionCallback(IntrinsicDimensionHooks, Callback):  # noqa: D101
-    __doc__ = IntrinsicDimensionHooks.__doc__  # for `help`, and that of a command line
+class IntrinsicDimensionCallback(CallbackBase, Callback):  # noqa: D101
+    __doc__ = CallbackBase.__doc__  # for `help`, and that of a command line
 
 
-def _data_of(trainer: AnyTrainer, probe: Iterable[Any] | str | None) -> str:
-    """Return what a record calls the set that is measured."""
-    if probe is None:
-        return "test" if trainer.testing else "val"
-    return probe if isinstance(probe, str) else "probe"
+def _instances(trainer: AnyTrainer) -> list[CallbackBase]:
+    """Return the callbacks of this package in a Trainer."""
+    return [each for each in callbacks_of(trainer) if isinstance(each, CallbackBase)]
+
+
+def _now(trainer: AnyTrainer, in_validation: bool = True) -> Validation:
+    """Return stage, epoch and step of records made now."""
+    untrained = is_untrained(trainer, not in_validation)
+    return Validation(
+        BEFORE_TRAINING if untrained else stage_of(trainer),
+        trainer.current_epoch,
+        logger_step(trainer) if in_validation else trainer.global_step,
+    )
 
 
 def _limits(memory_limit: int | float | Literal["auto"] | None) -> Limits:
@@ -771,3 +528,16 @@ def _smallest_class(per_class: bool | int) -> int | None:
     if per_class is True:
         return SMALLEST_CLASS
     return whole_number("per_class", per_class, least=MIN_DISTINCT)
+
+
+def _data_of_probe(probe: Iterable[Any] | OfTheFit) -> Data:
+    """Return the value of `data` that the deprecated argument `probe` stands for."""
+    new = f"data=[{probe!r}]" if isinstance(probe, str) else "data={'probe': loader}"
+    warnings.warn(
+        f"`probe` is deprecated and will be removed in the next release; use {new}",
+        FutureWarning,
+        stacklevel=3,
+    )
+    if isinstance(probe, str):
+        return {probe: probe}
+    return {"probe": probe}

@@ -1,7 +1,7 @@
 """The pictures of a run in its loggers while it goes on, within a share of its time."""
 
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -9,7 +9,7 @@ from lightning_utilities.core.rank_zero import rank_zero_info, rank_zero_warn
 
 from lightning_id.history import History
 from lightning_id.history.queries import main_estimator
-from lightning_id.loggers import log_figure, tensorboard_layout
+from lightning_id.loggers import PAGE, log_figure, tensorboard_layout
 
 SHARE = 0.01  # of the time since the fit began that drawing may take; the last pictures always come
 
@@ -78,15 +78,15 @@ class Charts:
     def lay_out(
         self,
         loggers: Sequence[Any],
-        layers: Sequence[str],
+        layers: Mapping[str, Sequence[str]],
         estimators: Sequence[str],
         metrics: Sequence[str],
     ) -> None:
-        """Give TensorBoard its page of custom scalars, once a run.
+        """Lay out TensorBoard's page of custom scalars, once a run.
 
         Args:
             loggers: Those of the Trainer.
-            layers: Names as they are in the keys.
+            layers: Names as they are in the keys, by the prefix of the keys of a sample set.
             estimators: Names of the estimators.
             metrics: What the user logged, to be read beside it.
         """
@@ -94,8 +94,13 @@ class Charts:
             is_board = any(base.__name__ == "TensorBoardLogger" for base in type(logger).__mro__)
             if is_board and id(logger) not in self._laid_out:
                 self._laid_out.add(id(logger))
-                layout = tensorboard_layout(layers, estimators, metrics, self.prefix)
-                logger.experiment.add_custom_scalars(layout)
+                charts: dict[str, list[Any]] = {}
+                for of_set, names in layers.items():
+                    page = tensorboard_layout(names, estimators, (), f"{self.prefix}{of_set}")[PAGE]
+                    in_set = f" ({of_set.removesuffix('_')})" if of_set else ""
+                    charts |= {f"{title}{in_set}": chart for title, chart in page.items()}
+                charts |= tensorboard_layout((), (), metrics)[PAGE]
+                logger.experiment.add_custom_scalars({PAGE: charts})
 
     def _warn_once(self, logger: str, failure: Exception) -> None:
         if logger not in self._failed:

@@ -5,8 +5,8 @@ A callback of one tree is refused by the Trainer of the other.
 
 from lightning.pytorch import Callback
 
-from lightning_id.callback import IntrinsicDimensionHooks
+from lightning_id.callback import CallbackBase
 
 
-class IntrinsicDimensionCallback(IntrinsicDimensionHooks, Callback):  # noqa: D101
-    __doc__ = IntrinsicDimensionHooks.__doc__  # for `help`, and that of a command line
+class IntrinsicDimensionCallback(CallbackBase, Callback):  # type: ignore[misc]  # noqa: D101
+    __doc__ = CallbackBase.__doc__  # for `help`, and that of a command line

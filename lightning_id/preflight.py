@@ -4,7 +4,7 @@ from collections.abc import Iterable, Iterator, Mapping
 
 from lightning_id.layers import INPUT, LAST_HIDDEN
 from lightning_id.schedule import EveryNValidations, Schedule
-from lightning_id.trainers import AnyTrainer, has_validation, measured_loader
+from lightning_id.trainers import AnyTrainer, callbacks_of, has_validation, measured_loader
 
 
 def check_prefixes(prefix: str, prefixes: Iterable[str]) -> None:
@@ -58,7 +58,7 @@ def check_loader(trainer: AnyTrainer, dataloader_idx: int) -> None:
         measured_loader(trainer, dataloader_idx)
 
 
-def surprises(
+def configuration_warnings(
     trainer: AnyTrainer, schedule: Schedule, prefix: str, max_overhead: float | None
 ) -> Iterator[str]:
     """Say what a user of this schedule may not expect.
@@ -82,7 +82,7 @@ def surprises(
     if schedule == EveryNValidations(1) and max_overhead is None:
         return
     limit = "" if max_overhead is None else f", max_overhead={max_overhead:g}"
-    for callback in trainer.callbacks:
+    for callback in callbacks_of(trainer):
         monitor = getattr(callback, "monitor", None) or ""
         if monitor.startswith((f"{prefix}id/", f"{prefix}id_")):
             then = (

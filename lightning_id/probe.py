@@ -11,7 +11,6 @@ from typing import Any, TypeGuard
 
 import torch
 from torch import nn
-from torch.nn.parallel import DistributedDataParallel
 from torch.utils.data import DataLoader, IterableDataset, Subset
 
 from lightning_id.batches import is_mapping
@@ -23,7 +22,13 @@ from lightning_id.samples import (
     draw,
     why_unsized,
 )
-from lightning_id.trainers import AnyModule, AnyTrainer
+from lightning_id.trainers import (
+    AnyModule,
+    AnyTrainer,
+    batch_on_device,
+    call_through_wrapper,
+    loaders_of_fit,
+)
 
 _LIGHTNING = ("pytorch_lightning", "lightning")
 
@@ -96,9 +101,7 @@ class Probe:
         """
         with _as_in_validation(trainer, module):
             for index, batch in enumerate(self.batches):
-                converted = trainer.precision_plugin.convert_input(batch)
-                prepared = module._on_before_batch_transfer(converted, dataloader_idx=0)
-                moved = trainer.strategy.batch_to_device(prepared, dataloader_idx=0)
+                moved = batch_on_device(trainer, module, batch)
                 begin_batch(moved)
                 with trainer.precision_plugin.forward_context():
                     _pass_through(trainer, module, moved, index)
@@ -119,11 +122,7 @@ def probe_loader(trainer: AnyTrainer, name: str, dataloader_idx: int) -> Iterabl
     Raises:
         ValueError: If there is none.
     """
-    loop = trainer.fit_loop if name == "train" else trainer.fit_loop.epoch_loop.val_loop
-    loaders = trainer.train_dataloader if name == "train" else trainer.val_dataloaders
-    if loaders is None and loop._data_source.is_defined():
-        with kept_rng():
-            loaders = loop._data_source.dataloader()  # what the loop itself will do
+    loaders = loaders_of_fit(trainer, name)
     each = list(loaders) if isinstance(loaders, (list, tuple)) else [loaders]
     if dataloader_idx >= len(each) or each[dataloader_idx] is None:
         raise ValueError(
@@ -158,12 +157,13 @@ def _as_in_validation(trainer: AnyTrainer, module: nn.Module) -> Iterator[None]:
     """Be in validation for a while: eval mode, no gradients, no random number used up."""
     modes = [(each, each.training) for each in module.modules()]
     stage = trainer.state.stage
+    stages: Any = type(stage)  # of either class tree
     try:
         # Set, not called: `eval` and `train` may be overridden and do more, such as merge weights.
         for each, _ in modes:
             each.training = False
         # What the user does after the transfer, such as augmenting, depends on it.
-        trainer.state.stage = stage if trainer.evaluating else type(stage).VALIDATING
+        trainer.state.stage = stage if trainer.evaluating else stages.VALIDATING
         with kept_rng(), torch.no_grad():
             yield
     finally:
@@ -187,12 +187,7 @@ def _pass_through(trainer: AnyTrainer, module: AnyModule, batch: Any, index: int
         args = (batch[0],)
     elif is_mapping(batch) and _takes(module.forward, items := dict(batch.items())):
         args, kwargs = (), items
-    wrapper = trainer.strategy.model
-    # DDP would only broadcast buffers, and wait for the others to do the same.
-    if wrapper is None or wrapper is module or isinstance(wrapper, DistributedDataParallel):
-        (module if name == "forward" else getattr(module, name))(*args, **kwargs)
-    else:
-        trainer.strategy._forward_redirection(wrapper, module, name, *args, **kwargs)
+    call_through_wrapper(trainer, module, name, *args, **kwargs)
 
 
 def _takes(forward: Callable[..., Any], keywords: Mapping[Any, Any]) -> bool:

@@ -9,7 +9,7 @@ from lightning_id.loggers import key_names
 from lightning_id.measurement import LayerResult
 
 
-def log_keys(results: Sequence[LayerResult], prefix: str = "") -> dict[str, float]:
+def metrics_of(results: Sequence[LayerResult], prefix: str = "") -> dict[str, float]:
     """Return the numbers to log: every estimate, its error, and a summary of the TwoNN profile.
 
     ``id_<estimator>/<layer>`` and ``id_<estimator>_se/<layer>`` for every layer with a value; mean

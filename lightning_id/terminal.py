@@ -13,7 +13,7 @@ from lightning_utilities.core.rank_zero import rank_zero_info
 from lightning_id.history import RECORDS_FILE, History
 from lightning_id.history.queries import last, profile
 from lightning_id.history.tables import end_notes, end_rows, end_table
-from lightning_id.trainers import AnyTrainer
+from lightning_id.trainers import AnyTrainer, callbacks_of
 
 
 def validation_line(
@@ -159,7 +159,8 @@ def finish(trainer: AnyTrainer) -> None:
 
 def epoch_name(trainer: AnyTrainer) -> str:
     """Return the current epoch, counted from 0 as in the bar and in the history."""
-    last = "" if (trainer.max_epochs or 0) < 1 else f"/{trainer.max_epochs - 1}"
+    epochs = trainer.max_epochs or 0
+    last = "" if epochs < 1 else f"/{epochs - 1}"
     return f"epoch {trainer.current_epoch}{last}"
 
 
@@ -187,7 +188,7 @@ def where_to_look(folder: Path, columns: int | None = None) -> str:
 
 def show_where(trainer: AnyTrainer, folder: Path) -> None:
     """Log where the history is, unless another callback names the files of the run."""
-    if not any(getattr(callback, "names_the_files", False) for callback in trainer.callbacks):
+    if not any(getattr(callback, "names_the_files", False) for callback in callbacks_of(trainer)):
         rank_zero_info(where_to_look(folder, _columns()))
 
 
@@ -214,5 +215,5 @@ def _print(bar: Any, text: str) -> None:
 
 def _bar(trainer: AnyTrainer) -> Any:
     """Return the progress bar that shows on this process, or None."""
-    bar = trainer.progress_bar_callback
+    bar: Any = trainer.progress_bar_callback
     return bar if trainer.is_global_zero and bar is not None and bar.is_enabled else None

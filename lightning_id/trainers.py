@@ -1,12 +1,21 @@
 """What the callback asks of a Trainer, of either class tree."""
 
-from typing import Any
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 from torch import nn
+from torch.nn.parallel import DistributedDataParallel
 
-# Of `pytorch_lightning` or of `lightning.pytorch`: two class trees that share no base.
-AnyTrainer = Any
-AnyModule = Any
+from lightning_id.randomness import kept_rng
+
+# Of `pytorch_lightning` or of `lightning.pytorch`: two class trees that share no base. The types of
+# one are checked; at run time both are accepted.
+if TYPE_CHECKING:
+    from pytorch_lightning import LightningModule, Trainer
+
+    AnyTrainer: TypeAlias = Trainer
+    AnyModule: TypeAlias = LightningModule
+else:
+    AnyTrainer = AnyModule = Any
 
 
 def measured_loader(trainer: AnyTrainer, dataloader_idx: int) -> tuple[Any, int | float]:
@@ -38,6 +47,40 @@ def measured_loader(trainer: AnyTrainer, dataloader_idx: int) -> tuple[Any, int 
     # Several loaders in one batch (CombinedLoader) have no size of their own.
     loader = each[dataloader_idx] if len(each) == len(batches) else loaders
     return loader, batches[dataloader_idx]
+
+
+def loaders_of_fit(trainer: AnyTrainer, name: str) -> Any:
+    """Return the train or val loaders of a fit, made anew before there are any in use."""
+    loop: Any = trainer.fit_loop if name == "train" else trainer.fit_loop.epoch_loop.val_loop
+    loaders = trainer.train_dataloader if name == "train" else trainer.val_dataloaders
+    if loaders is None and loop._data_source.is_defined():
+        with kept_rng():
+            loaders = loop._data_source.dataloader()  # as the loop itself will do
+    return loaders
+
+
+def batch_on_device(trainer: AnyTrainer, module: AnyModule, batch: Any) -> Any:
+    """Return a batch as a step of the module receives it."""
+    converted = trainer.precision_plugin.convert_input(batch)
+    prepared = module._on_before_batch_transfer(converted, dataloader_idx=0)
+    return trainer.strategy.batch_to_device(prepared, dataloader_idx=0)
+
+
+def call_through_wrapper(
+    trainer: AnyTrainer, module: AnyModule, name: str, *args: Any, **kwargs: Any
+) -> None:
+    """Call a method of the module, through the wrapper of a strategy that shards it."""
+    wrapper = trainer.strategy.model
+    # DDP would only broadcast buffers, and wait for the others to do the same.
+    if wrapper is None or wrapper is module or isinstance(wrapper, DistributedDataParallel):
+        (module if name == "forward" else getattr(module, name))(*args, **kwargs)
+    else:
+        trainer.strategy._forward_redirection(wrapper, module, name, *args, **kwargs)
+
+
+def callbacks_of(trainer: AnyTrainer) -> list[Any]:
+    """Return the callbacks of a Trainer, in order."""
+    return list(trainer.callbacks)  # type: ignore[attr-defined]  # Lightning does not declare it
 
 
 def has_validation(trainer: AnyTrainer) -> bool:

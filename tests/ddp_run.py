@@ -22,7 +22,7 @@ from torch import distributed
 from torch.distributed.fsdp import fully_shard
 
 from lightning_id import AtSteps, IntrinsicDimensionCallback
-from lightning_id import callback as callback_module
+from lightning_id import running as running_module
 from lightning_id.functional.sharded import ShardedGeometry
 from tests.toys import Toy, loader, trainer
 
@@ -64,7 +64,7 @@ def put_fault(fault: str, is_last: bool, patch: pytest.MonkeyPatch) -> None:
         def broken(*_args, **_kwargs):
             raise ZeroDivisionError("injected")
 
-        patch.setattr(callback_module, "samples_of", broken)
+        patch.setattr(running_module, "samples_of", broken)
         return
     if fault == "die":
         patch.setattr(ShardedGeometry, "settle", lambda *_args, **_kwargs: os._exit(1))

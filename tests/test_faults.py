@@ -66,7 +66,7 @@ def broken(*_args, **_kwargs):
         ("lightning_id.measurement.Measurement", "end_batch", broken, "could not record a batch"),
         ("lightning_id.measurement.Measurement", "results", broken, "could not estimate"),
         ("lightning_id.recorder.Recorder", "_chosen", broken, "no twonn or pca dimension: ZeroDiv"),
-        ("lightning_id.callback", "samples_of", broken, "could not prepare"),
+        ("lightning_id.running", "samples_of", broken, "could not prepare"),
         ("lightning_id.history.History", "to_csv", disk_full, "could not write the history"),
         (
             "lightning_id.storage.Storage",

@@ -38,8 +38,8 @@ PARTS = {  # where the time of a measurement goes, and the functions that take i
     "Gram": [("functional.columns.Columns", "gram_matrix")],
     "neighbours": [("functional.neighbors.NeighborSearch", "find")],
     "spectrum": [("functional.geometry.Geometry", "spectrum")],
-    "log": [("callback.IntrinsicDimensionHooks", "_record"),
-            ("callback.IntrinsicDimensionHooks", "_write")],
+    "log": [("callback.CallbackBase", "_record"),
+            ("callback.CallbackBase", "_write")],
 }  # fmt: skip
 
 

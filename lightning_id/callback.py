@@ -431,7 +431,7 @@ class CallbackBase:
             self.last_metrics = {}
             for each, of_set in results.items():
                 spectra = {r.layer: r.spectrum for r in of_set if r.spectrum is not None}
-                if spectra:
+                if spectra and not each.key_prefix:
                     self.history.keep_spectra(running.moment.validation, spectra)
                 self.last_metrics |= metrics_of(of_set, f"{self.prefix}{each.key_prefix}")
             self._logged_keys |= self.last_metrics.keys()

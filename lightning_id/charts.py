@@ -68,10 +68,12 @@ class Charts:
             return
         start = time.monotonic()
         estimator = main_estimator(history)
-        for draw in (depth_profile, heat_map):
-            key, figure = f"{self.prefix}id/{draw.__name__}", draw(history, estimator)
-            for logger, failure in log_figure(loggers, key, figure, step, folder):
-                self._warn_once(type(logger).__name__, failure)
+        for i, name in enumerate(history.sample_sets() or [""]):
+            of_set, prefix = history.of_set(name), f"{self.prefix}{name}_" if i else self.prefix
+            for draw in (depth_profile, heat_map):
+                key, figure = f"{prefix}id/{draw.__name__}", draw(of_set, estimator)
+                for logger, failure in log_figure(loggers, key, figure, step, folder):
+                    self._warn_once(type(logger).__name__, failure)
         self._costs = time.monotonic() - start
         self._spent += self._costs
 

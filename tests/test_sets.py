@@ -1,6 +1,7 @@
 """Several sample sets in one callback: each measured by itself, one history, keys with a prefix."""
 
 import inspect
+from pathlib import Path
 
 import pytest
 import pytorch_lightning as pl
@@ -8,6 +9,8 @@ import torch
 from pytorch_lightning.loggers import CSVLogger
 
 from lightning_id import AtSteps, History, IntrinsicDimensionCallback
+from lightning_id.history.queries import by_validation
+from lightning_id.report import write_report
 from lightning_id.sets import sample_sets
 from tests.toys import Toy, count_hooks, loader, trainer
 
@@ -71,6 +74,29 @@ def test_one_file_holds_all_sets_and_no_metric_of_ours_is_one_of_the_user(both):
     history = History.load(runner.log_dir)
     assert str(history.records) == str(callback.history.records)
     assert not [m["name"] for m in history.metrics if "id" in m["name"]]
+
+
+def test_a_history_shows_one_set_at_a_time(both):
+    history = both[0].history
+    assert history.sample_sets() == ["val", "train"]
+    assert {r["data"] for v in history.validations() for r in history.at(v, "twonn")} == {"val"}
+    for name in ("val", "train"):
+        of_set = history.of_set(name)
+        assert {r["data"] for r in of_set.records} == {name}
+        assert {r["data"] for rs in by_validation(of_set, "twonn").values() for r in rs} == {name}
+    assert history.of_set("val").spectra.keys() == history.spectra.keys() != set()
+
+
+def test_a_report_has_every_set(both, tmp_path):
+    page = write_report(both[2].log_dir, tmp_path / "report.md", "markdown").read_text()
+    assert "(val)" in page
+    assert "(train)" in page
+
+
+def test_figures_of_every_set_but_the_first_have_its_prefix(both):
+    drawn = {path.name for path in Path(both[2].log_dir).rglob("*.png")}
+    assert drawn == {"depth_profile.png", "heat_map.png"}
+    assert (Path(both[2].log_dir) / "train_id" / "depth_profile.png").exists()
 
 
 def test_the_training_is_the_same_to_the_last_bit(both, tmp_path):

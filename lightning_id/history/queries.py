@@ -19,6 +19,7 @@ from lightning_id.history.records import (
     Validation,
     has_value,
     in_order,
+    of_first_set,
     validation_of,
 )
 from lightning_id.layers import LAST_HIDDEN
@@ -115,14 +116,14 @@ def main_estimator(history: History) -> str:
 def by_validation(history: History, estimator: str) -> dict[Validation, list[Record]]:
     """Return the records of an estimator by measurement, in the order of execution.
 
-    Records of single classes are left out. One pass, where `History.at` makes one for each
-    measurement.
+    Records of single classes are left out, and those of all sample sets but the first. One pass,
+    where `History.at` makes one for each measurement.
     """
     found: dict[tuple[str, int, int], list[Record]] = {}
     for r in history.records:
         if r["estimator"] == estimator and r["label"] is None:
             found.setdefault((r["stage"], r["epoch"], r["step"]), []).append(r)
-    return {Validation(*place): in_order(records) for place, records in found.items()}
+    return {Validation(*place): in_order(of_first_set(records)) for place, records in found.items()}
 
 
 def profiles(history: History, estimator: str) -> dict[Validation, list[Placed]]:

@@ -2,7 +2,7 @@
 
 import csv
 import math
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple, TypedDict, TypeGuard, TypeVar
@@ -206,10 +206,45 @@ class History:
         found = dict.fromkeys((r["stage"], r["epoch"], r["step"]) for r in self.records)
         return [Validation(*place) for place in found]
 
+    def sample_sets(self) -> list[str]:
+        """Return the names of the sample sets of the fit, or of all stages if there is no fit.
+
+        Example:
+            >>> history = History()
+            >>> for data in ("val", "train"):
+            ...     history.append(stage="fit", epoch=0, step=9, data=data, estimator="twonn")
+            >>> history.sample_sets()
+            ['val', 'train']
+        """
+        names = [(r["stage"] in (BEFORE_TRAINING, FIT), r["data"]) for r in self.records]
+        found = [name for in_fit, name in names if in_fit] or [name for _, name in names]
+        return list(dict.fromkeys(name for name in found if name is not None))
+
+    def of_set(self, name: str) -> "History":
+        """Return the history of one sample set, with all metrics.
+
+        The first set has the records of later validations and tests too, and the spectra.
+
+        Args:
+            name: One of `sample_sets`.
+
+        Returns:
+            A history whose records are those of this one.
+        """
+        first, *others = self.sample_sets() or [name]
+        hidden = set(others) if name == first else {first, *others} - {name}
+        kept = [r for r in self.records if r["data"] not in hidden]
+        if name != first:
+            kept = [r for r in kept if r["data"] == name]
+        history = History(kept, self.metrics)
+        if name == first:
+            history.spectra = self.spectra
+        return history
+
     def at(self, validation: tuple[str, int, int], estimator: str) -> list[Record]:
         """Return the records of one measurement and estimator, in the order of execution.
 
-        Records of single classes are left out.
+        Records of single classes are left out, and those of all sample sets but the first.
 
         Args:
             validation: Stage, epoch and step.
@@ -219,14 +254,15 @@ class History:
             One record per layer.
         """
         stage, epoch, step = validation
-        return in_order(
+        found = [
             record
             for record in self.records
             if record["step"] == step
             and record["estimator"] == estimator
             and record["label"] is None
             and (record["stage"], record["epoch"]) == (stage, epoch)
-        )
+        ]
+        return in_order(of_first_set(found))
 
     def to_csv(self, path: str | Path, start: int = 0) -> None:
         """Write the records as CSV: all of them, or append those from ``start`` on to the file.
@@ -317,6 +353,11 @@ class History:
 def validation_of(entry: Record | Metric) -> Validation:
     """Return stage, epoch and step of a record or a metric."""
     return Validation(entry["stage"], entry["epoch"], entry["step"])
+
+
+def of_first_set(records: Sequence[R]) -> list[R]:
+    """Return the records of the sample set of the first one."""
+    return [record for record in records if record["data"] == records[0]["data"]]
 
 
 def in_order(records: Iterable[R]) -> list[R]:

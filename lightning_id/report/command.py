@@ -41,7 +41,8 @@ def write_report(
     if not runs:
         raise ValueError("`runs`: expected at least one folder of a run, got none")
     path = _beside(runs) / f"report{SUFFIXES[format]}" if out is None else Path(out)
-    content = _WRITERS[format](load_runs(runs))
+    histories = load_runs(runs)
+    content = _WRITERS[format](histories if format == "csv" else _by_set(histories))
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_bytes(content if isinstance(content, bytes) else content.encode())
     return path
@@ -68,6 +69,18 @@ def load_runs(paths: Sequence[str | Path]) -> dict[str, History]:
     """Read histories, each once, by the part of its path that distinguishes it from the others."""
     files = list(dict.fromkeys(_history_file(Path(path)) for path in paths))
     return {name: History.load(file) for name, file in zip(_names(files), files, strict=True)}
+
+
+def _by_set(runs: Mapping[str, History]) -> dict[str, History]:
+    """Return a history for each sample set, named after its run and, of several, the set."""
+    found = {}
+    for run, history in runs.items():
+        sets = history.sample_sets()
+        for name in sets:
+            found[f"{run} ({name})" if len(sets) > 1 else run] = history.of_set(name)
+        if not sets:
+            found[run] = history
+    return found
 
 
 def _beside(runs: Sequence[str | Path]) -> Path:

@@ -87,10 +87,13 @@ class CallbackBase:
             and log mean and deviation over the classes, ``id_<estimator>_per_class/<layer>`` and
             ``id_<estimator>_per_class_sd/<layer>``. The labels are the first tensor of a batch with
             one whole number per sample.
-        probe: A loader of another set to measure in place of the validation samples during a fit,
-            for example an unaugmented part of the training set; ``"train"`` and ``"val"`` are the
-            fit's own loaders. A pass of its own, in eval mode: ``predict_step`` if you wrote one,
-            else the forward of the first element of the batch, or of the items of a mapping.
+        data: The sample sets to measure during a fit, each on its own fixed samples: ``"val"`` and
+            ``"train"``, the loaders of the fit, or names and loaders, for example of an unaugmented
+            part of the training set. Keys of every set but the first begin with its name, and only
+            the first keeps spectra. All but the validation set are passed through the model in eval
+            mode: by ``predict_step`` if you wrote one, else by the forward of the first element of
+            the batch, or of the items of a mapping.
+        probe: Deprecated spelling of ``data`` with one set.
         dataloader_idx: Which validation loader is measured, if there are several.
         max_features: Project rows of more features to so many at random, an approximation that the
             record names; squared distances are off by about sqrt(2 / max_features). None for never.

@@ -77,7 +77,7 @@ def configuration_warnings(
         yield (
             f"nothing is measured: {schedule} waits for validations, and this fit has none (no"
             " validation_step, no loader, or limit_val_batches=0); schedule=LogSpaced(),"
-            " probe='train' measures without"
+            " data=['train'] measures without"
         )
     if schedule == EveryNValidations(1) and max_overhead is None:
         return

@@ -67,7 +67,7 @@ def train(settings: Settings) -> Outcome:
             weight_decay=settings.weight_decay,
         )
         on_test = _measure(settings)
-        on_train = _measure(settings, prefix="train_", probe="train")
+        on_train = _measure(settings, prefix="train_", data=["train"])
         trainer = _trainer(
             settings,
             callbacks=[on_train, on_test],

@@ -73,8 +73,9 @@ def test_the_python_blocks_of_a_page_run_one_after_another(page):
         run_python(code, name(page), names)
 
 
-def test_the_readme_begins_with_two_commands():
-    first, second, *_ = commands((ROOT / "README.md").read_text())
+def test_the_readme_installs_and_then_has_two_commands():
+    install, first, second = commands((ROOT / "README.md").read_text())
+    assert install[:2] == ["pip", "install"]
     assert (first, second) == (["make", "mnist"], ["make", "test"])
 
 

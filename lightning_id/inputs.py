@@ -85,7 +85,7 @@ class InputSearch:
         self._is_over, self.source, self.reason = False, None, "no module was called"
 
     def _enter(self, module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
-        if self._is_over or (module is self._root and _is_redirected(module)):
+        if self._is_over or (module is self._root and is_redirected(module)):
             return
         try:
             tensor = given_tensor(module, args, kwargs)
@@ -108,7 +108,7 @@ class InputSearch:
             )
 
 
-def _is_redirected(root: nn.Module) -> bool:
+def is_redirected(root: nn.Module) -> bool:
     """Whether a call of a LightningModule runs one of its steps, as under DDP."""
     forward = vars(root).get("forward")
     return forward is not None and getattr(forward, "__func__", None) is not type(root).forward

@@ -17,7 +17,7 @@ from lightning_id.axes import Axes, FeatureAxis, states_batch_first
 from lightning_id.batches import count_samples
 from lightning_id.checks import whole_number
 from lightning_id.hooks import Hooks, takes_hooks
-from lightning_id.inputs import InputSearch, given_tensor
+from lightning_id.inputs import InputSearch, given_tensor, is_redirected
 from lightning_id.layers import (
     INPUT,
     LAST_HIDDEN,
@@ -108,6 +108,7 @@ class Recorder:
         self.calls: dict[str, int] = {}
         self.widths: dict[str, int] = {}
         self.seconds = 0.0
+        self._root = root
         self._axes = Axes(root)
         self._notes: dict[str, dict[str, bool]] = {}
         self._draws = draw(n_samples, self.rule.seed) if draws is None else draws
@@ -289,6 +290,8 @@ class Recorder:
 
     def _input_hook(self, name: str) -> Callable[..., None]:
         def hook(module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
+            if module is self._root and is_redirected(module):
+                return
             self.store(name, given_tensor(module, args, kwargs), laid_out_as(module))
 
         return hook

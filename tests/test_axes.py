@@ -192,7 +192,10 @@ def test_signals_are_averaged_over_their_places(tmp_path):
 
 
 def test_where_two_axes_fit_the_features_the_record_says_which_was_taken(tmp_path):
-    net = nn.Sequential(nn.LayerNorm(6), nn.Linear(6, 6))
+    class Block(nn.Sequential):
+        """A block whose output may be laid out in any way, to all that is known of it."""
+
+    net = Block(nn.LayerNorm(6), nn.Linear(6, 6))
     record = measure(tmp_path, Wrapped(net), torch.randn(60, 6, 6), "net", reduce="mean")
     assert record["note"] == "the features may lie along axis 1 or axis 2: axis 2 was taken"
     maps = measure(tmp_path, Wrapped(net), torch.randn(60, 6, 5, 6), "net", reduce="mean")

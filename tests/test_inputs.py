@@ -5,12 +5,15 @@ import warnings
 import pytest
 import pytorch_lightning as pl
 import torch
+from pytorch_lightning.strategies.strategy import _ForwardRedirection
 from torch import nn
 from torch.nn.utils.rnn import pack_padded_sequence
 from torch.utils.data import DataLoader
 
 from lightning_id import IntrinsicDimensionCallback, record_activations
 from lightning_id.functional import twonn_dimension
+from lightning_id.measurement import Measurement, Options
+from lightning_id.samples import FixedSamples
 from tests.toys import trainer
 
 pytestmark = pytest.mark.filterwarnings(
@@ -116,6 +119,32 @@ def test_the_input_is_what_the_network_is_given_and_not_the_target(way):
 def test_what_is_computed_before_the_network_is_in_its_input():
     found, _ = validate(Net(lambda m, b: m.net(b[1] ** 3), net=nn.Linear(6, 3)), PAIRS)
     assert found["input"]["value"] == twonn_dimension(X**3).value
+
+
+def test_a_step_that_a_wrapper_runs_through_the_forward_is_no_input():
+    class Wrapper(nn.Module):
+        """As DDP: the strategy calls it, and it calls the module."""
+
+        def __init__(self, module):
+            super().__init__()
+            self.module = module
+
+        def forward(self, *args):
+            return self.module(*args)
+
+    model = Net(lambda m, b: m(b[1]), net=nn.Linear(6, 3))
+    wrapper, redirection = Wrapper(model), _ForwardRedirection()
+    samples = FixedSamples(torch.arange(N), torch.zeros(N))
+    options = Options(is_input_named=False)
+    measurement = Measurement(model, {"input": "input", "net": "net"}, samples, options)
+    for start in range(0, N, 16):
+        batch = [TARGET[start : start + 16], X[start : start + 16]]
+        measurement.begin_batch(batch)
+        redirection(wrapper, model, "validation_step", batch, 0)
+        measurement.end_batch()
+    found = {r.layer: r for r in measurement.results({"twonn": twonn_dimension})}
+    assert found["input"].estimates["twonn"].value == twonn_dimension(X).value
+    assert not found["input"].notes
 
 
 class Rating(nn.Module):

@@ -3,7 +3,7 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 
-.PHONY: mnist test lint types docs format clean
+.PHONY: mnist test others lint types docs format clean
 
 mnist: $(VENV)/experiments.stamp  ## train the source work's network on MNIST, with the callback on
 	$(BIN)/lightning-id fit --config configs/mnist.yaml
@@ -12,6 +12,9 @@ mnist: $(VENV)/experiments.stamp  ## train the source work's network on MNIST, w
 # Three workers on two cores: many tests wait, for processes that start or for a browser.
 test: $(VENV)/test.stamp  ## run the tests
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 3 --dist loadfile --no-loadscope-reorder
+
+others: $(VENV)/others.stamp  ## fit modules of some twenty other packages (heavy to install: minutes, gigabytes)
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist loadscope tests/others
 
 lint: $(VENV)/dev.stamp  ## what pre-commit and CI check
 	$(BIN)/ruff check .

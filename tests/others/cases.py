@@ -1,0 +1,1110 @@
+"""The cases: a module of each package as its users would train it, small, on made-up data."""
+
+from typing import Any
+
+import pytorch_lightning as pl
+import torch
+from torch import Tensor, nn
+from torch.nn.functional import cross_entropy, mse_loss
+from torch.utils.data import Dataset, TensorDataset
+
+from tests.others.harness import BATCH, N_TRAIN, N_VAL, Case, Trained, loader
+
+Made = tuple[pl.LightningModule, Any, Any]
+
+
+class Rows(Dataset):
+    """A data set whose items are dictionaries."""
+
+    def __init__(self, **columns: Tensor) -> None:
+        self.columns = columns
+
+    def __len__(self) -> int:
+        return len(next(iter(self.columns.values())))
+
+    def __getitem__(self, i: int) -> dict[str, Tensor]:
+        return {name: column[i] for name, column in self.columns.items()}
+
+
+def generator(seed: int) -> torch.Generator:
+    return torch.Generator().manual_seed(seed)
+
+
+def images(n: int, seed: int, size: int = 32, channels: int = 3) -> tuple[Tensor, Tensor]:
+    """Noise that a few directions dominate, and the class that the first of them gives."""
+    codes = torch.randn(n, 6, generator=generator(seed))
+    waves = torch.randn(6, channels, size // 4, size // 4, generator=generator(0))
+    waves = nn.functional.interpolate(waves, scale_factor=4, mode="bilinear")
+    noise = torch.randn(n, channels, size, size, generator=generator(seed + 1))
+    x = torch.einsum("nk,kchw->nchw", codes, waves) + 0.1 * noise
+    return x, (codes[:, 0] > 0).long()
+
+
+def tokens(n: int, seed: int, length: int = 12, words: int = 40) -> Tensor:
+    return torch.randint(3, words, (n, length), generator=generator(seed))
+
+
+def classified(net: nn.Module, batch: Any) -> Tensor:
+    x, y = batch
+    return cross_entropy(net(x), y)
+
+
+def of_images(net: nn.Module, loss: Any = classified, **kwargs: int) -> Made:
+    train, val = (TensorDataset(*images(n, n, **kwargs)) for n in (N_TRAIN, N_VAL))
+    return Trained(net, loss), loader(train), loader(val)
+
+
+def own_loss(net: nn.Module, batch: Any) -> Tensor:
+    return net(**batch).loss
+
+
+# --- timm ----------------------------------------------------------------------------------------
+
+
+def timm_resnet() -> Made:
+    import timm
+
+    return of_images(timm.create_model("resnet18", num_classes=2))
+
+
+def timm_vit() -> Made:
+    import timm
+
+    net = timm.create_model(
+        "vit_tiny_patch16_224", img_size=32, patch_size=8, depth=4, embed_dim=32, num_heads=2,
+        num_classes=2,
+    )  # fmt: skip
+    return of_images(net)
+
+
+def timm_swin() -> Made:
+    import timm
+
+    net = timm.create_model(
+        "swin_tiny_patch4_window7_224", img_size=32, window_size=2, embed_dim=16, depths=(2, 2, 2),
+        num_heads=(2, 2, 4), num_classes=2,
+    )  # fmt: skip
+    return of_images(net)
+
+
+def timm_convnext() -> Made:
+    import timm
+
+    net = timm.create_model(
+        "convnext_atto", depths=(1, 1, 3, 1), dims=(8, 16, 32, 64), num_classes=2
+    )
+    return of_images(net)
+
+
+# --- transformers --------------------------------------------------------------------------------
+
+
+def gpt2() -> Made:
+    from transformers import GPT2Config, GPT2LMHeadModel
+
+    config = GPT2Config(vocab_size=40, n_positions=12, n_embd=16, n_layer=3, n_head=2)
+    train, val = (Rows(input_ids=tokens(n, n), labels=tokens(n, n)) for n in (N_TRAIN, N_VAL))
+    return Trained(GPT2LMHeadModel(config), own_loss), loader(train), loader(val)
+
+
+def texts(n: int) -> Rows:
+    lengths = torch.randint(4, 13, (n, 1), generator=generator(n))
+    mask = (torch.arange(12) < lengths).long()
+    ids = tokens(n, n) * mask
+    return Rows(input_ids=ids, attention_mask=mask, labels=(ids[:, 0] > 20).long())
+
+
+def bert() -> Made:
+    from transformers import BertConfig, BertForSequenceClassification
+
+    config = BertConfig(
+        vocab_size=40, hidden_size=16, num_hidden_layers=3, num_attention_heads=2,
+        intermediate_size=32, max_position_embeddings=12,
+    )  # fmt: skip
+    net = BertForSequenceClassification(config)
+    return Trained(net, own_loss), loader(texts(N_TRAIN)), loader(texts(N_VAL))
+
+
+def t5() -> Made:
+    from transformers import T5Config, T5ForConditionalGeneration
+
+    config = T5Config(
+        vocab_size=40, d_model=16, d_kv=8, d_ff=32, num_layers=2, num_heads=2,
+        decoder_start_token_id=0,
+    )  # fmt: skip
+    train, val = (
+        Rows(input_ids=tokens(n, n), labels=tokens(n, n + 1, length=8)) for n in (N_TRAIN, N_VAL)
+    )
+    return Trained(T5ForConditionalGeneration(config), own_loss), loader(train), loader(val)
+
+
+def hf_vit() -> Made:
+    from transformers import ViTConfig, ViTForImageClassification
+
+    config = ViTConfig(
+        hidden_size=16, num_hidden_layers=3, num_attention_heads=2, intermediate_size=32,
+        image_size=32, patch_size=8, num_labels=2,
+    )  # fmt: skip
+    train, val = (
+        Rows(**dict(zip(("pixel_values", "labels"), images(n, n), strict=True)))
+        for n in (N_TRAIN, N_VAL)
+    )
+    return Trained(ViTForImageClassification(config), own_loss), loader(train), loader(val)
+
+
+# --- diffusion -----------------------------------------------------------------------------------
+
+
+def unet2d() -> Made:
+    from diffusers import DDPMScheduler, UNet2DModel
+
+    net = UNet2DModel(
+        sample_size=16, in_channels=1, out_channels=1, layers_per_block=1, norm_num_groups=4,
+        block_out_channels=(8, 16), down_block_types=("DownBlock2D", "AttnDownBlock2D"),
+        up_block_types=("AttnUpBlock2D", "UpBlock2D"), attention_head_dim=8,
+    )  # fmt: skip
+    scheduler = DDPMScheduler(num_train_timesteps=50)
+
+    def loss(net: nn.Module, batch: Any) -> Tensor:
+        x, _ = batch
+        noise, t = torch.randn_like(x), torch.randint(50, (len(x),))
+        return mse_loss(net(scheduler.add_noise(x, noise, t), t).sample, noise)
+
+    return of_images(net, loss, size=16, channels=1)
+
+
+def lucid_diffusion() -> Made:
+    from denoising_diffusion_pytorch import GaussianDiffusion, Unet
+
+    net = GaussianDiffusion(
+        Unet(dim=8, dim_mults=(1, 2), channels=1, flash_attn=False, attn_dim_head=8, attn_heads=2),
+        image_size=16, timesteps=50,
+    )  # fmt: skip
+    return of_images(net, lambda net, batch: net(batch[0].sigmoid()), size=16, channels=1)
+
+
+# --- graphs --------------------------------------------------------------------------------------
+
+
+def graphs(n: int) -> list[Any]:
+    from torch_geometric.data import Data
+
+    made = []
+    rng = generator(n)
+    for _ in range(n):
+        nodes = int(torch.randint(5, 10, (1,), generator=rng))
+        edges = torch.randint(nodes, (2, 3 * nodes), generator=rng)
+        x = torch.randn(nodes, 7, generator=rng)
+        made.append(Data(x=x, edge_index=edges, y=(x.mean() > 0).long().view(1)))
+    return made
+
+
+def gin() -> Made:
+    import torch_geometric.nn as gnn
+    from torch_geometric.loader import DataLoader
+
+    class Gin(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.conv = gnn.GIN(7, 16, num_layers=3)
+            self.head = gnn.MLP([16, 16, 2], dropout=0.0)
+
+        def forward(self, batch: Any) -> Tensor:
+            x = self.conv(batch.x, batch.edge_index)
+            return self.head(gnn.global_add_pool(x, batch.batch))
+
+    def loss(net: nn.Module, batch: Any) -> Tensor:
+        return cross_entropy(net(batch), batch.y)
+
+    train, val = (DataLoader(graphs(n), batch_size=BATCH) for n in (N_TRAIN, N_VAL))
+    return Trained(Gin(), loss), train, val
+
+
+def gcn() -> Made:
+    import torch_geometric.nn as gnn
+    from torch_geometric.loader import DataLoader
+
+    class Gcn(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.first, self.second = gnn.GCNConv(7, 16), gnn.GCNConv(16, 16)
+            self.head = nn.Linear(16, 2)
+
+        def forward(self, batch: Any) -> Tensor:
+            x = self.first(batch.x, batch.edge_index).relu()
+            x = self.second(x, batch.edge_index).relu()
+            return self.head(gnn.global_mean_pool(x, batch.batch))
+
+    def loss(net: nn.Module, batch: Any) -> Tensor:
+        return cross_entropy(net(batch), batch.y)
+
+    train, val = (DataLoader(graphs(n), batch_size=BATCH) for n in (N_TRAIN, N_VAL))
+    return Trained(Gcn(), loss), train, val
+
+
+# --- self-supervision ----------------------------------------------------------------------------
+
+
+class Views(Dataset):
+    """Two augmented views of each image."""
+
+    def __init__(self, n: int) -> None:
+        self.x = images(n, n, size=16)[0]
+        self.noise = torch.randn(2, *self.x.shape, generator=generator(n))
+
+    def __len__(self) -> int:
+        return len(self.x)
+
+    def __getitem__(self, i: int) -> tuple[list[Tensor], int]:
+        return [self.x[i] + 0.1 * self.noise[0, i], self.x[i] + 0.1 * self.noise[1, i]], 0
+
+
+def backbone() -> nn.Module:
+    import torchvision
+
+    net = torchvision.models.resnet18(weights=None)
+    return nn.Sequential(*list(net.children())[:-1])
+
+
+def of_views(module: pl.LightningModule) -> Made:
+    return module, loader(Views(N_TRAIN)), loader(Views(N_VAL))
+
+
+class SelfSupervised(pl.LightningModule):
+    def training_step(self, batch: Any, batch_idx: int) -> Tensor:
+        return self.loss(batch[0])
+
+    def validation_step(self, batch: Any, batch_idx: int) -> None:
+        self.log("val_loss", self.loss(batch[0]), batch_size=BATCH)
+
+    def configure_optimizers(self) -> torch.optim.Optimizer:
+        return torch.optim.SGD([p for p in self.parameters() if p.requires_grad], 0.05)
+
+
+def simclr() -> Made:
+    from lightly.loss import NTXentLoss
+    from lightly.models.modules import SimCLRProjectionHead
+
+    class SimCLR(SelfSupervised):
+        def __init__(self) -> None:
+            super().__init__()
+            self.backbone = backbone()
+            self.projection_head = SimCLRProjectionHead(512, 32, 16)
+            self.criterion = NTXentLoss()
+
+        def forward(self, x: Tensor) -> Tensor:
+            return self.projection_head(self.backbone(x).flatten(1))
+
+        def loss(self, views: list[Tensor]) -> Tensor:
+            return self.criterion(self(views[0]), self(views[1]))
+
+    return of_views(SimCLR())
+
+
+def simclr_concatenated() -> Made:
+    from lightly.loss import NTXentLoss
+    from lightly.models.modules import SimCLRProjectionHead
+
+    class SimCLR(SelfSupervised):
+        def __init__(self) -> None:
+            super().__init__()
+            self.backbone = backbone()
+            self.projection_head = SimCLRProjectionHead(512, 32, 16)
+            self.criterion = NTXentLoss()
+
+        def loss(self, views: list[Tensor]) -> Tensor:
+            z = self.projection_head(self.backbone(torch.cat(views)).flatten(1))
+            return self.criterion(*z.chunk(2))
+
+    return of_views(SimCLR())
+
+
+def byol() -> Made:
+    import copy
+
+    from lightly.loss import NegativeCosineSimilarity
+    from lightly.models.modules import BYOLPredictionHead, BYOLProjectionHead
+    from lightly.models.utils import deactivate_requires_grad, update_momentum
+
+    class BYOL(SelfSupervised):
+        def __init__(self) -> None:
+            super().__init__()
+            self.backbone = backbone()
+            self.projection_head = BYOLProjectionHead(512, 32, 16)
+            self.prediction_head = BYOLPredictionHead(16, 32, 16)
+            self.backbone_momentum = copy.deepcopy(self.backbone)
+            self.projection_head_momentum = copy.deepcopy(self.projection_head)
+            deactivate_requires_grad(self.backbone_momentum)
+            deactivate_requires_grad(self.projection_head_momentum)
+            self.criterion = NegativeCosineSimilarity()
+
+        def forward(self, x: Tensor) -> Tensor:
+            return self.prediction_head(self.projection_head(self.backbone(x).flatten(1)))
+
+        def forward_momentum(self, x: Tensor) -> Tensor:
+            y = self.backbone_momentum(x).flatten(1)
+            return self.projection_head_momentum(y).detach()
+
+        def loss(self, views: list[Tensor]) -> Tensor:
+            if self.training:
+                update_momentum(self.backbone, self.backbone_momentum, m=0.9)
+                update_momentum(self.projection_head, self.projection_head_momentum, m=0.9)
+            p0, z0 = self(views[0]), self.forward_momentum(views[0])
+            p1, z1 = self(views[1]), self.forward_momentum(views[1])
+            return 0.5 * (self.criterion(p0, z1) + self.criterion(p1, z0))
+
+    return of_views(BYOL())
+
+
+def moco() -> Made:
+    import copy
+
+    from lightly.loss import NTXentLoss
+    from lightly.models.modules import MoCoProjectionHead
+    from lightly.models.utils import deactivate_requires_grad, update_momentum
+
+    class MoCo(SelfSupervised):
+        def __init__(self) -> None:
+            super().__init__()
+            self.backbone = backbone()
+            self.projection_head = MoCoProjectionHead(512, 32, 16)
+            self.backbone_momentum = copy.deepcopy(self.backbone)
+            self.projection_head_momentum = copy.deepcopy(self.projection_head)
+            deactivate_requires_grad(self.backbone_momentum)
+            deactivate_requires_grad(self.projection_head_momentum)
+            self.criterion = NTXentLoss(memory_bank_size=(64, 16))
+
+        def loss(self, views: list[Tensor]) -> Tensor:
+            if self.training:
+                update_momentum(self.backbone, self.backbone_momentum, m=0.9)
+                update_momentum(self.projection_head, self.projection_head_momentum, m=0.9)
+            query = self.projection_head(self.backbone(views[0]).flatten(1))
+            key = self.projection_head_momentum(self.backbone_momentum(views[1]).flatten(1))
+            return self.criterion(query, key.detach())
+
+    return of_views(MoCo())
+
+
+def dino() -> Made:
+    import copy
+
+    from lightly.loss import DINOLoss
+    from lightly.models.modules import DINOProjectionHead
+    from lightly.models.utils import deactivate_requires_grad, update_momentum
+
+    class DINO(SelfSupervised):
+        def __init__(self) -> None:
+            super().__init__()
+            self.student_backbone = backbone()
+            self.student_head = DINOProjectionHead(512, 32, 16, 24, freeze_last_layer=0)
+            self.teacher_backbone = copy.deepcopy(self.student_backbone)
+            self.teacher_head = DINOProjectionHead(512, 32, 16, 24)
+            deactivate_requires_grad(self.teacher_backbone)
+            deactivate_requires_grad(self.teacher_head)
+            self.criterion = DINOLoss(output_dim=24, warmup_teacher_temp_epochs=1)
+
+        def forward(self, x: Tensor) -> Tensor:
+            return self.student_head(self.student_backbone(x).flatten(1))
+
+        def forward_teacher(self, x: Tensor) -> Tensor:
+            return self.teacher_head(self.teacher_backbone(x).flatten(1))
+
+        def loss(self, views: list[Tensor]) -> Tensor:
+            if self.training:
+                update_momentum(self.student_backbone, self.teacher_backbone, m=0.9)
+                update_momentum(self.student_head, self.teacher_head, m=0.9)
+            teacher = [self.forward_teacher(view) for view in views]
+            student = [self(view) for view in views]
+            return self.criterion(teacher, student, epoch=self.current_epoch)
+
+    return of_views(DINO())
+
+
+# --- time series ---------------------------------------------------------------------------------
+
+
+def series(n_series: int = 12, steps: int = 36) -> Any:
+    import pandas as pd
+
+    rng = generator(0)
+    frames = []
+    for i in range(n_series):
+        noise = torch.randn(steps, generator=rng)
+        level = torch.sin(torch.arange(steps) / (2 + i)) + 0.3 * noise
+        frames.append(
+            pd.DataFrame(
+                {"t": range(steps), "series": str(i), "value": level.double().numpy(),
+                 "other": noise.double().numpy()}
+            )
+        )  # fmt: skip
+    return pd.concat(frames, ignore_index=True)
+
+
+def forecasting(known: dict[str, Any]) -> tuple[Any, Any, Any]:
+    from pytorch_forecasting import TimeSeriesDataSet
+
+    data = TimeSeriesDataSet(
+        series(), time_idx="t", target="value", group_ids=["series"], min_encoder_length=10,
+        max_encoder_length=10, min_prediction_length=4, max_prediction_length=4,
+        time_varying_unknown_reals=["value"], **known,
+    )  # fmt: skip
+    train = data.to_dataloader(train=True, batch_size=BATCH, num_workers=0)
+    val = data.to_dataloader(train=False, batch_size=BATCH, num_workers=0)
+    return data, train, val
+
+
+def tft() -> Made:
+    from pytorch_forecasting import TemporalFusionTransformer
+
+    data, train, val = forecasting(
+        {"static_categoricals": ["series"], "time_varying_known_reals": ["t", "other"]}
+    )
+    net = TemporalFusionTransformer.from_dataset(
+        data, hidden_size=8, attention_head_size=2, hidden_continuous_size=4, learning_rate=1e-3
+    )
+    return net, train, val
+
+
+def nbeats() -> Made:
+    from pytorch_forecasting import NBeats
+
+    data, train, val = forecasting({})
+    net = NBeats.from_dataset(data, widths=[16, 24], num_block_layers=[2, 2], learning_rate=1e-3)
+    return net, train, val
+
+
+# --- tables --------------------------------------------------------------------------------------
+
+
+def table(n: int) -> TensorDataset:
+    x = torch.randn(n, 10, generator=generator(n))
+    return TensorDataset(x, (x[:, 0] + x[:, 1] > 0).long())
+
+
+def tabnet() -> Made:
+    from pytorch_tabnet.tab_network import TabNet
+
+    net = TabNet(
+        10, 2, n_d=8, n_a=8, n_steps=3, virtual_batch_size=16, group_attention_matrix=torch.eye(10)
+    )
+
+    def loss(net: nn.Module, batch: Any) -> Tensor:
+        logits, sparsity = net(batch[0])
+        return cross_entropy(logits, batch[1]) - 1e-3 * sparsity
+
+    return Trained(net, loss), loader(table(N_TRAIN)), loader(table(N_VAL))
+
+
+def ft_transformer() -> Made:
+    from rtdl_revisiting_models import FTTransformer
+
+    net = FTTransformer(
+        n_cont_features=10, cat_cardinalities=[], d_out=2, n_blocks=3, d_block=16,
+        attention_n_heads=2, attention_dropout=0.1, ffn_d_hidden=32, ffn_d_hidden_multiplier=None,
+        ffn_dropout=0.1, residual_dropout=0.0,
+    )  # fmt: skip
+    return (
+        Trained(net, lambda net, batch: cross_entropy(net(batch[0], None), batch[1])),
+        loader(table(N_TRAIN)),
+        loader(table(N_VAL)),
+    )
+
+
+# --- pixels and boxes ----------------------------------------------------------------------------
+
+
+def segmented(net: nn.Module, batch: Any) -> Tensor:
+    x, _ = batch
+    return nn.functional.binary_cross_entropy_with_logits(net(x), (x[:, :1] > 0).float())
+
+
+def smp_unet() -> Made:
+    import segmentation_models_pytorch as smp
+
+    return of_images(
+        smp.Unet("resnet18", encoder_weights=None, decoder_channels=(32, 16, 16, 8, 8)), segmented
+    )
+
+
+def smp_fpn() -> Made:
+    import segmentation_models_pytorch as smp
+
+    net = smp.FPN(
+        "resnet18",
+        encoder_weights=None,
+        decoder_pyramid_channels=32,
+        decoder_segmentation_channels=32,
+    )
+    return of_images(net, segmented)
+
+
+class Boxes(Dataset):
+    def __init__(self, n: int) -> None:
+        self.x = images(n, n, size=64)[0].sigmoid()
+
+    def __len__(self) -> int:
+        return len(self.x)
+
+    def __getitem__(self, i: int) -> tuple[Tensor, dict[str, Tensor]]:
+        box = torch.tensor([[4.0, 4.0, 20.0 + i % 30, 30.0]])
+        return self.x[i], {"boxes": box, "labels": torch.tensor([1])}
+
+
+def apart(items: list[Any]) -> tuple[Any, ...]:
+    return tuple(zip(*items, strict=True))
+
+
+def detection() -> Made:
+    import torchvision
+
+    net = torchvision.models.detection.fasterrcnn_mobilenet_v3_large_320_fpn(
+        weights=None, weights_backbone=None, num_classes=2, min_size=64, max_size=64,
+        rpn_pre_nms_top_n_test=20, rpn_post_nms_top_n_test=10, box_detections_per_img=5,
+    )  # fmt: skip
+
+    class Detector(pl.LightningModule):
+        def __init__(self) -> None:
+            super().__init__()
+            self.net = net
+
+        def training_step(self, batch: Any, batch_idx: int) -> Tensor:
+            return sum(self.net(list(batch[0]), list(batch[1])).values())
+
+        def validation_step(self, batch: Any, batch_idx: int) -> None:
+            found = self.net(list(batch[0]))
+            self.log("val_boxes", float(sum(len(each["boxes"]) for each in found)), batch_size=16)
+
+        def configure_optimizers(self) -> torch.optim.Optimizer:
+            return torch.optim.SGD(self.parameters(), 1e-3)
+
+    train, val = (torch.utils.data.DataLoader(Boxes(n), 16, collate_fn=apart) for n in (16, 72))
+    return Detector(), train, val
+
+
+# --- sequences -----------------------------------------------------------------------------------
+
+
+def x_decoder() -> Made:
+    from x_transformers import AutoregressiveWrapper, Decoder, TransformerWrapper
+
+    net = TransformerWrapper(
+        num_tokens=40,
+        max_seq_len=12,
+        attn_layers=Decoder(dim=16, depth=3, heads=2, attn_dim_head=8),
+    )
+    train, val = (TensorDataset(tokens(n, n)) for n in (N_TRAIN, N_VAL))
+    wrapped = AutoregressiveWrapper(net)
+    return Trained(wrapped, lambda net, batch: net(batch[0])), loader(train), loader(val)
+
+
+def gru4rec() -> Made:
+    """The recommender reads its sizes from a configuration and a data set."""
+    from recbole.model.sequential_recommender.gru4rec import GRU4Rec
+
+    class Config(dict):
+        def __getitem__(self, key: str) -> Any:
+            return self.get(key)
+
+    config = Config(
+        embedding_size=12, hidden_size=16, loss_type="CE", num_layers=2, dropout_prob=0.1,
+        USER_ID_FIELD="user", ITEM_ID_FIELD="item", LIST_SUFFIX="_list",
+        ITEM_LIST_LENGTH_FIELD="length", NEG_PREFIX="neg_", MAX_ITEM_LIST_LENGTH=12, device="cpu",
+    )  # fmt: skip
+
+    class Items:
+        def num(self, field: str) -> int:
+            return 40
+
+    net = GRU4Rec(config, Items())
+
+    def loss(net: nn.Module, batch: Any) -> Tensor:
+        return net.calculate_loss(batch)
+
+    def watched(n: int) -> Rows:
+        lengths = torch.randint(4, 13, (n,), generator=generator(n))
+        items = tokens(n, n) * (torch.arange(12) < lengths[:, None])
+        return Rows(item_list=items, length=lengths, item=items[:, 0], rating=torch.rand(n))
+
+    return Trained(net, loss), loader(watched(N_TRAIN)), loader(watched(N_VAL))
+
+
+# --- Lightning's own -----------------------------------------------------------------------------
+
+
+def lightning_transformer() -> Made:
+    from lightning.pytorch.demos import Transformer
+
+    net = Transformer(vocab_size=40, ninp=16, nhead=2, nhid=32, nlayers=2)
+
+    def loss(net: nn.Module, batch: Any) -> Tensor:
+        x, y = batch
+        return nn.functional.nll_loss(net(x, y), y.view(-1))
+
+    train, val = (TensorDataset(tokens(n, n), tokens(n, n + 1)) for n in (N_TRAIN, N_VAL))
+    return Trained(net, loss), loader(train), loader(val)
+
+
+def lightning_lstm() -> Made:
+    from lightning.pytorch.demos.lstm import SimpleLSTM
+
+    net = SimpleLSTM(vocab_size=40, ninp=12, nhid=16, nlayers=2)
+
+    def loss(net: nn.Module, batch: Any) -> Tensor:
+        x, y = batch
+        output, _ = net(x, net.init_hidden(len(x)))
+        return nn.functional.nll_loss(output, y.view(-1))
+
+    train, val = (TensorDataset(tokens(n, n), tokens(n, n + 1)) for n in (N_TRAIN, N_VAL))
+    return Trained(net, loss), loader(train), loader(val)
+
+
+def boring() -> Made:
+    from pytorch_lightning.demos.boring_classes import BoringModel
+
+    train, val = (loader(torch.randn(n, 32, generator=generator(n))) for n in (N_TRAIN, N_VAL))
+    return BoringModel(), train, val
+
+
+def autoencoder() -> Made:
+    class AutoEncoder(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.encoder = nn.Sequential(nn.Linear(256, 64), nn.ReLU(), nn.Linear(64, 3))
+            self.decoder = nn.Sequential(nn.Linear(3, 64), nn.ReLU(), nn.Linear(64, 256))
+
+        def forward(self, x: Tensor) -> Tensor:
+            return self.decoder(self.encoder(x))
+
+    def loss(net: nn.Module, batch: Any) -> Tensor:
+        x = batch[0].flatten(1)
+        return mse_loss(net(x), x)
+
+    return of_images(AutoEncoder(), loss, size=16, channels=1)
+
+
+def gan() -> Made:
+    class Gan(pl.LightningModule):
+        def __init__(self) -> None:
+            super().__init__()
+            self.automatic_optimization = False
+            self.generator = nn.Sequential(nn.Linear(8, 64), nn.ReLU(), nn.Linear(64, 256))
+            self.discriminator = nn.Sequential(nn.Linear(256, 64), nn.ReLU(), nn.Linear(64, 1))
+
+        def forward(self, z: Tensor) -> Tensor:
+            return self.generator(z)
+
+        def score(self, x: Tensor, real: bool) -> Tensor:
+            logits = self.discriminator(x)
+            target = torch.full_like(logits, float(real))
+            return nn.functional.binary_cross_entropy_with_logits(logits, target)
+
+        def training_step(self, batch: Any, batch_idx: int) -> None:
+            x = batch[0].flatten(1)
+            first, second = self.optimizers()
+            made = self(torch.randn(len(x), 8))
+            for optimizer, loss in (
+                (first, self.score(made, True)),
+                (second, self.score(x, True) + self.score(made.detach(), False)),
+            ):
+                optimizer.zero_grad()
+                self.manual_backward(loss)
+                optimizer.step()
+
+        def validation_step(self, batch: Any, batch_idx: int) -> None:
+            x = batch[0].flatten(1)
+            made = self(torch.randn(len(x), 8))
+            self.log("val_fake", self.score(made, True), batch_size=len(x))
+            self.log("val_real", self.score(x, True), batch_size=len(x))
+
+        def configure_optimizers(self) -> Any:
+            parts = self.generator, self.discriminator
+            return [torch.optim.Adam(part.parameters(), 1e-3) for part in parts], []
+
+    train, val = (TensorDataset(*images(n, n, size=16, channels=1)) for n in (N_TRAIN, N_VAL))
+    return Gan(), loader(train), loader(val)
+
+
+# --- two towers, flows, masked images ------------------------------------------------------------
+
+
+def clip() -> Made:
+    from open_clip.model import CLIP, CLIPTextCfg, CLIPVisionCfg
+
+    net = CLIP(
+        embed_dim=16,
+        vision_cfg=CLIPVisionCfg(layers=3, width=32, head_width=16, patch_size=8, image_size=32),
+        text_cfg=CLIPTextCfg(context_length=12, vocab_size=40, width=32, heads=2, layers=3),
+    )
+
+    def loss(net: nn.Module, batch: Any) -> Tensor:
+        image, text, scale = net(*batch)[:3]
+        logits = scale * image @ text.T
+        target = torch.arange(len(logits))
+        return (cross_entropy(logits, target) + cross_entropy(logits.T, target)) / 2
+
+    train, val = (TensorDataset(images(n, n)[0], tokens(n, n)) for n in (N_TRAIN, N_VAL))
+    return Trained(net, loss), loader(train), loader(val)
+
+
+def zuko_flow() -> Made:
+    import zuko
+
+    net = zuko.flows.NSF(6, context=0, transforms=3, hidden_features=(32, 32))
+    train, val = (TensorDataset(table(n).tensors[0][:, :6]) for n in (N_TRAIN, N_VAL))
+    return (
+        Trained(net, lambda net, batch: -net().log_prob(batch[0]).mean()),
+        loader(train),
+        loader(val),
+    )
+
+
+def mae() -> Made:
+    from vit_pytorch import ViT
+    from vit_pytorch.mae import MAE
+
+    vit = ViT(image_size=32, patch_size=8, num_classes=2, dim=32, depth=3, heads=2, mlp_dim=64,
+        pool="mean",
+    )  # fmt: skip
+    net = MAE(encoder=vit, masking_ratio=0.5, decoder_dim=16, decoder_depth=2)
+    return of_images(net, lambda net, batch: net(batch[0]))
+
+
+def monai_unet() -> Made:
+    from monai.networks.nets import UNet
+
+    net = UNet(2, 3, 1, channels=(8, 16, 32), strides=(2, 2), num_res_units=1)
+    return of_images(net, segmented)
+
+
+def tensordict_mlp() -> Made:
+    from tensordict import TensorDict
+    from tensordict.nn import TensorDictModule, TensorDictSequential
+
+    net = TensorDictSequential(
+        TensorDictModule(nn.Sequential(nn.Linear(10, 32), nn.ReLU()), ["x"], ["hidden"]),
+        TensorDictModule(nn.Linear(32, 2), ["hidden"], ["logits"]),
+    )
+
+    def loss(net: nn.Module, batch: Any) -> Tensor:
+        return cross_entropy(net(batch)["logits"], batch["y"])
+
+    def made(n: int) -> Any:
+        x, y = table(n).tensors
+        return TensorDict({"y": y, "x": x}, batch_size=[n])
+
+    train, val = (loader(made(n), collate_fn=lambda x: x) for n in (N_TRAIN, N_VAL))
+    return Trained(net, loss), train, val
+
+
+# --- packages that bring the LightningModule -----------------------------------------------------
+
+
+def darts_transformer() -> Made:
+    import numpy as np
+    from darts import TimeSeries
+    from darts.models import TransformerModel
+
+    kwargs = {
+        "d_model": 16, "nhead": 2, "num_encoder_layers": 2, "num_decoder_layers": 2,
+        "dim_feedforward": 32,
+    }  # fmt: skip
+    return of_darts(TransformerModel, TimeSeries, np, **kwargs)
+
+
+def darts_tcn() -> Made:
+    import numpy as np
+    from darts import TimeSeries
+    from darts.models import TCNModel
+
+    return of_darts(TCNModel, TimeSeries, np, num_filters=8, kernel_size=3, num_layers=3)
+
+
+def of_darts(kind: Any, series: Any, np: Any, **kwargs: Any) -> Made:
+    model = kind(
+        input_chunk_length=12, output_chunk_length=4, batch_size=BATCH, random_state=0, **kwargs
+    )
+    rng = np.random.default_rng(0)
+    walks = [rng.normal(size=n).cumsum().astype("float32") for n in (111, 215)]
+    train, val = (series.from_values(walk) for walk in walks)
+    _, params = model._setup_for_fit_from_dataset(train, val_series=val)
+    params = model._setup_for_train(**params)
+    data = params["datamodule"]
+    return params["model"], data, None
+
+
+def pytorch_tabular() -> Made:
+    import numpy as np
+    import pandas as pd
+    from pytorch_tabular import TabularModel
+    from pytorch_tabular.config import DataConfig, OptimizerConfig, TrainerConfig
+    from pytorch_tabular.models import CategoryEmbeddingModelConfig
+
+    def frame(n: int) -> Any:
+        x, y = (tensor.numpy() for tensor in table(n).tensors)
+        columns = {f"x{i}": x[:, i].astype("float64") for i in range(8)}
+        return pd.DataFrame({**columns, "kind": np.where(x[:, 9] > 0, "a", "b"), "y": y})
+
+    model = TabularModel(
+        data_config=DataConfig(
+            target=["y"], continuous_cols=[f"x{i}" for i in range(8)], categorical_cols=["kind"]
+        ),
+        model_config=CategoryEmbeddingModelConfig(task="classification", layers="32-16"),
+        optimizer_config=OptimizerConfig(),
+        trainer_config=TrainerConfig(batch_size=BATCH, accelerator="cpu"),
+        verbose=False,
+    )
+    data = model.prepare_dataloader(frame(N_TRAIN), frame(N_VAL), seed=0)
+    return model.prepare_model(data), data.train_dataloader(), data.val_dataloader()
+
+
+class Photographs(Dataset):
+    def __init__(self, n: int) -> None:
+        self.x, self.y = images(n, n, size=64)
+
+    def __len__(self) -> int:
+        return len(self.x)
+
+    def __getitem__(self, i: int) -> Any:
+        from anomalib.data import ImageItem
+
+        return ImageItem(image=self.x[i], gt_label=self.y[i].bool())
+
+
+def of_anomalib(module: Any) -> Made:
+    from anomalib.data import ImageBatch
+
+    train, val = (loader(Photographs(n), collate_fn=ImageBatch.collate) for n in (48, 96))
+    return module, train, val
+
+
+def fastflow() -> Made:
+    from anomalib.models import Fastflow
+
+    resize = Fastflow.configure_pre_processor(image_size=(64, 64))
+    return of_anomalib(
+        Fastflow(
+            pre_trained=False, flow_steps=2, pre_processor=resize, post_processor=False,
+            evaluator=False, visualizer=False,
+        )
+    )  # fmt: skip
+
+
+CASES: dict[str, Case] = {
+    "timm ResNet-18": Case(
+        "timm",
+        timm_resnet,
+        input_of="net.conv1",
+        head="net.fc",
+    ),
+    "timm ViT": Case(
+        "timm",
+        timm_vit,
+        input_of="net.patch_embed.proj",
+        head="net.head",
+    ),
+    "timm Swin": Case(
+        "timm",
+        timm_swin,
+        input_of="net.patch_embed.proj",
+        head="net.head.fc",
+    ),
+    "timm ConvNeXt": Case(
+        "timm",
+        timm_convnext,
+        input_of="net.stem.0",
+        head="net.head.fc",
+    ),
+    "transformers GPT-2": Case(
+        "transformers",
+        gpt2,
+        head="net.lm_head",
+    ),
+    "transformers BERT": Case(
+        "transformers",
+        bert,
+        head="net.classifier",
+    ),
+    "transformers T5": Case(
+        "transformers",
+        t5,
+        head="net.lm_head",
+    ),
+    "transformers ViT": Case(
+        "transformers",
+        hf_vit,
+        input_of="net.vit.embeddings.patch_embeddings.projection",
+        head="net.classifier",
+    ),
+    "diffusers UNet2D": Case(
+        "diffusers",
+        unet2d,
+        input_of="net.conv_in",
+    ),
+    "denoising-diffusion-pytorch": Case(
+        "denoising_diffusion_pytorch",
+        lucid_diffusion,
+        input_of="net.model.init_conv",
+    ),
+    "torch-geometric GIN": Case(
+        "torch_geometric",
+        gin,
+        head="net.head.lins.1",
+    ),
+    "torch-geometric GCN": Case(
+        "torch_geometric",
+        gcn,
+        head="net.head",
+    ),
+    "lightly SimCLR": Case(
+        "lightly",
+        simclr,
+        input_of="backbone.0",
+        head="projection_head.layers.3",
+    ),
+    "lightly SimCLR, views in one batch": Case(
+        "lightly",
+        simclr_concatenated,
+        input_of="backbone.0",
+        head="projection_head.layers.3",
+        options={"rows_per_sample": "first"},
+        views=2,
+    ),
+    "lightly BYOL": Case(
+        "lightly",
+        byol,
+        input_of="backbone.0",
+        head="prediction_head.layers.3",
+    ),
+    "lightly MoCo": Case(
+        "lightly",
+        moco,
+        input_of="backbone.0",
+        head="projection_head.layers.2",
+    ),
+    "lightly DINO": Case(
+        "lightly",
+        dino,
+        input_of="teacher_backbone.0",
+        head="student_head.last_layer",
+    ),
+    "pytorch-forecasting TFT": Case(
+        "pytorch_forecasting",
+        tft,
+        head="output_layer",
+    ),
+    "pytorch-forecasting N-BEATS": Case(
+        "pytorch_forecasting",
+        nbeats,
+        input_of="net_blocks.0.fc.0",
+    ),
+    "pytorch-tabnet": Case(
+        "pytorch_tabnet",
+        tabnet,
+        input_of="net.tabnet.initial_bn",
+        head="net.tabnet.final_mapping",
+    ),
+    "rtdl FT-Transformer": Case(
+        "rtdl_revisiting_models",
+        ft_transformer,
+        input_of="net.cont_embeddings",
+        head="net.backbone.output.linear",
+    ),
+    "segmentation-models-pytorch U-Net": Case(
+        "segmentation_models_pytorch",
+        smp_unet,
+        input_of="net.encoder.conv1",
+    ),
+    "segmentation-models-pytorch FPN": Case(
+        "segmentation_models_pytorch",
+        smp_fpn,
+        input_of="net.encoder.conv1",
+    ),
+    "torchvision Faster R-CNN": Case(
+        "torchvision",
+        detection,
+        input_of="net.backbone.body.0.0",
+    ),
+    "x-transformers decoder": Case(
+        "x_transformers",
+        x_decoder,
+        head="net.net.to_logits",
+    ),
+    "recbole GRU4Rec": Case(
+        "recbole",
+        gru4rec,
+        head="net.dense",
+    ),
+    "Lightning Transformer": Case(
+        "lightning",
+        lightning_transformer,
+        head="net.decoder",
+    ),
+    "Lightning LSTM": Case(
+        "lightning",
+        lightning_lstm,
+        head="net.decoder",
+    ),
+    "Lightning BoringModel": Case(
+        "pytorch_lightning",
+        boring,
+        input_of="layer",
+        head="layer",
+    ),
+    "Lightning autoencoder": Case(
+        "pytorch_lightning",
+        autoencoder,
+        input_of="net.encoder.0",
+        head="net.decoder.2",
+    ),
+    "Lightning GAN": Case(
+        "pytorch_lightning",
+        gan,
+        input_of="generator.0",
+        head="discriminator.2",
+    ),
+    "open_clip CLIP": Case(
+        "open_clip",
+        clip,
+        input_of="net.visual.conv1",
+    ),
+    "zuko NSF": Case(
+        "zuko",
+        zuko_flow,
+    ),
+    "vit-pytorch MAE": Case(
+        "vit_pytorch",
+        mae,
+        input_of="net.to_patch",
+        head="net.to_pixels",
+    ),
+    "MONAI UNet": Case(
+        "monai",
+        monai_unet,
+        input_of="net.model.0.conv.unit0.conv",
+    ),
+    "tensordict": Case(
+        "tensordict",
+        tensordict_mlp,
+        input_of="net.module.0.module.0",
+        head="net.module.1.module",
+    ),
+    "darts Transformer": Case(
+        "darts",
+        darts_transformer,
+        axes={"transformer.*": 1},
+    ),
+    "darts TCN": Case(
+        "darts",
+        darts_tcn,
+    ),
+    "pytorch-tabular": Case(
+        "pytorch_tabular",
+        pytorch_tabular,
+        head="head.layers.0",
+    ),
+    "anomalib Fastflow": Case(
+        "anomalib",
+        fastflow,
+        input_of="model.feature_extractor.conv1",
+    ),
+}

@@ -1,0 +1,98 @@
+"""Modules of other packages: the fit is the same, the layers are sensible, the numbers are right.
+
+`python -m tests.others [NAME ...]` prints layers and numbers of the cases, from which new pins are
+read.
+"""
+
+import importlib.util
+import math
+import re
+
+import pytest
+
+from tests.others.cases import CASES
+from tests.others.harness import Outcome, deviations, is_sane, run
+
+# The packages of the cases below that the tests need anyway: alone they are no reason to run.
+_ALWAYS_THERE = {"lightning", "pytorch_lightning", "torchvision"}
+_INSTALLED = {
+    case.package for case in CASES.values() if importlib.util.find_spec(case.package) is not None
+}
+if not _INSTALLED - _ALWAYS_THERE:
+    pytest.skip("needs the extra `others`: make others", allow_module_level=True)
+
+pytestmark = [
+    pytest.mark.filterwarnings("ignore"),  # those of the packages; ours are pinned below
+    pytest.mark.timeout(300),
+]
+
+
+@pytest.fixture(
+    scope="module",
+    params=[name for name, case in CASES.items() if case.package in _INSTALLED],
+)
+def name(request: pytest.FixtureRequest) -> str:
+    return request.param
+
+
+@pytest.fixture(scope="module")
+def outcome(name: str, tmp_path_factory: pytest.TempPathFactory) -> Outcome:
+    return run(CASES[name], tmp_path_factory.mktemp("fit"))
+
+
+def test_the_training_is_the_same_to_the_last_bit(outcome):
+    assert outcome.plain.tensors
+    assert outcome.differences == []
+    assert outcome.watched.hooks == 0
+
+
+def test_auto_picks_these_layers(name, outcome):
+    assert tuple(outcome.of("twonn")) == CASES[name].layers
+
+
+def test_depths_lie_between_input_and_output(outcome):
+    depths = [record["depth"] for record in outcome.of("twonn").values()]
+    assert all(depth is not None and 0 <= depth <= 1 for depth in depths)
+    assert max(depths) > 0
+
+
+def test_numbers_are_those_of_brute_force(outcome):
+    found = deviations(outcome)
+    with_number = [k for k, record in outcome.of("twonn").items() if record["reason"] is None]
+    assert with_number == [layer for layer in outcome.of("twonn") if layer in found]
+    assert {layer: twonn for layer, (twonn, _) in found.items() if twonn > 1e-4} == {}
+    assert {layer: pca for layer, (_, pca) in found.items() if pca != 0} == {}
+
+
+def test_a_number_is_one_that_its_rows_can_have_or_there_is_a_reason(name, outcome):
+    reasons = {}
+    for layer, record in outcome.of("twonn").items():
+        if record["reason"] is None:
+            assert is_sane(record), record
+        else:
+            reasons[layer] = record["reason"]
+    assert reasons.keys() == CASES[name].reasons.keys()
+    for layer, part in CASES[name].reasons.items():
+        assert re.search(part, reasons[layer])
+
+
+def test_keys_of_the_summary_are_there_or_absent(name, outcome):
+    case = CASES[name]
+    roles = {record["role"]: layer for layer, record in outcome.of("twonn").items()}
+    assert ("input" in roles) == (case.input_of is not None)
+    assert ("last_hidden" in roles) == (case.head is not None)
+    logged = {key for metrics in outcome.watched.logged for key in metrics}
+    assert ("id/last_hidden" in logged) == (case.head is not None)
+    assert "id/peak" in logged
+
+
+def test_no_nan_is_logged(outcome):
+    for metrics in outcome.watched.logged:
+        assert all(math.isfinite(value) for key, value in metrics.items() if key.startswith("id"))
+
+
+def test_these_warnings_are_given_once(name, outcome):
+    given = outcome.watched.warnings
+    assert len(given) == len(CASES[name].warns), given
+    for text, part in zip(given, CASES[name].warns, strict=True):
+        assert re.search(part, text), text

@@ -23,7 +23,8 @@ def show(case: Case) -> None:
         role = f" ({record['role']})" if record["role"] else ""
         line = f"  {layer + role:<52} {depth:>5} {record['ambient_dimension'] or '-':>6}"
         if record["reason"] is None:
-            line += f" {record['value']:9.2f} ± {record['std_error']:.2f}, PCA {pca[layer]['value']:.0f}"
+            line += f" {record['value']:9.2f} ± {record['std_error']:.2f}"
+            line += f", PCA {pca[layer]['value']:.0f}"
             line += "" if is_sane(record) else ", MORE THAN ITS COLUMNS"
             line += (
                 f", off by {off[layer][0]:.0e}, {off[layer][1]}" if layer in off else ", NO ROWS"

@@ -136,7 +136,7 @@ def _floating(held: Any) -> Any:
 
 @dataclass
 class Fit:
-    """State after a fit that another fit must repeat bit for bit, its warnings and its logged metrics."""
+    """State after a fit, to be repeated bit for bit, with its warnings and logged metrics."""
 
     tensors: list[Tensor]
     metrics: dict[str, float]

@@ -33,7 +33,7 @@ WRONG = {
     "C(max_features='4096')": "`max_features`: expected a whole number, got '4096'",
     "C(per_class='yes')": "`per_class`: expected a whole number, got 'yes'",
     "C(per_class=2)": "`per_class`: expected at least 3, got 2",
-    "C(probe=TensorDataset())": "`probe`: expected a DataLoader, 'train' or 'val', got",
+    "C(probe=TensorDataset())": "`data`: expected a DataLoader, 'train' or 'val', got",
     "EveryNValidations('2')": "`n`: expected a whole number, got '2'",
     "AtSteps('10')": "`steps`: expected a whole number, got '1'",
     "AtSteps([1], then_every=0.5)": "`then_every`: expected a whole number, got 0.5",

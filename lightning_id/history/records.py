@@ -356,8 +356,8 @@ def validation_of(entry: Record | Metric) -> Validation:
 
 
 def of_first_set(records: Sequence[R]) -> list[R]:
-    """Return the records of the sample set of the first one."""
-    return [record for record in records if record["data"] == records[0]["data"]]
+    """Return the records of the sample set of the first one; a record may name none."""
+    return [record for record in records if record["data"] in (None, records[0]["data"])]
 
 
 def in_order(records: Iterable[R]) -> list[R]:

@@ -186,8 +186,9 @@ class Geometry:
     ) -> tuple[Float[Tensor, "s 2"], Float[Tensor, " s"]]:
         r"""Return two distances of some rows in float64, and the difference that rounding can make.
 
-        With the unit roundoff u of the dtype that the rows came in and the largest magnitude
-        :math:`m_c` of a column, roundings of the coordinates change :math:`r_2 / r_1 - 1` by up to
+        With the unit roundoff u of the dtype that the rows came in and :math:`m_c`, the
+        largest of both coordinates and the median magnitude of their column, roundings of the
+        coordinates change :math:`r_2 / r_1 - 1` by up to
 
         .. math:: 2 u \sqrt{2 (w_1 + w_2)} / r_1, \qquad
             w_j = \sum_c (x_c - y_{jc})^2 m_c^2 / r_j^2 ,

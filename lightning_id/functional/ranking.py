@@ -9,6 +9,8 @@ from torch import Tensor
 from lightning_id.functional.columns import Columns
 from lightning_id.functional.products import block_width
 
+_ROWS_OF_MEDIAN = 64  # at least, evenly spaced, that the median of a column is taken of
+
 
 def rank(
     products: Float[Tensor, "r n"],
@@ -135,9 +137,10 @@ def score_pairs(
 ) -> tuple[Float[Tensor, "m j"], Float[Tensor, "m j"]]:
     r"""Return squared distances in float64, and how much the rounding of the rows moves them.
 
-    A value is wrong by a rounding of itself, or of the larger ones that it was computed from: its
-    column's largest magnitude :math:`m_c` stands for those. Roundings that are independent then
-    move a distance :math:`|x - y|` by about :math:`u \sqrt{2 w}` with
+    A value is wrong by a rounding of itself, or of the larger ones that it was computed from:
+    :math:`m_c` is the largest of the two coordinates and the median magnitude of their column. (The
+    largest of the column would let a few outlying rows hide the distances of all others.) Roundings
+    that are independent then move a distance :math:`|x - y|` by about :math:`u \sqrt{2 w}` with
 
     .. math:: w = \sum_c (x_c - y_c)^2 m_c^2 / |x - y|^2 .
 
@@ -156,13 +159,15 @@ def score_pairs(
     chunk = max(1, _tile_elements(x.device) // (4 * width))
     for part in columns.blocks():
         block = x[:, part]
-        low, high = block.aminmax(dim=0)
-        largest2 = torch.maximum(high, -low).double().square()
+        spaced = block[:: max(1, len(block) // _ROWS_OF_MEDIAN)]
+        typical = spaced.abs().median(dim=0).values.double()
         for start in range(0, len(rows), chunk):
             some = slice(start, start + chunk)
             mine = block[rows[some]].double()
             for j in range(others.shape[1]):
-                square = block.index_select(0, others[some, j]).double().sub_(mine).square_()
+                other = block.index_select(0, others[some, j]).double()
+                square = (other - mine).square_()
                 distance2[some, j] += square.sum(1)
-                moved2[some, j] += square @ largest2
+                largest = torch.maximum(other.abs_(), mine.abs()).clamp_min_(typical)
+                moved2[some, j] += torch.linalg.vecdot(square, largest.square_())
     return columns.sum(distance2), columns.sum(moved2)

@@ -177,6 +177,17 @@ def test_ties_that_rounding_broke_are_ties(rows, dtype):
     assert_no_number(gride_dimension(x, 1, 2), "distinct rows tie")
 
 
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float16, torch.bfloat16])
+@pytest.mark.parametrize("name", RATIOS)
+def test_a_few_outlying_rows_leave_the_others_their_ratios(name, dtype):
+    x = BALL.clone()
+    x[:6] *= 1000
+    estimate = get_estimator_on(name, x.to(dtype))
+    clean = get_estimator_on(name, BALL.to(dtype))
+    assert estimate.n_ties <= clean.n_ties
+    assert_agrees(estimate, clean.value, rel=1e-2)
+
+
 def test_ties_that_rounding_broke_are_left_out_and_counted_beside_other_rows():
     x = torch.cat((manifolds.ball(1000, 5, ambient=64), 100 + line_through_a_layer(torch.float32)))
     estimate = twonn_dimension(x)

@@ -19,6 +19,7 @@ others: $(VENV)/others.stamp  ## fit modules of some twenty other packages (heav
 lint: $(VENV)/dev.stamp  ## what pre-commit and CI check
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
+	$(BIN)/lint-imports
 
 types: $(VENV)/dev.stamp
 	$(BIN)/mypy

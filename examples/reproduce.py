@@ -24,6 +24,7 @@ from pathlib import Path
 import yaml
 
 from lightning_id import History
+from lightning_id._checks import version_of
 from lightning_id.experiments.digits import ROOT_VARIABLE
 from lightning_id.experiments.reproduction.ansuini2019 import CLAIMS, IMAGENET
 from lightning_id.experiments.reproduction.claims import (
@@ -41,7 +42,6 @@ from lightning_id.figures import depth_profile, heat_map
 from lightning_id.history.queries import has_several_per_epoch
 from lightning_id.history.tables import markdown_table
 from lightning_id.report.tables import layer_table
-from lightning_id.versions import version_of
 
 ROOT = Path(__file__).parents[1]
 PACKAGES = ("torch", "pytorch-lightning", "torchvision")

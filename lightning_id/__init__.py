@@ -5,10 +5,10 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from lightning_id.callback import IntrinsicDimensionCallback
+    from lightning_id.callback.schedule import AtSteps, EveryNValidations, LogSpaced
     from lightning_id.history import History
     from lightning_id.metrics import PCADimension, TwoNNDimension
-    from lightning_id.recorder import record_activations
-    from lightning_id.schedule import AtSteps, EveryNValidations, LogSpaced
+    from lightning_id.recording import record_activations
 
 __all__ = [
     "AtSteps",
@@ -24,14 +24,14 @@ __all__ = [
 # Loaded when first asked for: `lightning_id.functional` works where Lightning and torchmetrics do
 # not exist, and does not wait for them to be imported.
 _HOMES = {
-    "AtSteps": "schedule",
-    "EveryNValidations": "schedule",
+    "AtSteps": "callback.schedule",
+    "EveryNValidations": "callback.schedule",
     "History": "history",
     "IntrinsicDimensionCallback": "callback",
-    "LogSpaced": "schedule",
+    "LogSpaced": "callback.schedule",
     "PCADimension": "metrics",
     "TwoNNDimension": "metrics",
-    "record_activations": "recorder",
+    "record_activations": "recording",
 }
 _SUBPACKAGES = ("figures", "functional", "metrics")
 

@@ -2,9 +2,10 @@
 
 import importlib
 import sys
+from collections.abc import Callable
 from typing import Any, NamedTuple
 
-from lightning_id.shipped import find_config
+from lightning_id._checks import find_config
 
 
 class _Command(NamedTuple):
@@ -38,7 +39,7 @@ COMMANDS = [
 ]  # fmt: skip
 
 
-_TRAINER = _Command([], "lightning_id.trainer_cli", "main", "experiments")
+_TRAINER = _Command([], "lightning_id.experiments.trainer_cli", "main", "experiments")
 
 
 def main(args: Any = None) -> None:
@@ -55,12 +56,14 @@ def main(args: Any = None) -> None:
         words = [_with_shipped_config(word) for word in words]
         for command in COMMANDS:
             if words[: len(command.words)] == command.words:
-                _run(command, words[len(command.words) :])
+                _function_of(command)(words[len(command.words) :])
                 return
-    _run(_TRAINER, words)
+    commands = {command.words[0]: command.help for command in COMMANDS if command.help}
+    _function_of(_TRAINER)(words, commands)
 
 
-def _run(command: _Command, words: Any) -> None:
+def _function_of(command: _Command) -> Callable[..., None]:
+    """Import the function of a command; without its packages exit with the extra to install."""
     try:
         module = importlib.import_module(command.module)
     except ModuleNotFoundError as error:
@@ -72,7 +75,8 @@ def _run(command: _Command, words: Any) -> None:
             f" pip install 'lightning-id[{command.extra}]', from a clone"
             f" pip install '.[{command.extra}]'"
         )
-    getattr(module, command.function)(words)
+    function: Callable[..., None] = getattr(module, command.function)
+    return function
 
 
 def _with_shipped_config(word: str) -> str:

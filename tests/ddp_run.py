@@ -22,7 +22,7 @@ from torch import distributed
 from torch.distributed.fsdp import fully_shard
 
 from lightning_id import AtSteps, IntrinsicDimensionCallback
-from lightning_id import running as running_module
+from lightning_id.callback import running as running_module
 from lightning_id.functional.sharded import ShardedGeometry
 from tests.toys import Toy, loader, trainer
 

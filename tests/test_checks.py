@@ -55,7 +55,7 @@ from torch.utils.data import TensorDataset
 from lightning_id import *
 from lightning_id import IntrinsicDimensionCallback as C
 from lightning_id.functional import register_estimator
-from lightning_id.layers import select_layers
+from lightning_id.recording.layers import select_layers
 
 net = nn.Sequential(nn.Linear(8, 4), nn.ReLU(), nn.Linear(4, 2))
 

@@ -12,9 +12,9 @@ from pathlib import Path
 import pytest
 
 from lightning_id import History
+from lightning_id._checks import find_config
 from lightning_id.cli import main
 from lightning_id.functional import ESTIMATORS
-from lightning_id.shipped import find_config
 from tests import readme
 from tests.bare import without_data
 from tests.pages import (

@@ -6,11 +6,11 @@ from pathlib import Path
 from pytorch_lightning import Callback, LightningModule, Trainer
 
 from lightning_id.callback import IntrinsicDimensionCallback
+from lightning_id.callback.terminal import finish
 from lightning_id.figures import depth_profile
 from lightning_id.history import RECORDS_FILE, folder_of
 from lightning_id.history.queries import main_estimator
 from lightning_id.report import write_report
-from lightning_id.terminal import finish
 
 
 class ShowProfile(Callback):

@@ -22,7 +22,7 @@ from lightning_id.history.records import (
     of_first_set,
     validation_of,
 )
-from lightning_id.layers import LAST_HIDDEN
+from lightning_id.recording.layers import LAST_HIDDEN
 
 # --- measurements --------------------------------------------------------------------------------
 

@@ -16,8 +16,8 @@ from torch.utils.data import Dataset
 from torchvision import datasets
 from torchvision.datasets.folder import IMG_EXTENSIONS
 
+from lightning_id._checks import close_names
 from lightning_id.functional.geometry import MIN_DISTINCT
-from lightning_id.messages import close_names
 from lightning_id.profile.networks import Transform
 
 ARRAY = ".npy"

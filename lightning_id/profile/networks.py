@@ -16,8 +16,8 @@ from torch import Tensor, nn
 from torchvision import transforms
 from torchvision.transforms import InterpolationMode
 
-from lightning_id.messages import close_names
-from lightning_id.randomness import kept_rng
+from lightning_id._checks import close_names
+from lightning_id.callback.randomness import kept_rng
 
 Transform = Callable[[Image], Tensor]
 # From a name, whether its weights are trained, and pixels or None.

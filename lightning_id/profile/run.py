@@ -14,10 +14,10 @@ from torch.utils.data import DataLoader
 from lightning_id.callback import IntrinsicDimensionCallback
 from lightning_id.history import BEFORE_TRAINING, History, Validation
 from lightning_id.history.queries import metric_values
-from lightning_id.layers import INPUT, LAST_HIDDEN, select_layers
 from lightning_id.profile.images import Images
 from lightning_id.profile.networks import Network, load_network
-from lightning_id.rows import Reduce
+from lightning_id.recording.layers import INPUT, LAST_HIDDEN, select_layers
+from lightning_id.recording.rows import Reduce
 
 ACCURACY = "val_acc"
 

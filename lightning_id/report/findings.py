@@ -13,6 +13,7 @@ from typing import Literal, NamedTuple
 
 from torch import Tensor
 
+from lightning_id._checks import kind_of
 from lightning_id.figures import LOWER_BOUND_ABOVE
 from lightning_id.figures._data import shortened
 from lightning_id.functional import estimator_spec
@@ -29,7 +30,6 @@ from lightning_id.history.queries import (
 )
 from lightning_id.history.queries import last_hidden as record_of_last_hidden
 from lightning_id.history.tables import value_with_error
-from lightning_id.messages import kind_of
 
 ERROR_BARS = NORMAL_975  # combined standard errors that a difference must exceed: the 95 % interval
 PCA_FAR_ABOVE = 3.0  # times TwoNN

@@ -7,6 +7,7 @@ import platform
 from collections.abc import Iterable, Mapping
 from typing import Literal
 
+from lightning_id._checks import version_of
 from lightning_id.functional import estimator_spec
 from lightning_id.history import COLUMNS, History, Record, has_value, validation_of
 from lightning_id.history.queries import (
@@ -17,7 +18,6 @@ from lightning_id.history.queries import (
     last_of_fit,
 )
 from lightning_id.history.tables import layer_rows
-from lightning_id.versions import version_of
 
 
 def layer_table(history: History) -> list[list[str]]:

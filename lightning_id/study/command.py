@@ -15,8 +15,8 @@ from rich.progress import (
     TimeRemainingColumn,
 )
 
+from lightning_id._checks import find_config
 from lightning_id.experiments.mnist import MNISTDataModule
-from lightning_id.shipped import find_config
 from lightning_id.study.executors import EXECUTORS
 from lightning_id.study.figure import draw_study
 from lightning_id.study.grid import Settings, load_grid

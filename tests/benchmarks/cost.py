@@ -25,7 +25,7 @@ import torch
 from pytorch_lightning.loggers import TensorBoardLogger
 
 from lightning_id import IntrinsicDimensionCallback, record_activations
-from lightning_id.charts import Charts
+from lightning_id.callback.charts import Charts
 from lightning_id.experiments.classifier import Classifier
 from lightning_id.experiments.mnist import MNISTDataModule
 from lightning_id.experiments.networks import MNISTNet

@@ -12,7 +12,7 @@ from torch.utils.data import DataLoader
 from torchvision import transforms
 
 from lightning_id.profile.images import choose_images
-from lightning_id.samples import choose_samples
+from lightning_id.recording.samples import choose_samples
 
 TO_TENSOR = transforms.Compose([transforms.Resize((4, 4)), transforms.ToTensor()])
 

@@ -16,13 +16,13 @@ import torch
 
 from lightning_id import History, functional, manifolds
 from lightning_id.callback import CallbackBase
+from lightning_id.callback.loggers import tensorboard_layout
 from lightning_id.cli import main
 from lightning_id.figures import depth_profile
 from lightning_id.functional import Geometry, effective_rank, pca_dimension, twonn_dimension
 from lightning_id.functional.registry import _BUILT_IN, estimator_spec
 from lightning_id.history.queries import before_training, describe, last_of_fit
 from lightning_id.history.tables import end_table
-from lightning_id.loggers import tensorboard_layout
 from lightning_id.report import findings as rules
 from lightning_id.report import write_report
 from lightning_id.report.command import load_runs

@@ -227,7 +227,7 @@ def test_the_page_calls_a_shipped_study_by_its_name(monkeypatch, tmp_path):
     shipped = tmp_path / "elsewhere"
     shipped.mkdir()
     write({"seed": 0}, shipped / "tiny.yaml")
-    monkeypatch.setattr("lightning_id.shipped.FOLDERS", (shipped,))
+    monkeypatch.setattr("lightning_id._checks.FOLDERS", (shipped,))
     main(["study", "tiny.yaml", "--executor", "here"])
     assert "Written by `lightning-id study tiny.yaml`" in Path("runs/tiny/page.md").read_text()
 

@@ -1,0 +1,126 @@
+"""When to measure: values that YAML can write."""
+
+import math
+from abc import ABC
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from lightning_id._checks import whole_number
+
+
+class Schedule(ABC):  # noqa: B024 - either method will do, and both have a default
+    """Something that says when to measure. In YAML: class_path and init_args.
+
+    A schedule answers for validations, for training steps, or for both.
+    """
+
+    @property
+    def has_validations(self) -> bool:
+        """Whether it answers for validations at all."""
+        return type(self).at_validation is not Schedule.at_validation
+
+    @property
+    def has_steps(self) -> bool:
+        """Whether it answers for training steps at all."""
+        return type(self).at_step is not Schedule.at_step
+
+    def at_validation(self, validation: int) -> bool:  # noqa: ARG002
+        """Say whether to measure at a validation.
+
+        Args:
+            validation: Validations run before this one, sanity checks not counted.
+
+        Returns:
+            True to measure.
+        """
+        return False
+
+    def at_step(self, step: int) -> bool:  # noqa: ARG002
+        """Say whether to measure between two training steps, by a pass of its own.
+
+        Args:
+            step: Optimiser steps taken; 0 before the first.
+
+        Returns:
+            True to measure.
+        """
+        return False
+
+
+@dataclass(frozen=True)
+class EveryNValidations(Schedule):
+    """Measure the first validation and every n-th after it.
+
+    Attributes:
+        n: Validations from one measurement to the next, at least 1.
+
+    Example:
+        >>> [EveryNValidations(2).at_validation(i) for i in range(4)]
+        [True, False, True, False]
+    """
+
+    n: int = 1
+
+    def __post_init__(self) -> None:
+        whole_number("n", self.n, least=1)
+
+    def at_validation(self, validation: int) -> bool:
+        """Say whether the validation is one of the n-th."""
+        return validation % self.n == 0
+
+
+@dataclass(frozen=True)
+class AtSteps(Schedule):
+    """Measure after the steps that are listed, and then at every multiple of a number.
+
+    Attributes:
+        steps: Numbers of optimiser steps; 0 is before the first.
+        then_every: Beyond the last of them, measure at its multiples; None for no more.
+
+    Example:
+        >>> schedule = AtSteps([0, 2, 5], then_every=4)
+        >>> [step for step in range(14) if schedule.at_step(step)]
+        [0, 2, 5, 8, 12]
+    """
+
+    steps: Sequence[int]
+    then_every: int | None = None
+
+    def __post_init__(self) -> None:
+        for step in self.steps:
+            whole_number("steps", step, least=0)
+        if self.then_every is not None:
+            whole_number("then_every", self.then_every, least=1)
+
+    def at_step(self, step: int) -> bool:
+        """Say whether the step is listed, or a multiple beyond the list."""
+        if step <= max(self.steps, default=-1) or self.then_every is None:
+            return step in self.steps
+        return step % self.then_every == 0
+
+
+@dataclass(frozen=True)
+class LogSpaced(Schedule):
+    """Measure before training and after steps in equal ratios: often at first, then seldom.
+
+    Attributes:
+        per_decade: Measurements while the number of steps grows tenfold, at least 1.
+
+    Example:
+        >>> [step for step in range(200) if LogSpaced(3).at_step(step)]
+        [0, 1, 2, 5, 10, 22, 46, 100]
+    """
+
+    per_decade: int = 4
+
+    def __post_init__(self) -> None:
+        whole_number("per_decade", self.per_decade, least=1)
+
+    def at_step(self, step: int) -> bool:
+        """Say whether the step is 0 or a rounded 10^(i / per_decade)."""
+        if step == 0:
+            return True
+        nearest = round(self.per_decade * math.log10(step))
+        return any(
+            round(10 ** (i / self.per_decade)) == step for i in (nearest - 1, nearest, nearest + 1)
+        )

@@ -1,0 +1,125 @@
+"""What the callback asks of a Trainer, of either class tree."""
+
+from typing import TYPE_CHECKING, Any, TypeAlias
+
+from torch import nn
+from torch.nn.parallel import DistributedDataParallel
+
+from lightning_id.callback.randomness import kept_rng
+
+# Of `pytorch_lightning` or of `lightning.pytorch`: two class trees that share no base. The types of
+# one are checked; at run time both are accepted.
+if TYPE_CHECKING:
+    from pytorch_lightning import LightningModule, Trainer
+
+    AnyTrainer: TypeAlias = Trainer
+    AnyModule: TypeAlias = LightningModule
+else:
+    AnyTrainer = AnyModule = Any
+
+
+def measured_loader(trainer: AnyTrainer, dataloader_idx: int) -> tuple[Any, int | float]:
+    """Return the loader that is measured, and how many of its batches this pass takes.
+
+    Args:
+        trainer: In a validation or a test.
+        dataloader_idx: Which of its loaders.
+
+    Returns:
+        The loader; the number of batches, infinite for an iterable of unknown length.
+
+    Raises:
+        ValueError: If there is no such loader.
+    """
+    loaders: Any = trainer.test_dataloaders if trainer.testing else trainer.val_dataloaders
+    if trainer.testing:
+        batches = trainer.num_test_batches
+    elif trainer.sanity_checking:
+        batches = trainer.num_sanity_val_batches
+    else:
+        batches = trainer.num_val_batches
+    each = list(loaders) if isinstance(loaders, (list, tuple)) else [loaders]
+    if dataloader_idx >= len(batches):
+        raise ValueError(
+            f"`dataloader_idx`: expected 0 to {len(batches) - 1}, the loaders there are,"
+            f" got {dataloader_idx}"
+        )
+    # Several loaders in one batch (CombinedLoader) have no size of their own.
+    loader = each[dataloader_idx] if len(each) == len(batches) else loaders
+    return loader, batches[dataloader_idx]
+
+
+def loaders_of_fit(trainer: AnyTrainer, name: str) -> Any:
+    """Return the train or val loaders of a fit, made anew before there are any in use."""
+    loop: Any = trainer.fit_loop if name == "train" else trainer.fit_loop.epoch_loop.val_loop
+    loaders = trainer.train_dataloader if name == "train" else trainer.val_dataloaders
+    if loaders is None and loop._data_source.is_defined():
+        with kept_rng():
+            loaders = loop._data_source.dataloader()  # as the loop itself will do
+    return loaders
+
+
+def batch_on_device(trainer: AnyTrainer, module: AnyModule, batch: Any) -> Any:
+    """Return a batch as a step of the module receives it."""
+    converted = trainer.precision_plugin.convert_input(batch)
+    prepared = module._on_before_batch_transfer(converted, dataloader_idx=0)
+    return trainer.strategy.batch_to_device(prepared, dataloader_idx=0)
+
+
+def call_through_wrapper(
+    trainer: AnyTrainer, module: AnyModule, name: str, *args: Any, **kwargs: Any
+) -> None:
+    """Call a method of the module, through the wrapper of a strategy that shards it."""
+    wrapper = trainer.strategy.model
+    # DDP would only broadcast buffers, and wait for the others to do the same.
+    if wrapper is None or wrapper is module or isinstance(wrapper, DistributedDataParallel):
+        (module if name == "forward" else getattr(module, name))(*args, **kwargs)
+    else:
+        trainer.strategy._forward_redirection(wrapper, module, name, *args, **kwargs)
+
+
+def callbacks_of(trainer: AnyTrainer) -> list[Any]:
+    """Return the callbacks of a Trainer, in order."""
+    return list(trainer.callbacks)  # type: ignore[attr-defined]  # Lightning does not declare it
+
+
+def has_validation(trainer: AnyTrainer) -> bool:
+    """Tell whether a fit validates: it has a ``validation_step``, a loader, and batches to take."""
+    return bool(trainer.enable_validation)
+
+
+def logger_step(trainer: AnyTrainer) -> int:
+    """Return the step at which Lightning logs validation metrics: batches that stepped.
+
+    ``global_step`` counts optimiser steps, of which there are several per batch with several
+    optimisers.
+    """
+    loop = trainer.fit_loop.epoch_loop
+    return int(getattr(loop, "_batches_that_stepped", trainer.global_step))
+
+
+def training_names(trainer: AnyTrainer) -> set[str]:
+    """Return the names under which ``self.log`` was called in the training, with their suffixes."""
+    logged = [item.meta for item in trainer.fit_loop.epoch_loop._results.values()]
+    forked = {meta.forked_name(on_step) for meta in logged for on_step in (True, False)}
+    return forked | {meta.name for meta in logged}
+
+
+def stage_of(trainer: AnyTrainer) -> str:
+    """Return what was called: ``"fit"``, ``"validate"``, ``"test"``, or ``""`` for nothing."""
+    return "" if trainer.state.fn is None else trainer.state.fn.value
+
+
+def is_untrained(trainer: AnyTrainer, between_steps: bool) -> bool:
+    """Tell whether what is measured now is the network as it was given to the fit."""
+    return bool(trainer.sanity_checking or (between_steps and trainer.global_step == 0))
+
+
+def is_fast_dev_run(trainer: AnyTrainer) -> bool:
+    """Tell whether this is a rehearsal, which leaves no files."""
+    return bool(getattr(trainer, "fast_dev_run", False))
+
+
+def is_compiled(module: nn.Module) -> bool:
+    """Tell whether a module was compiled by itself: its graph never sees a hook put on later."""
+    return hasattr(module, "_orig_mod") or getattr(module, "_compiled_call_impl", None) is not None

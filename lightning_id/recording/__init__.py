@@ -1,0 +1,18 @@
+"""Rows of the layers of a network, and the measurement of all layers, for any PyTorch loop."""
+
+from lightning_id.recording.layers import auto_layers, select_layers
+from lightning_id.recording.modules import named_layers
+from lightning_id.recording.recorder import record_activations
+from lightning_id.recording.rows import RandomProjection, first_tensor, reduce_rows
+from lightning_id.recording.samples import choose_samples
+
+__all__ = [
+    "RandomProjection",
+    "auto_layers",
+    "choose_samples",
+    "first_tensor",
+    "named_layers",
+    "record_activations",
+    "reduce_rows",
+    "select_layers",
+]

@@ -1,0 +1,307 @@
+"""The layers that `auto` picks, from the modules of a network alone: nothing is run."""
+
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+
+from torch import nn
+from torch.nn.modules.batchnorm import _NormBase
+from torch.nn.modules.conv import _ConvNd
+from torch.nn.modules.pooling import _AdaptiveAvgPoolNd, _AdaptiveMaxPoolNd
+
+from lightning_id.recording.modules import (
+    has_weights,
+    is_container,
+    is_metric,
+    unwrapped,
+    weight_layers,
+)
+
+_POOLING = (
+    *(nn.MaxPool1d, nn.MaxPool2d, nn.MaxPool3d),
+    *(nn.AvgPool1d, nn.AvgPool2d, nn.AvgPool3d),
+    *(nn.FractionalMaxPool2d, nn.FractionalMaxPool3d, nn.LPPool1d, nn.LPPool2d),
+)
+_ADAPTIVE = (_AdaptiveAvgPoolNd, _AdaptiveMaxPoolNd)
+# Modules whose parts are not called by themselves, or only sometimes.
+_UNITS = (
+    *(nn.RNNBase, nn.MultiheadAttention),
+    *(nn.TransformerEncoderLayer, nn.TransformerDecoderLayer),
+)
+_NORMS = (_NormBase, nn.GroupNorm, nn.LayerNorm)
+_LONG = 1 / 4  # share of all layers with weights from which on a stage is long
+
+
+def pick_layers(root: nn.Module, most: int) -> list[str]:
+    """Pick layers: see `lightning_id.recording.layers.auto_layers`.
+
+    Args:
+        root: The model.
+        most: How many to pick at the most.
+
+    Returns:
+        Names in order of registration.
+    """
+    first = _first_embedding(root)
+    picked = _without_second_names(root, [*([first] if first else []), *_pick(root)])
+    end = _output_layer(root, picked)
+    if end is not None:
+        picked.append(end)
+    if len(picked) > most:
+        step = (len(picked) - 1) / (most - 1)
+        return [picked[round(i * step)] for i in range(most)]
+    return _with_first_blocks(root, picked, most)
+
+
+@dataclass
+class _Child:
+    """A child of a module, as `_pick` sees it."""
+
+    name: str
+    module: nn.Module
+    is_listed: bool  # in a list of modules: one of several of its kind by design
+    kind: tuple[type, ...] | None = None
+    picks: list[str] = field(default_factory=list)
+    has_blocks: bool = False  # whether it is one of several blocks, or holds them
+
+    def pick_whole(self) -> None:
+        self.picks, self.has_blocks = [self.name], True
+
+
+def _children(module: nn.Module, prefix: str = "") -> Iterator[_Child]:
+    """Yield the children of a module; in place of containers without a forward, what they hold."""
+    is_list = isinstance(module, nn.ModuleList)
+    for name, wrapped in unwrapped(module).named_children():
+        child, full = unwrapped(wrapped), f"{prefix}.{name}".strip(".")
+        if is_metric(child):
+            continue
+        if is_container(child):
+            yield from _children(child, full)
+        else:
+            yield _Child(full, child, is_list)
+
+
+def _pick(module: nn.Module, prefix: str = "") -> list[str]:
+    """Return the layers inside a module."""
+    return [name for child in _looked_at(module, prefix) for name in child.picks]
+
+
+def _looked_at(module: nn.Module, prefix: str) -> list[_Child]:
+    """Return the children of a module, with the layers that are picked in each."""
+    children = list(_children(module, prefix))
+    for child in children:
+        child.kind = _kind(child.module)
+    kinds = [child.kind for child in children]
+    series = [_series(child) for child in children]
+    for child in children:
+        if _is_picked(child.module):
+            child.picks = [child.name]
+        elif child.kind is not None and (child.is_listed or series.count(_series(child)) > 1):
+            child.pick_whole()
+        elif child.kind is not None:
+            inner = _looked_at(child.module, child.name)
+            child.picks = [name for each in inner for name in each.picks]
+            child.has_blocks = any(each.has_blocks for each in inner)
+            is_alone = kinds.count(child.kind) == 1
+            if not is_alone and not _is_branch(child.module, child.picks, child.name):
+                child.pick_whole()
+    _pick_beside_blocks(children)
+    if any(child.has_blocks and _has_conv(child.module) for child in children):
+        _pick_around_blocks(module, children)
+    elif not any(isinstance(child.module, (*_POOLING, *_ADAPTIVE)) for child in children):
+        _pick_widths(module, children)
+    return children
+
+
+def _kind(module: nn.Module) -> tuple[type, ...] | None:
+    """Return what repeated blocks have in common; None for a module that is no block.
+
+    That of a Sequential is what it holds: the stages of a ResNet are alike, the features and the
+    classifier of a VGG are not.
+    """
+    if next(module.children(), None) is None or not has_weights(module):
+        return None
+    held = {type(child) for child in module.children()} if type(module) is nn.Sequential else set()
+    return (type(module), *sorted(held, key=lambda kind: kind.__qualname__))
+
+
+def _series(child: _Child) -> tuple[tuple[type, ...] | None, str] | None:
+    """Return what blocks of a series share: their kind, and the name apart from its numbers."""
+    return None if child.kind is None else (child.kind, _unnumbered(child.name))
+
+
+def _unnumbered(name: str) -> str:
+    return re.sub(r"\d+[a-z]?", "", name)
+
+
+def _is_picked(module: nn.Module) -> bool:
+    if isinstance(module, _ADAPTIVE):
+        size = module.output_size
+        return all(side == 1 for side in (size if isinstance(size, tuple) else (size,)))
+    return isinstance(module, (*_POOLING, *_UNITS, nn.Linear))
+
+
+def _is_branch(module: nn.Module, inner: list[str], name: str) -> bool:
+    """Whether one of two siblings is a network of its own, and not a block with a few Linears."""
+    only = unwrapped(module)
+    while len(parts := list(_children(only))) == 1:
+        only = parts[0].module
+    if all(next(part.module.children(), None) is None for part in parts):
+        return True
+    modules = dict(module.named_modules())
+    picked = [modules.get(each.removeprefix(f"{name}.")) for each in inner]
+    return any(not isinstance(each, (nn.Linear, nn.MultiheadAttention)) for each in picked)
+
+
+def _pick_beside_blocks(children: list[_Child]) -> None:
+    """Pick other convolutional modules in and after a series of blocks as wholes, too."""
+    blocks = [child for child in children if child.has_blocks and child.picks == [child.name]]
+    if len(blocks) < 2:
+        return
+    kinds = {child.kind for child in blocks}
+    names = {_unnumbered(child.name) for child in blocks}
+    for i, child in enumerate(children):
+        is_near = i > children.index(blocks[0]) or _unnumbered(child.name) in names
+        holds_blocks = any(_kind(m) in kinds for m in child.module.modules() if m != child.module)
+        if is_near and child.kind and _has_conv(child.module) and not holds_blocks:
+            child.pick_whole()
+
+
+def _pick_around_blocks(module: nn.Module, children: list[_Child]) -> None:
+    """Pick the stem before the first block, unless pooling follows it, and convolutions at last."""
+    blocks = [i for i, c in enumerate(children) if c.has_blocks and _has_conv(c.module)]
+    stem = next((i for i in reversed(range(blocks[0])) if _is_stem(children[i].module)), None)
+    if stem is not None:
+        end = _end_of(children, stem, is_ordered=True)
+        is_pooled = isinstance(children[end + 1].module, (*_POOLING, *_ADAPTIVE))
+        children[stem].picks = []
+        children[end].picks = [] if is_pooled else [children[end].name]
+    for i in range(blocks[-1] + 1, len(children)):
+        if isinstance(children[i].module, _ConvNd):
+            end = _end_of(children, i, isinstance(module, nn.Sequential))
+            children[end].picks = [children[end].name]
+
+
+def _pick_widths(module: nn.Module, children: list[_Child]) -> None:
+    """Pick the ends of the widths of convolutions one after another."""
+    convs = [i for i, child in enumerate(children) if isinstance(child.module, _ConvNd)]
+    widths = [children[i].module.out_channels for i in convs]
+    for i, width, next_width in zip(convs, widths, [*widths, None][1:], strict=True):
+        if len(convs) > 1 and width != next_width:
+            end = _end_of(children, i, isinstance(module, nn.Sequential))
+            children[end].picks = [children[end].name]
+
+
+def _end_of(children: list[_Child], at: int, is_ordered: bool) -> int:
+    """Return where the activation of a convolution is, or its norm, or the convolution itself.
+
+    Only norms are known to follow it where the order of registration may be another.
+    """
+    for i in range(at + 1, len(children)):
+        child = children[i].module
+        is_plain = type(child).__module__.startswith("torch.nn.") and not _has_parameters(child)
+        if children[i].picks or not (isinstance(child, _NORMS) or (is_ordered and is_plain)):
+            return i - 1
+    return len(children) - 1
+
+
+def _is_stem(module: nn.Module) -> bool:
+    """Whether a module is made of convolutions, without pooling."""
+    others = (nn.Linear, *_POOLING, *_ADAPTIVE)
+    return _has_conv(module) and not any(isinstance(each, others) for each in module.modules())
+
+
+def _has_conv(module: nn.Module) -> bool:
+    return any(isinstance(each, _ConvNd) for each in module.modules())
+
+
+def _first_embedding(module: nn.Module, prefix: str = "") -> str | None:
+    """Return the embedding that a network begins with, with all that is added to it."""
+    for child in _children(module, prefix):
+        if not any(True for _ in child.module.parameters()):
+            continue
+        if has_weights(child.module):
+            return _first_embedding(child.module, child.name)
+        kinds = (nn.Embedding, nn.EmbeddingBag)
+        return child.name if any(isinstance(m, kinds) for m in child.module.modules()) else None
+    return None
+
+
+def _output_layer(root: nn.Module, picked: list[str]) -> str | None:
+    """Return the layer whose output is that of the network, if it is not among the picked."""
+    order = [child.name for child in _leaves(root)]
+    last = next((c.name for c in reversed(list(_leaves(root))) if _has_parameters(c.module)), None)
+    if last is None:
+        return None
+    if picked:
+        end = picked[-1]
+        inside = [i for i, name in enumerate(order) if f"{name}.".startswith(f"{end}.")]
+        if inside and inside[-1] >= order.index(last):
+            return None
+    name, module = "", root
+    while True:
+        children = [c for c in _children(module, name) if _has_parameters(c.module)]
+        if not children or _is_leaf(children[-1].module):
+            return children[-1].name if children else name or None
+        if len(children) > 1 and name:
+            return name
+        name, module = children[-1].name, children[-1].module
+
+
+def _leaves(module: nn.Module, prefix: str = "") -> Iterator[_Child]:
+    for child in _children(module, prefix):
+        if _is_leaf(child.module):
+            yield child
+        else:
+            yield from _leaves(child.module, child.name)
+
+
+def _is_leaf(module: nn.Module) -> bool:
+    return isinstance(module, _UNITS) or next(module.children(), None) is None
+
+
+def _has_parameters(module: nn.Module) -> bool:
+    return any(True for _ in module.parameters())
+
+
+def _with_first_blocks(root: nn.Module, picked: list[str], most: int) -> list[str]:
+    """Add the first block of the first stage of convolutions and of long ones, if there is room."""
+    modules = {child.name: child.module for child in _all(root)}
+    whole = _count(root)
+    found: list[str] = []
+    is_first = True
+    for name in picked:
+        block = _first_block(modules[name], name) if name in modules else None
+        if block is not None and (is_first or _count(modules[name]) >= _LONG * whole):
+            found.append(block)
+        is_first &= block is None
+        found.append(name)
+    return found if len(found) <= most else picked
+
+
+def _without_second_names(root: nn.Module, picked: list[str]) -> list[str]:
+    modules = {child.name: child.module for child in _all(root)}
+    first = {id(modules[name]): name for name in reversed(picked)}
+    return list(dict.fromkeys(first[id(modules[name])] for name in picked))
+
+
+def _all(module: nn.Module, prefix: str = "") -> Iterator[_Child]:
+    for child in _children(module, prefix):
+        yield child
+        yield from _all(child.module, child.name)
+
+
+def _first_block(stage: nn.Module, name: str) -> str | None:
+    """Return the first of several convolutional blocks that a stage runs one after another."""
+    if type(stage) is nn.Sequential:
+        blocks = list(_children(stage, name))
+        kinds = {_kind(block.module) for block in blocks}
+        if len(blocks) > 1 and len(kinds) == 1 and None not in kinds and _has_conv(stage):
+            return blocks[0].name
+        return None
+    inner = (_first_block(child.module, child.name) for child in _children(stage, name))
+    return next((block for block in inner if block is not None), None)
+
+
+def _count(module: nn.Module) -> int:
+    return sum(weight_layers(each) for each in module.modules())

@@ -1,0 +1,140 @@
+"""Free memory of a device and of this process, and the share of it that recorded rows may take."""
+
+import os
+import platform
+from collections import Counter
+from collections.abc import Callable
+from pathlib import Path
+
+import torch
+
+from lightning_id.recording.processes import Alone
+from lightning_id.recording.storage import Limits
+
+SHARE = 0.25  # of what is free; the rest is for the user's model, batches and other programs
+_BLOCK = 4096  # columns that an estimate centres at a time, in float32 beside the n x n matrix
+
+
+def free_memory(device: torch.device, processes: Alone) -> Limits:
+    """Return the free bytes of the device and of the host, the same on all ranks.
+
+    Args:
+        device: The device of the model.
+        processes: All ranks. Those on one machine are given equal parts of its host memory.
+
+    Returns:
+        The smallest of all ranks; None where it cannot be determined.
+    """
+    everywhere = processes.gather((platform.node(), free_on_device(device), free_on_host()))
+    ranks = Counter(machine for machine, _, _ in everywhere)
+    devices = [free for _, free, _ in everywhere if free is not None]
+    hosts = [free // ranks[machine] for machine, _, free in everywhere if free is not None]
+    return Limits(min(devices, default=None), min(hosts, default=None))
+
+
+def room_for_rows(free: Limits, n_samples: int) -> Limits:
+    """Return the bytes that the rows of all layers may take on the device and in host memory.
+
+    Args:
+        free: The free bytes.
+        n_samples: Rows of a layer.
+
+    Returns:
+        A quarter of what is free beside the work memory of an estimate, which is an n x n matrix
+        and a block of 4096 columns in float32. None where the free memory is not known.
+    """
+    work = 4 * n_samples * (n_samples + _BLOCK)
+    return Limits(*(None if each is None else int(SHARE * max(0, each - work)) for each in free))
+
+
+def free_on_device(device: torch.device) -> int | None:
+    """Return the bytes that a tensor could take on a device; None if that is not known."""
+    if device.type != "cuda" or not torch.cuda.is_available():
+        return None
+    try:
+        free, _ = torch.cuda.mem_get_info(device)
+    except RuntimeError:  # a device that cannot be asked has no known limit
+        return None
+    # What the caching allocator has reserved and does not use is free for us.
+    return free + torch.cuda.memory_reserved(device) - torch.cuda.memory_allocated(device)
+
+
+def free_on_host() -> int | None:
+    """Return the bytes of host memory that this process could still take; None if not known.
+
+    The least of: memory that is available on the machine, the rest below the limit of its control
+    group (containers, batch systems), the rest below the limit of its address space (``ulimit``).
+    """
+    sources: list[Callable[[], int | None]] = [available, left_in_control_group, left_in_addresses]
+    known = []
+    for source in sources:
+        try:
+            left = source()
+        except Exception:  # another system than Linux, or one of its files in another form
+            continue
+        if left is not None:
+            known.append(max(0, left))
+    return min(known, default=None)
+
+
+def available() -> int | None:
+    """Return the memory that the system can hand out without swapping; all there is on a Mac."""
+    meminfo = Path("/proc/meminfo")
+    if meminfo.exists():
+        fields = dict(line.split(":") for line in meminfo.read_text().splitlines())
+        return 1024 * int(fields["MemAvailable"].split()[0])
+    return os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
+
+
+def left_in_control_group(
+    root: Path = Path("/sys/fs/cgroup"), own: Path = Path("/proc/self/cgroup")
+) -> int | None:
+    """Return what the control groups of this process leave it; None if they set no limit.
+
+    Args:
+        root: Where the control groups are mounted, version 1 or 2.
+        own: The file with the groups of the process.
+
+    Returns:
+        The least limit of its groups, less what they use and cannot drop.
+    """
+    left = []
+    for line in own.read_text().splitlines():
+        number, controllers, path = line.split(":", 2)
+        if number == "0":
+            top, names = root, ("memory.max", "memory.current", "inactive_file")
+        elif "memory" in controllers.split(","):
+            top = root / "memory"
+            names = ("memory.limit_in_bytes", "memory.usage_in_bytes", "total_inactive_file")
+        else:
+            continue
+        group = top / path.lstrip("/")
+        for folder in (group, *group.parents):
+            if folder.is_relative_to(top):
+                found = _left_in(folder, *names)
+                left += [] if found is None else [found]
+    return min(left, default=None)
+
+
+def _left_in(folder: Path, limit: str, usage: str, droppable: str) -> int | None:
+    """Return the limit of one control group less its use; None without one."""
+    try:
+        limited = (folder / limit).read_text().strip()
+        if limited == "max":
+            return None
+        counts = dict(line.split() for line in (folder / "memory.stat").read_text().splitlines())
+        used = int((folder / usage).read_text()) - int(counts.get(droppable, 0))
+    except OSError:  # inside a container the path may be that of the host
+        return None
+    return int(limited) - used
+
+
+def left_in_addresses() -> int | None:
+    """Return what the limit of the address space leaves this process; None if there is none."""
+    import resource  # noqa: PLC0415  # not on Windows
+
+    limit, _ = resource.getrlimit(resource.RLIMIT_AS)
+    if limit == resource.RLIM_INFINITY:
+        return None
+    pages = int(Path("/proc/self/statm").read_text().split()[0])
+    return limit - pages * os.sysconf("SC_PAGE_SIZE")

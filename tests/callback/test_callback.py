@@ -1,0 +1,348 @@
+import csv
+import inspect
+import math
+import re
+
+import pytest
+import pytorch_lightning as pl
+import torch
+from pytorch_lightning.callbacks import EarlyStopping, ModelCheckpoint
+from pytorch_lightning.loggers import CSVLogger, TensorBoardLogger
+from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+from torch import nn
+from torch._dynamo.testing import CompileCounter
+
+from lightning_id import AtSteps, EveryNValidations, History, IntrinsicDimensionCallback
+from lightning_id.functional import Estimate, pca_dimension, twonn_dimension
+from lightning_id.recording.layers import named_layers
+from lightning_id.recording.samples import choose_samples
+from tests.toys import Toy, count_hooks, loader, toy_data, trainer
+
+pytestmark = pytest.mark.filterwarnings(
+    "ignore:.*does not have many workers", "ignore:.*logging interval", "ignore:.*LeafSpec"
+)
+
+
+def fit(folder, *callbacks, model=None, val=None, ckpt=None, seed=1, **kwargs):
+    """Train a toy with the callbacks from a fixed seed; return trainer and model."""
+    pl.seed_everything(seed, verbose=False)
+    model = model() if isinstance(model, type) else model or Toy()  # a class: from the seed
+    runner = trainer(folder, callbacks=list(callbacks), **kwargs)
+    runner.fit(model, loader(shuffle=True), val or loader(60, seed=1), ckpt_path=ckpt)
+    return runner, model
+
+
+def values(history, estimator="twonn"):
+    return {r["layer"]: r["value"] for r in history.at(history.validations()[-1], estimator)}
+
+
+def test_one_line_on_an_unmodified_module_logs_every_layer_and_the_summary(tmp_path):
+    callback = IntrinsicDimensionCallback()
+    runner, _ = fit(tmp_path, callback)
+    logged = {key for key in runner.callback_metrics if key.startswith("id")}
+    layers = {"input", "net.3", "net.5", "last_hidden", "net.8"}
+    assert logged == {
+        *(f"id_{kind}/{layer}" for kind in ("twonn", "twonn_se", "pca") for layer in layers),
+        *("id/last_hidden", "id/last_hidden_low", "id/last_hidden_high"),
+        *("id/peak", "id/peak_depth", "id/peak_over_last"),
+    }
+    assert callback.history.validations() == [("fit", 0, 6), ("fit", 1, 13)]
+
+
+def test_every_logged_number_is_that_of_functional_on_the_same_rows(tmp_path):
+    callback = IntrinsicDimensionCallback(["input", "net.*", "last_hidden"], n_samples=40, seed=5)
+    runner, model = fit(tmp_path, callback)
+    x = toy_data(60, seed=1).tensors[0][choose_samples(60, 40, seed=5)]
+    model.eval()
+    measured = 0
+    with torch.no_grad():
+        for name, module in [("input", nn.Identity()), *named_layers(model.net).items()]:
+            # A copy at once, because the next layer may work in place.
+            x = module(x).clone()
+            key = name if name == "input" else f"net.{name}"
+            rows = x.flatten(1)
+            expected = twonn_dimension(rows)
+            assert runner.callback_metrics[f"id_twonn/{key}"] == pytest.approx(expected.value)
+            assert runner.callback_metrics[f"id_twonn_se/{key}"] == pytest.approx(
+                expected.std_error
+            )
+            assert runner.callback_metrics[f"id_pca/{key}"] == pca_dimension(rows).value
+            measured += 1
+    assert measured == 10
+    assert callback.last_metrics["id/last_hidden"] == values(callback.history)["net.7"]
+
+
+def state_of(model, runner):
+    return [
+        *model.state_dict().values(),
+        *(
+            x
+            for state in runner.optimizers[0].state_dict()["state"].values()
+            for x in state.values()
+            if isinstance(x, torch.Tensor)
+        ),
+        torch.get_rng_state(),
+    ]
+
+
+def test_the_training_is_the_same_to_the_last_bit_with_and_without(tmp_path):
+    runner, model = fit(tmp_path)
+    plain = state_of(model, runner)
+    runner, model = fit(tmp_path, IntrinsicDimensionCallback(), num_sanity_val_steps=-1)
+    watched = state_of(model, runner)
+    assert len(plain) == len(watched) > 10
+    assert all(torch.equal(a, b) for a, b in zip(plain, watched, strict=True))
+
+
+def test_the_input_is_the_same_to_the_last_digit_at_every_validation(tmp_path):
+    callback = IntrinsicDimensionCallback(n_samples=30)
+    fit(tmp_path, callback, num_sanity_val_steps=-1, max_epochs=3)
+    inputs = [r["value"] for r in callback.history.records if r["layer"] == "input"]
+    assert len(inputs) == 8  # four validations of two estimators
+    assert len(set(inputs)) == 2
+
+
+def test_a_whole_sanity_check_is_the_record_of_the_network_before_training(tmp_path):
+    callback = IntrinsicDimensionCallback(n_samples=30)
+    pl.seed_everything(1, verbose=False)
+    fresh = Toy().eval()
+    fit(tmp_path, callback, num_sanity_val_steps=-1)
+    assert [v[0] for v in callback.history.validations()] == ["before_training", "fit", "fit"]
+    rows = toy_data(60, seed=1).tensors[0][choose_samples(60, 30, seed=0)]
+    before = callback.history.at(("before_training", 0, 0), "twonn")[-1]
+    assert before["layer"] == "net.8"
+    with torch.no_grad():
+        assert before["value"] == pytest.approx(twonn_dimension(fresh.net(rows)).value)
+
+
+def test_a_sanity_check_of_two_batches_is_not_measured(tmp_path):
+    callback = IntrinsicDimensionCallback()
+    fit(tmp_path, callback, num_sanity_val_steps=2)
+    assert [v[0] for v in callback.history.validations()] == ["fit", "fit"]
+
+
+def test_numbers_are_in_the_row_of_the_accuracy_for_every_logger(tmp_path):
+    callback = IntrinsicDimensionCallback()
+    loggers = [TensorBoardLogger(tmp_path, "tb"), CSVLogger(tmp_path, "csv")]
+    fit(tmp_path, callback, logger=loggers, num_sanity_val_steps=-1)
+    with (tmp_path / "csv/version_0/metrics.csv").open() as file:
+        rows = [row for row in csv.DictReader(file) if row["val_acc"]]
+    assert len(rows) == 2
+    last = callback.history.at(callback.history.validations()[-1], "twonn")
+    events = EventAccumulator(str(tmp_path / "tb/version_0"))
+    events.Reload()
+    for record in last:
+        key = f"id_twonn/{record['layer']}"
+        assert float(rows[-1][key]) == pytest.approx(record["value"], rel=1e-6)
+        curve = events.Scalars(key)
+        assert [point.step for point in curve] == [0, 6, 13]  # before training, then as val_acc
+        assert curve[-1].value == pytest.approx(record["value"], rel=1e-6)
+    assert [point.step for point in events.Scalars("val_acc")] == [6, 13]
+
+
+def test_all_records_are_in_history_csv_of_the_run(tmp_path):
+    callback = IntrinsicDimensionCallback()
+    fit(tmp_path, callback, logger=TensorBoardLogger(tmp_path, "tb"), num_sanity_val_steps=-1)
+    loaded = History.load(tmp_path / "tb/version_0/history.csv")
+    assert len(loaded.records) == len(callback.history.records) == 30
+    assert [r["value"] for r in loaded.records] == [r["value"] for r in callback.history.records]
+
+
+def test_a_resumed_run_continues_its_history(tmp_path):
+    first = IntrinsicDimensionCallback()
+    saver = ModelCheckpoint(tmp_path / "ckpt", save_last=True)
+    fit(tmp_path, first, saver, enable_checkpointing=True, num_sanity_val_steps=-1)
+    state = torch.load(tmp_path / "ckpt/last.ckpt", weights_only=True)
+    assert first.state_key in state["callbacks"]
+    second = IntrinsicDimensionCallback()
+    fit(
+        tmp_path, second, max_epochs=3, ckpt=tmp_path / "ckpt/last.ckpt", num_sanity_val_steps=-1,
+        logger=CSVLogger(tmp_path, "csv"),
+    )  # fmt: skip
+    assert second.history.validations() == [*first.history.validations(), ("fit", 2, 20)]
+    assert str(second.history.records[:30]) == str(first.history.records)
+    start, *_ = spectra = list(second.history.spectra)
+    assert spectra == [("before_training", 0, 0), ("fit", 2, 20)]
+    assert torch.equal(
+        second.history.spectra[start]["net.5"], first.history.spectra[start]["net.5"]
+    )
+    written = History.load(tmp_path / "csv/version_0/history.csv")
+    assert len(written.records) == len(second.history.records)
+
+
+def test_no_hook_stays_after_the_end_or_an_exception(tmp_path):
+    model = fit(tmp_path, IntrinsicDimensionCallback())[1]
+    assert count_hooks(model) == 0
+
+    class Failing(Toy):
+        def validation_step(self, batch, batch_idx):
+            super().validation_step(batch, batch_idx)
+            assert count_hooks(self) > 0  # the callback was watching
+            raise RuntimeError("mine")
+
+    model = Failing()
+    with pytest.raises(RuntimeError, match="mine"):
+        fit(tmp_path, IntrinsicDimensionCallback(), model=model)
+    assert count_hooks(model) == 0
+
+
+def test_batches_without_a_chosen_sample_have_no_hooks(tmp_path):
+    counts = []
+
+    class Counting(Toy):
+        def validation_step(self, batch, batch_idx):
+            counts.append(count_hooks(self))
+
+    fit(tmp_path, IntrinsicDimensionCallback(n_samples=16, seed=None), model=Counting())
+    # The first batch of all is traced; of the second validation only the first holds samples.
+    assert [count > 0 for count in counts] == [True, False, False, False] * 2
+
+
+def test_a_wrong_name_fails_before_anything_is_trained(tmp_path):
+    trained = []
+
+    class Noting(Toy):
+        def training_step(self, batch, batch_idx):
+            trained.append(batch_idx)
+            return super().training_step(batch, batch_idx)
+
+    with pytest.raises(ValueError, match=r"'net\.33'.*Close: 'net\.3'"):
+        fit(tmp_path, IntrinsicDimensionCallback(["net.33"]), model=Noting())
+    assert not trained
+
+
+def test_what_cannot_be_estimated_is_not_logged_and_the_history_says_why(tmp_path):
+    class Dead(Toy):
+        def __init__(self):
+            super().__init__()
+            self.net[5].weight.data.zero_()
+            self.net[5].weight.requires_grad_(False)
+
+    callback = IntrinsicDimensionCallback(["net.5", "net.3"])
+    with pytest.warns(
+        UserWarning, match=r"layers 'net\.5', 'last_hidden': no twonn dimension: expected at least"
+    ):
+        runner, _ = fit(tmp_path, callback, model=Dead())
+    assert "id_twonn/net.5" not in runner.callback_metrics
+    assert "id_twonn/net.3" in runner.callback_metrics
+    dead = [r for r in callback.history.records if r["layer"] == "net.5"]
+    assert all(math.isnan(r["value"]) for r in dead if r["estimator"] == "twonn")
+    assert dead[0]["reason"].startswith("expected at least 3 distinct rows, got 1 (of 60; 59")
+    assert dead[0]["n_duplicates"] == 59
+
+
+def test_an_estimator_that_fails_is_named_and_the_others_have_their_numbers(tmp_path):
+    callback = IntrinsicDimensionCallback(["net.0"], per_class=10)
+    callback.estimators = {"broken": lambda geometry: 1 / 0, **callback.estimators}
+    with pytest.warns(UserWarning, match="no broken dimension: ZeroDivisionError") as warned:
+        fit(tmp_path, callback, max_epochs=1)
+    assert not [w for w in warned if "twonn" in str(w.message)]
+    assert {r["label"] for r in callback.history.records} > {None, "0"}
+    reasons = {r["estimator"]: r["reason"] for r in callback.history.records}
+    assert reasons["broken"] == "ZeroDivisionError('division by zero')"
+    assert reasons["twonn"] is reasons["pca"] is None
+
+
+@pytest.mark.parametrize(
+    ("gives", "reason"),
+    [
+        (lambda geometry: 7.5, "expected an Estimate of mine, got float; return dataclasses"),
+        (lambda geometry: Estimate(value=math.inf), "mine gave inf and no reason"),
+        (lambda geometry: Estimate(), "mine gave nan and no reason"),
+    ],
+)
+def test_what_is_no_estimate_has_a_reason_and_the_layer_before_it_its_number(
+    gives, reason, tmp_path
+):
+    callback = IntrinsicDimensionCallback(["net.5"])
+    callback.estimators = {**callback.estimators, "mine": gives}
+    with pytest.warns(UserWarning, match="no mine dimension"):
+        fit(tmp_path, callback, max_epochs=1)
+    reasons = {r["estimator"]: r["reason"] for r in callback.history.records}
+    assert reasons["twonn"] is None
+    assert reason in reasons["mine"]
+
+
+def test_the_schedule_says_which_validations_are_measured(tmp_path):
+    callback = IntrinsicDimensionCallback(schedule=EveryNValidations(2))
+    fit(tmp_path, callback, max_epochs=5)
+    assert [epoch for _, epoch, _ in callback.history.validations()] == [0, 2, 4]
+
+
+def test_early_stopping_can_monitor_the_last_hidden_dimension(tmp_path):
+    stopping = EarlyStopping("id/last_hidden", mode="min", patience=1, min_delta=1e9)
+    runner, _ = fit(tmp_path, IntrinsicDimensionCallback(), stopping, max_epochs=9)
+    assert runner.current_epoch == 2
+
+
+def test_what_was_matched_is_shown_once(tmp_path, caplog):
+    with caplog.at_level("INFO"):
+        fit(tmp_path, IntrinsicDimensionCallback(), max_epochs=3)
+    shown = [r.getMessage() for r in caplog.records if "is measured in" in r.getMessage()]
+    assert len(shown) == 1
+    assert "net.5        depth 0.67  16 features" in shown[0]
+    # float32 rows of 64, 36, 16 and 3 features, and `last_hidden`, which is those 16 again
+    assert (said := re.search(r"rows take (\S+) GiB in cpu memory\.", shown[0]))
+    assert float(said[1]) == pytest.approx(4 * 60 * (64 + 36 + 16 + 16 + 3) / 2**30, rel=0.02)
+
+
+def whole(net, backend):
+    return torch.compile(net, backend=backend)
+
+
+def in_place(net, backend):
+    net.compile(backend=backend)
+    return net
+
+
+def a_part(net, backend):
+    return nn.Sequential(net[:4], torch.compile(net[4:], backend=backend))
+
+
+IN_PLACE = pytest.param(
+    in_place,
+    marks=pytest.mark.skipif(
+        torch.__version__ < (2, 7), reason="torch 2.6 leaves a container compiled in place as it is"
+    ),
+)
+
+
+@pytest.mark.parametrize("compiled", [whole, IN_PLACE, a_part])
+def test_compiled_layers_are_measured_at_every_due_validation_and_not_compiled_again(
+    compiled, tmp_path
+):
+    class Compiled(Toy):
+        def __init__(self):
+            super().__init__()
+            self.net = compiled(self.net, counter)
+
+    layer = "net.1.5" if compiled is a_part else "net.5"
+    values, frames = [], []
+    # The sanity check and the odd validations are not measured: graphs made there have no hooks.
+    for kind, callback in [
+        (Toy, IntrinsicDimensionCallback({"net.5": "d"}, schedule=EveryNValidations(2))),
+        (Compiled, IntrinsicDimensionCallback({layer: "d"}, schedule=EveryNValidations(2))),
+        (Compiled, IntrinsicDimensionCallback({layer: "d"}, schedule=AtSteps([3, 9]))),
+        (Compiled, None),
+    ]:
+        torch.compiler.reset()
+        counter = CompileCounter()
+        watching = [] if callback is None else [callback]
+        fit(tmp_path, *watching, model=kind, max_epochs=5, num_sanity_val_steps=2)
+        frames.append(counter.frame_count)
+        values.append([r["value"] for r in callback.history.records] if callback else [])
+    assert values[0] == values[1]
+    assert len(values[1]) == 12  # the layer and last_hidden, two estimators, three validations
+    assert len(values[2]) == 8
+    assert frames[1] == frames[2] == frames[3] > 0
+
+
+@pytest.mark.parametrize(
+    ("argument", "value"), [("n_samples", 0), ("on_error", "stop"), ("estimators", ["twonnn"])]
+)
+def test_an_argument_out_of_range_is_refused(argument, value):
+    # Past the type checks that only the tests have.
+    init = inspect.unwrap(IntrinsicDimensionCallback.__init__)
+    callback = IntrinsicDimensionCallback.__new__(IntrinsicDimensionCallback)
+    with pytest.raises(ValueError, match=f"`{argument}`|no estimator named"):
+        init(callback, **{argument: value})

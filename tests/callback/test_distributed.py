@@ -1,0 +1,158 @@
+"""Two real processes (gloo): the same numbers everywhere, equal to those of one process."""
+
+import json
+import math
+import os
+import re
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+import torch
+
+ROOT = Path(__file__).parents[2]
+
+
+# A process takes seconds to start: the same ones make all fits, one after the other.
+MODES = ["val", "probe", "steps"]
+SHARDED = ["fsdp", "fsdp steps"]
+CAN_SHARD = hasattr(torch.cpu.Stream, "record_event")  # torch 2.6 cannot, on a CPU
+FAULTS = ["prepare", "1", "2", "3", "4", "7", "40"]
+
+
+def start(folder, devices, *fits):
+    env = dict(os.environ) | {"PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"}
+    return subprocess.run(
+        [sys.executable, ROOT / "tests/ddp_run.py", str(folder), str(devices), json.dumps(fits)],
+        env=env, capture_output=True, text=True, timeout=200, check=False,
+    )  # fmt: skip
+
+
+def run(folder, devices, *fits):
+    """Return what every rank found, for each fit."""
+    done = start(folder, devices, *fits)
+    assert done.returncode == 0, done.stderr[-3000:]
+    return [
+        [json.loads((folder / str(k) / f"rank{i}.json").read_text()) for i in range(devices)]
+        for k in range(len(fits))
+    ]
+
+
+def numbers(result, by_step=False):
+    return {
+        (r["layer"], r["estimator"], r["stage"], r["step"] if by_step else None, r["label"]): r[
+            "value"
+        ]
+        for r in result["records"]
+    }
+
+
+@pytest.fixture(scope="module")
+def alone(tmp_path_factory):
+    """What one process finds, by mode."""
+    modes = [*MODES, *SHARDED] if CAN_SHARD else MODES
+    found = run(tmp_path_factory.mktemp("alone"), 1, *({"mode": mode} for mode in modes))
+    return {mode: ranks[0] for mode, ranks in zip(modes, found, strict=True)}
+
+
+@pytest.fixture(scope="module")
+def pairs(tmp_path_factory):
+    """What two processes find, by mode; those with a fault by its name; those with one sample."""
+    fits = {mode: {"mode": mode} for mode in MODES}
+    fits |= {fault: {"fault": fault} for fault in FAULTS}
+    # Of one sample per rank and batch, three chosen ones may all lie on one rank; with one they do.
+    fits["one sample"] = {"n_val": 40, "n_samples": 1}
+    found = run(tmp_path_factory.mktemp("pairs"), 2, *fits.values())
+    modes = SHARDED if CAN_SHARD else []
+    sharded = run(tmp_path_factory.mktemp("sharded"), 2, *({"mode": mode} for mode in modes))
+    return dict(zip([*fits, *modes], [*found, *sharded], strict=True))
+
+
+@pytest.fixture(scope="module")
+def together(pairs):
+    return pairs["val"]
+
+
+def test_all_ranks_log_the_same_numbers(together):
+    ranks = together
+    assert ranks[0]["logged"] == ranks[1]["logged"]
+    assert len(ranks[0]["logged"]) > 30
+    assert str(numbers(ranks[0])) == str(numbers(ranks[1]))
+
+
+def test_they_are_those_of_one_process_on_the_same_samples(alone, together):
+    expected, found = numbers(alone["val"]), numbers(together[0])
+    assert expected.keys() == found.keys()
+    for key, value in expected.items():
+        assert found[key] == pytest.approx(value, rel=1e-5, nan_ok=True), key
+
+
+@pytest.mark.parametrize("mode", [*MODES[1:], *SHARDED])
+def test_so_are_those_of_a_probe_between_steps_and_of_sharded_parameters(mode, alone, pairs):
+    if mode in SHARDED and not CAN_SHARD:
+        pytest.skip("FSDP2 on a CPU asks for torch 2.7")
+    by_step = "steps" in mode  # two processes end an epoch after half as many steps as one
+    expected, found, other = (numbers(r, by_step) for r in (alone[mode], *pairs[mode]))
+    assert str(found) == str(other)
+    assert {key[4] for key in found} == {None, "0", "1"}
+    assert len(found) > 30
+    for key in found:
+        assert found[key] == pytest.approx(expected[key], rel=1e-5, nan_ok=True), key
+
+
+def test_a_process_that_dies_does_not_leave_the_other_waiting(tmp_path):
+    began = time.monotonic()
+    done = start(tmp_path, 2, {"fault": "die"})
+    assert done.returncode != 0
+    assert time.monotonic() - began < 60
+
+
+def test_what_the_sampler_repeats_to_fill_the_last_batch_is_not_measured(together):
+    # 61 samples on two ranks: one of them is met twice.
+    ranks = together
+    assert {r["n_samples"] for r in ranks[0]["records"] if r["label"] is None} == {61}
+    assert {r["n_duplicates"] for r in ranks[0]["records"] if r["layer"] == "input"} == {0}
+
+
+def test_no_rank_holds_all_of_a_wide_layer_to_estimate_it(together):
+    widest = 61 * 144  # net.0: 4 x 6 x 6 features
+    assert all(rank["widest"] <= widest / 2 for rank in together)
+
+
+def test_lightning_does_not_advise_to_average_what_is_the_same_everywhere(together):
+    said = "\n".join(together[0]["said"])
+    advice = re.findall(r"self\.log\('(\S+)', ..., sync_dist=True\)", said)
+    assert set(advice) == {"val_acc"}  # the user's own, which does differ
+
+
+def test_a_rank_without_a_chosen_sample_takes_part(pairs):
+    ranks = pairs["one sample"]
+    assert [r["n_samples"] for r in ranks[0]["records"]][:1] == [1]
+    reasons = {r["reason"] for r in ranks[0]["records"] if r["estimator"] == "twonn"}
+    assert reasons == {"expected at least 3 rows, got 1"}
+    assert str(ranks[0]["records"][0]["reason"]) == str(ranks[1]["records"][0]["reason"])
+
+
+@pytest.mark.parametrize("fault", FAULTS)
+def test_a_failure_of_one_rank_is_seen_by_all_and_nobody_waits(fault, alone, pairs):
+    ranks = pairs[fault]
+    assert ranks[0]["weights"] == ranks[1]["weights"] == alone["val"]["weights"]
+    assert "injected" in "".join(ranks[1]["said"])  # the others are told to look there
+    if fault == "prepare":
+        assert [len(rank["records"]) for rank in ranks] == [0, 0]
+        return
+    failed = [
+        [(r["layer"], r["estimator"]) for r in rank["records"] if "injected" in str(r["reason"])]
+        for rank in ranks
+    ]
+    heard = [
+        [(r["layer"], r["estimator"]) for r in rank["records"] if "PeerError" in str(r["reason"])]
+        for rank in ranks
+    ]
+    assert failed[0] == heard[1] == []
+    assert failed[1] == heard[0] != []
+    sound = [r for r in ranks[0]["records"] if r["layer"] == "net.8" and r["reason"] is None]
+    assert sound
+    assert not any(math.isnan(r["value"]) for r in sound)

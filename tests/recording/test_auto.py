@@ -1,0 +1,313 @@
+"""The layers that `auto` picks: those of the paper, and sensible ones of other networks."""
+
+import copy
+import warnings
+
+import pytest
+import pytorch_lightning as pl
+import torch
+import torchvision
+from torch import nn
+from torch.utils.data import DataLoader
+
+from lightning_id import IntrinsicDimensionCallback, record_activations
+from lightning_id.recording.layers import auto_layers
+from tests.toys import Toy, trainer
+
+pytestmark = pytest.mark.filterwarnings(
+    "ignore:.*does not have many workers", "ignore:.*logging interval", "ignore:.*LeafSpec",
+)  # fmt: skip
+
+TORCHVISION = {
+    "vgg16": "features.4 features.9 features.16 features.23 features.30"
+    " classifier.0 classifier.3 classifier.6",
+    "alexnet": "features.2 features.5 features.12 classifier.1 classifier.4 classifier.6",
+    "resnet18": "maxpool layer1.0 layer1 layer2 layer3 layer4 avgpool fc",
+    "resnet50": "maxpool layer1.0 layer1 layer2 layer3.0 layer3 layer4 avgpool fc",
+    "resnet152": "maxpool layer1.0 layer1 layer2 layer3.0 layer3 layer4 avgpool fc",
+    "densenet121": "features.pool0 features.denseblock1 features.transition1 features.denseblock2"
+    " features.transition2 features.denseblock3 features.transition3 features.denseblock4"
+    " classifier",
+    "mobilenet_v3_large": "features.0 features.1 features.3 features.4 features.5 features.7"
+    " features.8 features.10 features.11 features.12 features.14 features.15 features.16"
+    " classifier.0 classifier.3",
+    "efficientnet_b0": "features.0 features.1 features.2.0 features.2 features.3 features.4"
+    " features.5 features.6 features.7 features.8 avgpool classifier.1",
+    "convnext_tiny": "features.0 features.1.0 features.1 features.2 features.3 features.4"
+    " features.5.0 features.5 features.6 features.7 avgpool classifier.2",
+    "vit_b_16": " ".join(f"encoder.layers.encoder_layer_{i}" for i in range(12)) + " heads.head",
+    "swin_t": "features.0 features.1 features.2 features.3 features.4 features.5 features.6"
+    " features.7 avgpool head",
+}
+
+
+@pytest.mark.parametrize("name", TORCHVISION)
+def test_layers_of_torchvision(name):
+    with torch.device("meta"):
+        model = torchvision.models.get_model(name, weights=None)
+    assert auto_layers(model) == ["input", *TORCHVISION[name].split()]
+
+
+def test_a_resnet_for_small_images_has_its_stem_although_nothing_is_pooled():
+    with torch.device("meta"):
+        model = torchvision.models.resnet18(weights=None)
+        model.conv1, model.maxpool = nn.Conv2d(3, 64, 3, padding=1), nn.Identity()
+    assert auto_layers(model)[:4] == ["input", "maxpool", "layer1.0", "layer1"]
+
+
+def test_the_layers_of_a_small_convolutional_network_are_as_they_were():
+    assert auto_layers(Toy()) == ["input", "net.3", "net.5", "net.8"]
+
+
+class Block(nn.Module):
+    """A block of a transformer, of Linears alone."""
+
+    def __init__(self, width=8):
+        super().__init__()
+        self.qkv, self.out = nn.Linear(width, width), nn.Linear(width, width)
+
+    def forward(self, x):
+        return x + self.out(self.qkv(x).relu())
+
+
+class Convolutions(nn.Module):
+    def __init__(self, inner=4, outer=8):
+        super().__init__()
+        self.conv1, self.conv2 = nn.Conv2d(inner, outer, 3), nn.Conv2d(outer, outer, 3)
+
+    def forward(self, x):
+        return self.conv2(self.conv1(x).relu())
+
+
+class Encoder(nn.Module):
+    def __init__(self, embedding=None):
+        super().__init__()
+        self.embedding = embedding
+        self.block = nn.ModuleList(Block() for _ in range(3))
+        self.norm = nn.LayerNorm(8)
+
+    def forward(self, x):
+        x = x if self.embedding is None else self.embedding(x)
+        for block in self.block:
+            x = block(x)
+        return self.norm(x)
+
+
+class EncoderDecoder(nn.Module):
+    """As T5: two stacks of one class that share the embedding."""
+
+    def __init__(self):
+        super().__init__()
+        self.shared = nn.Embedding(20, 8)
+        self.encoder, self.decoder = Encoder(self.shared), Encoder(self.shared)
+        self.head = nn.Linear(8, 20)
+
+    def forward(self, x):
+        return self.head(self.encoder(x) + self.decoder(x))
+
+
+class Momentum(nn.Module):
+    """As MoCo and BYOL: a backbone and a head, and copies of both."""
+
+    def __init__(self):
+        super().__init__()
+        resnet = torchvision.models.resnet18(weights=None)
+        self.backbone = nn.Sequential(*list(resnet.children())[:-1])
+        self.projection = nn.Sequential(nn.Linear(512, 8), nn.BatchNorm1d(8), nn.Linear(8, 4))
+        self.backbone_momentum = copy.deepcopy(self.backbone)
+        self.projection_momentum = copy.deepcopy(self.projection)
+
+
+class Autoencoder(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.encoder = nn.Sequential(nn.Linear(8, 6), nn.ReLU(), nn.Linear(6, 2))
+        self.decoder = nn.Sequential(nn.Linear(2, 6), nn.ReLU(), nn.Linear(6, 8))
+
+    def forward(self, x):
+        return self.decoder(self.encoder(x))
+
+
+class ConvolutionalAutoencoder(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.encoder = nn.Sequential(
+            nn.Conv2d(1, 4, 3), nn.ReLU(), nn.Conv2d(4, 4, 3), nn.ReLU(), nn.Conv2d(4, 8, 3)
+        )
+        self.decoder = nn.Sequential(
+            nn.ConvTranspose2d(8, 4, 3), nn.ReLU(), nn.ConvTranspose2d(4, 1, 3), nn.Sigmoid()
+        )
+
+    def forward(self, x):
+        return self.decoder(self.encoder(x))
+
+
+class Attributes(nn.Module):
+    """Convolutions as attributes, pooled and activated by functions."""
+
+    def __init__(self):
+        super().__init__()
+        self.conv1, self.conv2 = nn.Conv2d(1, 4, 3), nn.Conv2d(4, 8, 3)
+        self.dropout = nn.Dropout()
+        self.fc1, self.fc2 = nn.Linear(8, 8), nn.Linear(8, 2)
+
+
+class UNet(nn.Module):
+    """As diffusers writes it: stages in lists that are never called, convolutions at both ends."""
+
+    class Middle(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.attentions = nn.ModuleList([nn.Linear(4, 4)])
+            self.resnets = nn.ModuleList([nn.Sequential(nn.Conv2d(4, 4, 3))])
+
+        def forward(self, x):
+            return x
+
+    def __init__(self):
+        super().__init__()
+        self.conv_in = nn.Conv2d(1, 4, 3)
+        self.down_blocks = nn.ModuleList([Convolutions(), Convolutions()])
+        self.up_blocks = nn.ModuleList([Convolutions(), Convolutions()])
+        self.mid_block = self.Middle()
+        self.norm_out, self.conv_out = nn.GroupNorm(1, 4), nn.Conv2d(4, 1, 3)
+
+
+class Nested(nn.Module):
+    """As x-transformers: lists of lists, of norms and blocks."""
+
+    def __init__(self):
+        super().__init__()
+        self.layers = nn.ModuleList(
+            nn.ModuleList([nn.ModuleList([nn.LayerNorm(8)]), Block(), nn.Identity()])
+            for _ in range(3)
+        )
+        self.to_logits = nn.Linear(8, 4)
+
+
+class Recurrent(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.encoder, self.drop = nn.Embedding(20, 8), nn.Dropout()
+        self.rnn, self.decoder = nn.LSTM(8, 8, num_layers=2), nn.Linear(8, 20)
+
+
+class Embeddings(nn.Module):
+    """As BERT: a sum of embeddings with a norm, then blocks."""
+
+    class Sum(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.words, self.places = nn.Embedding(20, 8), nn.Embedding(9, 8)
+            self.norm = nn.LayerNorm(8)
+
+        def forward(self, x):
+            return self.norm(self.words(x) + self.places.weight[: x.shape[1]])
+
+    def __init__(self):
+        super().__init__()
+        self.embeddings, self.encoder = self.Sum(), Encoder()
+        self.classifier = nn.Linear(8, 2)
+
+
+ARCHITECTURES = {
+    EncoderDecoder: "shared encoder.block.0 encoder.block.1 encoder.block.2"
+    " decoder.block.0 decoder.block.1 decoder.block.2 head",
+    Autoencoder: "encoder.0 encoder.2 decoder.0 decoder.2",
+    ConvolutionalAutoencoder: "encoder.3 encoder.4 decoder.1 decoder.3",
+    Attributes: "conv1 conv2 fc1 fc2",
+    UNet: "conv_in down_blocks.0 down_blocks.1 up_blocks.0 up_blocks.1 mid_block conv_out",
+    Nested: "layers.0.1 layers.1.1 layers.2.1 to_logits",
+    Recurrent: "encoder rnn decoder",
+    Embeddings: "embeddings encoder.block.0 encoder.block.1 encoder.block.2 classifier",
+    Encoder: "block.0 block.1 block.2 norm",
+}
+
+
+@pytest.mark.parametrize("kind", ARCHITECTURES)
+def test_layers_of_other_architectures(kind):
+    expected = ARCHITECTURES[kind].split()
+    assert auto_layers(kind()) == ["input", *expected]
+    assert auto_layers(nn.ModuleDict({"net": kind()})) == ["input", *(f"net.{x}" for x in expected)]
+
+
+def test_both_branches_of_a_momentum_network_are_looked_into():
+    with torch.device("meta"):
+        picked = auto_layers(Momentum())
+    assert len(picked) == 16
+    for branch in ("backbone.", "projection.", "backbone_momentum.", "projection_momentum."):
+        assert any(name.startswith(branch) for name in picked), branch
+
+
+def test_a_module_with_two_names_is_picked_once():
+    model = nn.ModuleDict({"a": nn.ModuleDict({"fc": nn.Linear(2, 2)}), "head": nn.Linear(2, 2)})
+    model["b"] = nn.ModuleDict({"again": model["a"]["fc"], "fc": nn.Linear(2, 2)})
+    assert auto_layers(model) == ["input", "a.fc", "head", "b.fc"]
+
+
+class Measured(pl.LightningModule):
+    def __init__(self, net):
+        super().__init__()
+        self.net = net
+
+    def validation_step(self, batch, batch_idx):
+        self.net(batch)
+
+
+def test_what_auto_picks_is_called():
+    """Containers are never called: each layer of these networks has a number."""
+    images, rows, ids = torch.randn(40, 1, 12, 12), torch.randn(40, 8), torch.arange(800) % 20
+    for net, data in [
+        (Autoencoder(), rows), (ConvolutionalAutoencoder(), images), (Encoder(), rows[:, None]),
+        (EncoderDecoder(), ids.reshape(40, 20)),
+    ]:  # fmt: skip
+        callback = IntrinsicDimensionCallback()
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", UserWarning)
+            runner = trainer(None, callbacks=[callback])
+            runner.validate(Measured(net), DataLoader(data, batch_size=8), verbose=False)
+        depths = {record["layer"]: record["depth"] for record in callback.history.records}
+        assert None not in depths.values(), type(net)
+
+
+class Iterated(nn.Module):
+    """Runs the modules of its stages one after another; the stages are never called."""
+
+    def __init__(self):
+        super().__init__()
+        self.stage1 = nn.Sequential(nn.Linear(8, 8), nn.BatchNorm1d(8))
+        self.stage2 = nn.Sequential(nn.Linear(8, 8), nn.BatchNorm1d(8))
+
+    def forward(self, x):
+        for stage in (self.stage1, self.stage2):
+            for layer in stage:
+                x = layer(x)
+        return x
+
+
+def test_a_sequential_that_is_run_module_by_module_is_measured_at_its_end():
+    net, x = Iterated().eval(), torch.randn(12, 8)
+    with record_activations(net, ["stage1", "stage2"]) as rows:
+        output = net(x)
+    assert torch.equal(rows["stage2"], output)
+    assert torch.equal(rows["stage1"], net.stage1(x))
+
+
+def test_a_sequential_whose_last_module_is_used_elsewhere_is_measured_itself():
+    relu = nn.ReLU()
+    net = nn.Sequential(nn.Sequential(nn.Linear(8, 8), relu), nn.Sequential(nn.Linear(8, 4), relu))
+    x = torch.randn(12, 8)
+    with record_activations(net, ["0", "1"]) as rows:
+        output = net(x)
+    assert torch.equal(rows["1"], output)
+
+
+def test_the_reason_of_a_container_names_it():
+    callback = IntrinsicDimensionCallback(["net.block"])
+    runner, data = trainer(None, callbacks=[callback]), DataLoader(torch.randn(40, 1, 8))
+    with pytest.warns(UserWarning, match="never called"):
+        runner.validate(Measured(Encoder()), data, verbose=False)
+    reasons = {record["layer"]: record["reason"] for record in callback.history.records}
+    assert reasons["net.block"] == (
+        "ModuleList has no forward of its own and is never called; name the modules in it"
+    )

@@ -1,0 +1,280 @@
+"""`id/last_hidden`: the input of the last Linear on the way to the output, or no number."""
+
+import copy
+import warnings
+
+import pytest
+import pytorch_lightning as pl
+import torch
+from pytorch_lightning.callbacks import EarlyStopping
+from torch import nn
+from torch.utils.data import DataLoader
+
+from lightning_id import IntrinsicDimensionCallback
+from lightning_id.functional import twonn_dimension
+from lightning_id.recording.layers import named_layers
+from tests.toys import trainer
+
+pytestmark = pytest.mark.filterwarnings(
+    "ignore:.*does not have many workers", "ignore:.*logging interval", "ignore:.*LeafSpec",
+    "ignore:.*nested tensor", "ignore:IntrinsicDimensionCallback",
+)  # fmt: skip
+N = 40
+
+
+def noise(*shape):
+    return torch.randn(*shape, generator=torch.Generator().manual_seed(0))
+
+
+class Watched(pl.LightningModule):
+    """Runs a network on every batch; validation is all that happens."""
+
+    def __init__(self, net, **others):
+        super().__init__()
+        self.net = net
+        for name, other in others.items():
+            setattr(self, name, other)
+
+    def training_step(self, batch, batch_idx):
+        return None
+
+    def validation_step(self, batch, batch_idx):
+        self.net(batch)
+
+    def configure_optimizers(self):
+        return torch.optim.SGD(self.parameters(), lr=0.1)
+
+
+def validate(model, data, layers="auto", **kwargs):
+    """Return the metrics, the record of the last hidden layer, and the warnings."""
+    callback = IntrinsicDimensionCallback(layers, **kwargs)
+    runner = trainer(None, callbacks=[callback])
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always", UserWarning)
+        runner.validate(model, DataLoader(data, batch_size=16), verbose=False)
+    found = [r for r in callback.history.records if r["role"] == "last_hidden"]
+    said = [str(w.message) for w in caught if "no id/last_hidden" in str(w.message)]
+    metrics = {key: float(value) for key, value in runner.callback_metrics.items()}
+    return metrics, next(iter(found), None), said
+
+
+def given_to(model, name, data, **kwargs):
+    """Return what a layer is given in one pass over all samples, without the package."""
+    kept = []
+    handle = named_layers(model)[name].register_forward_pre_hook(
+        lambda _module, args: kept.append(args[0].clone())
+    )
+    with torch.no_grad():
+        model.eval().validation_step(data, 0)
+    handle.remove()
+    return kept[0]
+
+
+class TokensFirst(nn.Module):
+    """A vision transformer whose tokens come first: inner Linears are given (tokens, samples)."""
+
+    def __init__(self):
+        super().__init__()
+        self.embed = nn.Linear(8, 6)
+        self.block = nn.Sequential(nn.Linear(6, 12), nn.GELU(), nn.Linear(12, 6))
+        self.head = nn.Linear(6, 3)
+
+    def forward(self, x):
+        x = self.embed(x.transpose(0, 1))
+        return self.head((x + self.block(x)).mean(0))
+
+
+class Windows(nn.Module):
+    """Windows of an image as rows of their own, as Swin has them."""
+
+    def __init__(self):
+        super().__init__()
+        self.qkv, self.merge = nn.Linear(8, 8), nn.Linear(16, 8)
+        self.head = nn.Linear(8, 3)
+
+    def forward(self, x):
+        n = len(x)
+        x = self.qkv(x[:, :4].reshape(n * 2, 2, 8)).reshape(n, 2, 16)
+        return self.head(self.merge(x).mean(1))
+
+
+class Padded(nn.Module):
+    def __init__(self):
+        super().__init__()
+        layer = nn.TransformerEncoderLayer(8, 2, 16, batch_first=True, dropout=0.0)
+        self.encoder, self.head = nn.TransformerEncoder(layer, 2), nn.Linear(8, 3)
+
+    def forward(self, x):
+        padding = torch.zeros(x.shape[:2], dtype=torch.bool)
+        padding[::2, -2:] = True
+        return self.head(self.encoder(x, src_key_padding_mask=padding)[:, 0])
+
+
+@pytest.mark.parametrize("kind", [TokensFirst, Windows, Padded])
+def test_early_stopping_has_its_key_at_the_first_measurement(kind, tmp_path):
+    pl.seed_everything(0, verbose=False)
+    model, data = Watched(kind()), noise(N, 5, 8)
+    stopping = EarlyStopping("id/last_hidden", patience=5)
+    runner = trainer(tmp_path, callbacks=[IntrinsicDimensionCallback(["input"]), stopping])
+    loader = DataLoader(data, batch_size=16)
+    runner.fit(model, loader, loader)
+    expected = twonn_dimension(given_to(model, "net.head", data)).value
+    assert stopping.best_score == pytest.approx(expected, rel=1e-4)
+
+
+def test_a_network_of_one_linear_has_its_input_as_last_hidden():
+    data = noise(N, 6)
+    metrics, found, _ = validate(Watched(nn.Sequential(nn.Flatten(), nn.Linear(6, 2))), data)
+    assert found["layer"] == "input"
+    assert found["value"] == twonn_dimension(data).value
+    assert metrics["id/last_hidden"] == pytest.approx(found["value"])
+
+
+class Momentum(nn.Module):
+    """Two encoders of one kind, the second without gradients, compared by a function."""
+
+    def __init__(self):
+        super().__init__()
+        self.query = nn.Sequential(nn.Linear(6, 8), nn.ReLU(), nn.Linear(8, 4))
+        self.key = copy.deepcopy(self.query).requires_grad_(False)
+
+    def forward(self, x):
+        query, key = self.query(x), self.key(x.flip(1))
+        return query @ key.T
+
+
+class Heads(nn.Module):
+    """A trunk and Linear heads that are given the same."""
+
+    def __init__(self):
+        super().__init__()
+        self.trunk = nn.Linear(6, 5)
+        self.heads = nn.ModuleList(nn.Linear(5, 2) for _ in range(3))
+
+    def forward(self, x):
+        x = self.trunk(x).relu()
+        return [head(x) for head in self.heads]
+
+
+class Auxiliary(nn.Module):
+    """The output first, then another output of the same trunk."""
+
+    def __init__(self):
+        super().__init__()
+        self.trunk = nn.Linear(6, 5)
+        self.main = nn.Sequential(nn.Linear(5, 7), nn.ReLU(), nn.Linear(7, 2), nn.Softmax(1))
+        self.aux = nn.Sequential(nn.Linear(5, 3), nn.ReLU(), nn.Linear(3, 2))
+
+    def forward(self, x):
+        x = self.trunk(x)
+        return self.main(x), self.aux(x)
+
+
+class Squeezed(nn.Module):
+    """Functions after the last Linear, and between the others."""
+
+    def __init__(self):
+        super().__init__()
+        self.first, self.second, self.third = nn.Linear(6, 6), nn.Linear(6, 6), nn.Linear(6, 1)
+
+    def forward(self, x):
+        return self.third(x + self.second(self.first(x).relu())).squeeze(1).sigmoid()
+
+
+@pytest.mark.parametrize(
+    ("net", "name"),
+    [
+        (Momentum, "query.2"), (Heads, "heads.0"), (Auxiliary, "main.2"), (Squeezed, "third"),
+    ],
+)  # fmt: skip
+def test_it_is_what_the_last_linear_on_the_way_to_the_output_is_given(net, name):
+    pl.seed_everything(0, verbose=False)
+    model, data = Watched(net()), noise(N, 6)
+    metrics, _, said = validate(model, data)
+    expected = twonn_dimension(given_to(model, f"net.{name}", data)).value
+    assert metrics["id/last_hidden"] == pytest.approx(expected, rel=1e-5)
+    assert not said
+
+
+class Student(Watched):
+    """A teacher that is called after the student, in the step and not in a network."""
+
+    def validation_step(self, batch, batch_idx):
+        self.net(batch + 1), self.teacher(batch - 1)
+
+
+def test_of_a_student_and_a_teacher_without_gradients_it_is_that_of_the_student():
+    pl.seed_everything(0, verbose=False)
+    net = nn.Sequential(nn.Linear(6, 8), nn.ReLU(), nn.Linear(8, 4))
+    model = Student(net, teacher=copy.deepcopy(net).requires_grad_(False))
+    nn.init.normal_(model.teacher[0].weight)
+    data = noise(N, 6)
+    metrics, _, _ = validate(model, data)
+    expected = twonn_dimension(given_to(model, "net.2", data)).value
+    assert metrics["id/last_hidden"] == pytest.approx(expected, rel=1e-5)
+
+
+class Diffusion(nn.Module):
+    """Convolutions to the end, with a Linear for the time."""
+
+    def __init__(self):
+        super().__init__()
+        self.first, self.time = nn.Conv2d(1, 4, 3, padding=1), nn.Linear(1, 4)
+        self.last = nn.Conv2d(4, 1, 3, padding=1)
+
+    def forward(self, x):
+        return self.last(self.first(x) + self.time(x.mean((1, 2, 3))[:, None])[..., None, None])
+
+
+def test_where_the_network_ends_otherwise_there_is_no_key_and_one_warning():
+    metrics, found, said = validate(Watched(Diffusion()), noise(N, 1, 6, 6), ["input"])
+    assert "id/last_hidden" not in metrics
+    assert found is None
+    assert said == [
+        "IntrinsicDimensionCallback: no id/last_hidden: the network ends in Conv2d 'net.last', not"
+        " in a Linear; last_hidden=... names a layer to take"
+    ]
+
+
+class Tower(nn.Module):
+    def __init__(self, width):
+        super().__init__()
+        self.layers = nn.Sequential(nn.Linear(width, 4), nn.ReLU(), nn.Linear(4, 3))
+
+    def forward(self, x):
+        return self.layers(x)
+
+
+def test_two_towers_have_two_ends_and_none_is_guessed():
+    class Both(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.left, self.right = Tower(36), Tower(36)
+
+        def forward(self, x):
+            return (self.left(x) * self.right(x)).sum(1)
+
+    metrics, _, said = validate(Watched(Both()), noise(N, 36))
+    assert "id/last_hidden" not in metrics
+    ends = "Linear 'net.left.layers.2', Linear 'net.right.layers.2'"
+    assert f"the network has several ends, {ends}; last_hidden=" in said[0]
+
+
+@pytest.mark.parametrize("layers", [["input"], {"net.first": "hidden"}, ["last_hidden", "input"]])
+def test_a_layer_may_be_named(layers):
+    pl.seed_everything(0, verbose=False)
+    model, data = Watched(Diffusion()), noise(N, 1, 6, 6)
+    metrics, found, said = validate(model, data, layers, last_hidden="first")
+    with torch.no_grad():
+        expected = twonn_dimension(model.net.first(data).flatten(1)).value
+    assert metrics["id/last_hidden"] == pytest.approx(expected, rel=1e-5)
+    assert found["layer"] == ("hidden" if isinstance(layers, dict) else "net.first")
+    assert not said
+
+
+def test_a_named_layer_must_be_one():
+    model, data = Watched(Diffusion()), noise(N, 1, 6, 6)
+    with pytest.raises(ValueError, match="`last_hidden`: expected the name of one layer, got"):
+        validate(model, data, last_hidden="net.*")
+    with pytest.raises(ValueError, match=r"matches 'net\.frist'\. Close"):
+        validate(model, data, last_hidden="net.frist")

@@ -1,0 +1,319 @@
+import inspect
+import warnings
+
+import pytest
+import pytorch_lightning as pl
+import torch
+from lightning_fabric import Fabric
+from torch import nn
+
+from lightning_id import IntrinsicDimensionCallback, record_activations
+from lightning_id.recording.recorder import Recorder
+from lightning_id.recording.rows import RowRule, first_tensor
+from tests.toys import Toy, count_hooks, loader, trainer
+
+
+def record(module, batches, reduce="flatten"):
+    """Return what a recorder keeps of a module over whole batches, and the recorder."""
+    n = sum(len(batch) for batch in batches)
+    recorder, start = Recorder({"layer": module}, n, RowRule(reduce)), 0
+    for batch in batches:
+        rows = torch.arange(len(batch))
+        recorder.begin(len(batch), rows, rows + start)
+        module(batch)
+        recorder.end()
+        start += len(batch)
+    return recorder.rows("layer"), recorder
+
+
+def test_an_operation_in_place_after_the_layer_does_not_change_what_was_recorded():
+    net = nn.Sequential(nn.Linear(4, 6), nn.ReLU(inplace=True))
+    x = torch.randn(10, 4)
+    recorder = Recorder({"0": net[0]}, 10)
+    recorder.begin(10, torch.arange(10), torch.arange(10))
+    net(x)
+    recorder.end()
+    assert torch.equal(recorder.rows("0"), net[0](x))
+    assert (recorder.rows("0") < 0).any()
+
+
+def test_only_the_chosen_rows_are_kept_each_in_its_slot():
+    layer = nn.Identity()
+    recorder = Recorder({"layer": layer}, 3)
+    recorder.begin(4, torch.tensor([1, 3]), torch.tensor([2, 0]))
+    layer(torch.arange(8.0).view(4, 2))
+    recorder.end()
+    recorder.begin(4, torch.tensor([0]), torch.tensor([1]))
+    layer(torch.arange(8.0).view(4, 2) + 100)
+    recorder.end()
+    assert recorder.rows("layer").tolist() == [[6, 7], [100, 101], [2, 3]]
+
+
+def test_a_batch_without_chosen_rows_puts_no_hook_on():
+    net = nn.Linear(2, 2)
+    recorder = Recorder({"layer": net}, 3)
+    recorder.begin(4, torch.arange(0), torch.arange(0))
+    assert count_hooks(net) == 0
+
+
+def test_the_recorder_does_not_keep_the_batch_alive():
+    layer = nn.Identity()
+    batch = torch.randn(100, 50)
+    recorder = Recorder({"layer": layer}, 1)
+    recorder.begin(100, torch.tensor([7]), torch.tensor([0]))
+    layer(batch)
+    recorder.end()
+    assert recorder.rows("layer").untyped_storage().nbytes() == 50 * 4
+
+
+@pytest.mark.parametrize(
+    ("reduce", "expected"),
+    [
+        ("flatten", lambda x: x.flatten(1)),
+        ("mean", lambda x: x.mean(1)),
+        ("max", lambda x: x.amax(1)),
+        ("cls", lambda x: x[:, 0]),
+        ("last", lambda x: x[:, -1]),
+    ],
+)
+def test_tokens_become_one_row_as_asked(reduce, expected):
+    x = torch.randn(5, 7, 3)
+    rows, _ = record(nn.Identity(), [x], reduce)
+    torch.testing.assert_close(rows, expected(x))
+
+
+def test_a_map_is_reduced_over_its_places_to_its_channels():
+    x = torch.randn(5, 7, 4, 4)
+    assert torch.allclose(record(nn.Identity(), [x], "mean")[0], x.mean((2, 3)))
+    assert torch.equal(record(nn.Identity(), [x], "max")[0], x.amax((2, 3)))
+
+
+def test_outputs_of_one_axis_become_one_column():
+    assert record(nn.Flatten(0), [torch.randn(5, 1)])[0].shape == (5, 1)
+
+
+def test_tuples_and_mappings_give_their_first_floating_tensor():
+    x, index = torch.randn(3, 2), torch.zeros(3, dtype=torch.long)
+    assert first_tensor((index, x)) is x
+    assert first_tensor({"logits": index, "last_hidden_state": x}) is x
+    with pytest.raises(ValueError, match="floating"):
+        first_tensor(index)
+    with pytest.raises(ValueError, match="nested"):
+        first_tensor(torch.nested.nested_tensor([torch.randn(2, 2), torch.randn(1, 2)]))
+    with pytest.raises(ValueError, match="expected a tensor"):
+        first_tensor("text")
+
+
+def test_what_cannot_be_recorded_is_a_reason_and_not_an_exception():
+    class Transposed(nn.Module):
+        def forward(self, x):
+            return x.T
+
+    rows, recorder = record(Transposed(), [torch.randn(4, 3)])
+    assert rows is None
+    assert recorder.failures == {
+        "layer": "expected 4 samples along axis 0, got 3 rows; axis 1 is as long: sample_dim takes"
+        " it"
+    }
+
+
+def test_rows_of_changing_length_are_a_reason():
+    rows, recorder = record(nn.Identity(), [torch.randn(4, 3), torch.randn(4, 5)])
+    assert rows is None
+    assert "expected 3 features" in recorder.failures["layer"]
+
+
+def test_the_first_call_of_a_batch_is_recorded_and_calls_are_counted():
+    layer = nn.Identity()
+    recorder = Recorder({"layer": layer}, 2)
+    recorder.begin(2, torch.arange(2), torch.arange(2))
+    layer(torch.zeros(2, 1)), layer(torch.ones(2, 1))
+    recorder.end()
+    assert recorder.rows("layer").sum() == 0
+    assert recorder.calls == {"layer": 2}
+
+
+def test_an_unknown_reduction_is_refused():
+    init = inspect.unwrap(RowRule.__init__)  # past the type checks that only the tests have
+    with pytest.raises(ValueError, match="`reduce`"):
+        init(RowRule.__new__(RowRule), "median")
+
+
+def test_record_activations_leaves_no_hook_even_after_an_exception():
+    net = nn.Sequential(nn.Linear(4, 3), nn.ReLU())
+    with record_activations(net, ["input", "0"], n_samples=25) as rows:
+        for _ in range(3):
+            net(torch.randn(10, 4))
+    assert {name: x.shape for name, x in rows.items()} == {"input": (25, 4), "0": (25, 3)}
+    assert count_hooks(net) == 0
+    with pytest.raises(RuntimeError), record_activations(net):
+        raise RuntimeError
+    assert count_hooks(net) == 0
+
+
+class Embedded(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.table, self.out = nn.Embedding(9, 4), nn.Linear(4, 2)
+
+    def forward(self, ids=None, mask=None):
+        return self.out(self.table(ids).mean(1))
+
+
+@pytest.mark.parametrize("keyword", [False, True])
+def test_record_activations_takes_whole_numbers_and_keywords(keyword):
+    net, ids = Embedded(), torch.arange(30).reshape(10, 3) % 9
+    with record_activations(net, ["out"]) as rows:
+        expected = net(ids=ids) if keyword else net(ids)
+    torch.testing.assert_close(rows["out"], expected)
+    with (
+        pytest.raises(ValueError, match="input: expected"),
+        record_activations(net, ["input", "out"]) as rows,
+    ):
+        net(ids)
+    torch.testing.assert_close(rows["out"], expected)
+
+
+@pytest.mark.filterwarnings("error")
+def test_default_layers_of_token_ids_are_recorded_without_an_input():
+    net, ids = Embedded(), torch.arange(30).reshape(10, 3) % 9
+    with record_activations(net) as rows:
+        expected = net(ids)
+    torch.testing.assert_close(rows["out"], expected)
+    assert "input" not in rows
+
+
+def test_a_default_layer_that_cannot_be_recorded_is_warned_of_and_the_others_are_returned():
+    class Transposed(nn.Linear):
+        def forward(self, x):
+            return super().forward(x).T
+
+    net = nn.Sequential(nn.Linear(3, 4), Transposed(4, 2))
+    with (
+        pytest.warns(UserWarning, match=r"^not recorded: 1: expected 5 samples"),
+        record_activations(net) as rows,
+    ):
+        net(torch.randn(5, 3))
+    assert {name: x.shape for name, x in rows.items()} == {"input": (5, 3), "0": (5, 4)}
+
+
+def test_record_activations_says_which_layer_could_not_be_recorded():
+    class Tokens(nn.Module):
+        def forward(self, x):
+            return x.T
+
+    net = nn.Sequential(Tokens())
+    with pytest.raises(ValueError, match="0: expected 4 samples"), record_activations(net, "0"):
+        net(torch.randn(4, 3))
+
+
+def stack():
+    pl.seed_everything(0, verbose=False)
+    return nn.Sequential(
+        nn.Linear(3, 4), nn.Sequential(nn.Linear(4, 4), nn.ReLU()), nn.Linear(4, 2)
+    )
+
+
+def compiled(module):
+    return torch.compile(module, backend="eager")
+
+
+def compiled_inside(module):
+    module[1] = compiled(module[1])
+    return module
+
+
+def compiled_in_place(module):
+    module.compile(backend="eager")
+    return module
+
+
+def compiled_in_fabric(module):
+    return Fabric(accelerator="cpu", devices=1).setup(compiled(module))
+
+
+def in_fabric(module):
+    return Fabric(accelerator="cpu", devices=1).setup(module)
+
+
+@pytest.mark.parametrize(
+    "wrap", [compiled, compiled_inside, compiled_in_place, in_fabric, compiled_in_fabric]
+)
+def test_a_wrapped_module_that_ran_before_gives_the_rows_and_names_of_the_plain_one(wrap):
+    x, wrapped = torch.randn(9, 3), wrap(stack())
+    wrapped(x)
+    with record_activations(wrapped) as rows:
+        wrapped(x)
+    plain = stack()
+    with record_activations(plain) as expected:
+        plain(x)
+    assert list(rows) == list(expected) == ["input", "0", "1.0", "2"]
+    for name in rows:
+        torch.testing.assert_close(rows[name], expected[name])
+
+
+def test_a_module_that_is_called_in_a_compiled_function_is_recorded():
+    net, x = stack(), torch.randn(9, 3)
+    function = torch.compile(lambda x: net(x) + 1, backend="eager")
+    function(x)
+    with record_activations(net, ["2"]) as rows:
+        function(x)
+    torch.testing.assert_close(rows["2"], net(x))
+
+
+def scripted_inside():
+    net = stack()
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", FutureWarning)  # that scripts are deprecated
+        net[1] = torch.jit.script(net[1])
+    return net
+
+
+def test_around_a_script_all_is_recorded_and_the_script_has_a_reason():
+    net, x = scripted_inside(), torch.randn(9, 3)
+    with (
+        pytest.raises(ValueError, match=r"^1: a ScriptModule takes no hooks"),
+        record_activations(net, ["0", "1", "2"]) as rows,
+    ):
+        net(x)
+    torch.testing.assert_close(rows["0"], net[0](x))
+    torch.testing.assert_close(rows["2"], net(x))
+    with (
+        pytest.raises(ValueError, match="`model`: expected a module that takes hooks"),
+        record_activations(net[1]),
+    ):
+        pass
+
+
+def test_a_script_does_not_cancel_the_measurement_of_the_other_layers(tmp_path):
+    class Scripted(Toy):
+        def __init__(self, is_scripted):
+            super().__init__()
+            pl.seed_everything(0, verbose=False)
+            self.net = nn.Sequential(
+                nn.Linear(8, 8), nn.Sequential(nn.Linear(8, 9)), nn.Linear(9, 3)
+            )
+            if is_scripted:
+                self.net[1] = torch.jit.script(self.net[1])
+
+        def forward(self, x):
+            return self.net(x.mean(2).flatten(1))
+
+        def validation_step(self, batch, batch_idx):
+            self(batch[0])
+
+    found = {}
+    for is_scripted in (False, True):
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", FutureWarning)
+            model = Scripted(is_scripted)
+        callback = IntrinsicDimensionCallback(["input", "net.0", "net.1", "net.2"])
+        trainer(tmp_path, callbacks=[callback]).validate(model, loader(60), verbose=False)
+        twonn = [r for r in callback.history.records if r["estimator"] == "twonn"]
+        found[is_scripted] = {r["layer"]: (r["value"], r["reason"]) for r in twonn}
+        assert count_hooks(model) == 0
+    assert "ScriptModule takes no hooks" in found[True].pop("net.1")[1]
+    # What the last Linear is given is the output of the script.
+    assert found[True].pop("last_hidden") == found[False].pop("net.1")
+    assert found[True] == found[False]
+    assert found[True]["net.2"][1] is None

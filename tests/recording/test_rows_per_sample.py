@@ -1,0 +1,202 @@
+"""Layers whose rows are not the samples of the batch: views, windows, nodes, padded batches."""
+
+import inspect
+
+import pytest
+import pytorch_lightning as pl
+import torch
+from torch import nn
+from torch.utils.data import DataLoader, TensorDataset
+
+from lightning_id import IntrinsicDimensionCallback, record_activations
+from lightning_id.functional import twonn_dimension
+from lightning_id.recording.recorder import Recorder
+from lightning_id.recording.rows import RowRule
+from tests.toys import trainer
+
+pytestmark = pytest.mark.filterwarnings(
+    "ignore:.*does not have many workers", "ignore:.*logging interval", "ignore:.*LeafSpec"
+)
+REDUCTIONS = ["flatten", "mean", "max", "cls", "last", "per-position"]
+
+
+def record(outputs, batch_sizes, rule, n_rows=None, chosen=None):
+    """Return the recorder of a layer that gives these outputs for batches of these sizes."""
+    layer, start, n = nn.Identity(), 0, sum(batch_sizes)
+    recorder = Recorder({"layer": layer}, n, rule, n_rows=n_rows)
+    for output, size in zip(outputs, batch_sizes, strict=True):
+        rows = torch.arange(size if chosen is None else chosen)
+        recorder.begin(size, rows, rows + start)
+        layer(output)
+        recorder.end()
+        start += len(rows)
+    return recorder
+
+
+def data(*shape):
+    return torch.randn(*shape, generator=torch.Generator().manual_seed(1))
+
+
+@pytest.mark.parametrize("reduce", REDUCTIONS)
+def test_rows_one_after_another_are_the_tokens_of_their_sample(reduce):
+    windows = data(10, 3, 7, 4)  # samples, windows, tokens, features
+    split = record(windows.flatten(0, 1).split(15), [5, 5], RowRule(reduce, rows_per_sample=3))
+    whole = record(windows.flatten(1, 2).split(5), [5, 5], RowRule(reduce))
+    torch.testing.assert_close(split.rows("layer"), whole.rows("layer"), rtol=0, atol=0)
+    vectors = record(
+        windows[:, :, 0].flatten(0, 1).split(15), [5, 5], RowRule(reduce, None, rows_per_sample=3)
+    )
+    tokens = record(windows[:, :, 0].split(5), [5, 5], RowRule(reduce))
+    torch.testing.assert_close(vectors.rows("layer"), tokens.rows("layer"), rtol=0, atol=0)
+    assert split.notes("layer") == ["3 rows one after another are one sample"]
+
+
+def test_the_first_rows_are_those_of_the_first_view():
+    first, second = data(20, 4), data(20, 4) + 9
+    views = [torch.cat(pair) for pair in zip(first.split(8), second.split(8), strict=True)]
+    recorder = record(views, [8, 8, 4], RowRule(rows_per_sample="first"))
+    assert torch.equal(recorder.rows("layer"), first)
+    assert recorder.notes("layer") == ["the first rows are the samples"]
+
+
+def test_every_row_is_a_sample_of_its_own_chosen_from_all_batches_the_same_each_time():
+    nodes = data(90, 4)
+    rule = RowRule(rows_per_sample="all")
+    sizes = [20, 33, 37]  # nodes of three batches of few graphs
+    assert torch.equal(record(nodes.split(sizes), [3, 3, 2], rule, 200).rows("layer"), nodes)
+    few = [
+        record(nodes.split(sizes), [3, 3, 2], rule, 30, chosen).rows("layer") for chosen in (3, 0)
+    ]
+    assert torch.equal(few[0], few[1])  # whether a batch holds a chosen sample or not
+    assert few[0].shape == (30, 4)
+    found = (few[0][:, None] == nodes).all(2).nonzero()[:, 1]
+    assert len(found.unique()) == 30
+    assert {0, 1, 2} == set(torch.bucketize(found, torch.tensor([19, 52, 89])).tolist())
+
+
+def test_a_mismatch_names_the_options_that_fit():
+    def why(output, size):
+        return record([output], [size], RowRule()).failures["layer"]
+
+    assert "axis 1 is as long: sample_dim takes it" in why(data(7, 4, 3), 4)
+    views = why(data(96, 5), 48)
+    assert views.startswith(
+        "expected 48 samples along axis 0, got 96 rows; rows_per_sample=2 takes"
+    )
+    assert "'first' the first 48 rows" in views
+    nodes = why(data(17, 5), 4)
+    assert "'all' takes every row" in nodes
+    assert "sample_dim" not in nodes
+    assert "'first'" not in why(data(3, 5), 4)
+    assert "got shape ()" in why(torch.tensor(1.0), 4)
+
+
+def test_a_smaller_last_batch_that_a_module_pads_does_not_discard_the_layer():
+    x = data(20, 6)
+    padded = [x[:8], x[8:16], torch.cat([x[16:], torch.zeros(4, 6)])]
+    recorder = record(padded, [8, 8, 4], RowRule())
+    assert torch.equal(recorder.rows("layer"), x[:16])
+    assert recorder.slots("layer").tolist() == list(range(16))
+    assert recorder.notes("layer") == [
+        "4 samples of a smaller batch are left out: it gave other rows"
+    ]
+    first = record(padded, [8, 8, 4], RowRule(rows_per_sample="first"))
+    assert torch.equal(first.rows("layer"), x)
+
+
+def test_a_smaller_last_batch_that_shows_another_axis_discards_the_layer():
+    steps = [data(8, 8, 3), data(8, 4, 3)]  # time first, as long as the full batch
+    recorder = record(steps, [8, 4], RowRule())
+    assert recorder.rows("layer") is None
+    assert "axis 1 is as long" in recorder.failures["layer"]
+
+
+def test_a_rule_that_is_none_is_refused():
+    init = inspect.unwrap(RowRule.__init__)
+    for wrong in (0, "some", {"fc": 1.5}):
+        with pytest.raises(ValueError, match="`rows_per_sample`"):
+            init(RowRule.__new__(RowRule), rows_per_sample=wrong)
+
+
+# --- in a fit ------------------------------------------------------------------------------------
+
+
+class Views(pl.LightningModule):
+    """Two views of each image in one batch, as contrastive learning has them."""
+
+    def __init__(self):
+        super().__init__()
+        self.net = nn.Sequential(nn.Linear(6, 8), nn.Tanh(), nn.Linear(8, 5))
+
+    def validation_step(self, batch, batch_idx):
+        self.net(torch.cat([batch[0], batch[0].flip(1)]))
+
+
+def measure(tmp_path, model, **options):
+    callback = IntrinsicDimensionCallback(["net.0", "net.1"], ["twonn"], **options)
+    dataset = TensorDataset(data(60, 6), torch.arange(60) % 2)
+    trainer(tmp_path, callbacks=[callback]).validate(model, DataLoader(dataset, 16), verbose=False)
+    return {(r["layer"], r["label"]): r for r in callback.history.records}
+
+
+def test_views_are_measured_by_their_first_or_all_together(tmp_path):
+    pl.seed_everything(0, verbose=False)
+    model = Views()
+    with torch.no_grad():
+        first, second = (model.net[:2](x) for x in (data(60, 6), data(60, 6).flip(1)))
+    with pytest.warns(UserWarning, match="got 32 rows; rows_per_sample=2 takes"):
+        lost = measure(tmp_path, model)
+    assert lost["net.1", None]["reason"] is not None
+    found = measure(tmp_path, model, rows_per_sample="first", n_samples=60)
+    assert found["net.1", None]["value"] == pytest.approx(twonn_dimension(first).value, rel=1e-6)
+    assert found["net.1", None]["role"] == "last_hidden"
+    assert found["net.1", None]["note"] == "the first rows are the samples"
+    found = measure(tmp_path, model, rows_per_sample={"net.1": "all"}, per_class=20)
+    both = torch.cat([first, second])
+    assert found["net.1", None]["value"] == pytest.approx(twonn_dimension(both).value, rel=1e-6)
+    assert found["net.1", None]["n_samples"] == 120
+    assert ("net.1", "0") not in found  # the rows have no labels
+
+
+class Padding(Views):
+    """A module that always gives as many rows as its first batch had."""
+
+    def validation_step(self, batch, batch_idx):
+        x = batch[0]
+        self.net(torch.cat([x, x.new_zeros(16 - len(x), 6)]))
+
+
+def test_classes_of_a_layer_with_samples_left_out_have_their_own_labels(tmp_path):
+    pl.seed_everything(0, verbose=False)
+    model = Padding()
+    found = measure(tmp_path, model, per_class=10)
+    with torch.no_grad():
+        rows = model.net[:1](data(60, 6)[:48])
+    assert found["net.0", None]["n_samples"] == 48
+    expected = twonn_dimension(rows[1::2]).value
+    assert found["net.0", "1"]["value"] == pytest.approx(expected, rel=1e-6)
+
+
+def test_a_rule_for_a_layer_that_is_not_measured_fails_before_anything_is_trained(tmp_path):
+    class Fitted(Views):
+        def training_step(self, batch, batch_idx):
+            return self.net(batch[0]).sum()
+
+        def configure_optimizers(self):
+            return torch.optim.SGD(self.parameters(), lr=0.1)
+
+    callback = IntrinsicDimensionCallback(["net.0"], rows_per_sample={"net.5": "all"})
+    loader = DataLoader(TensorDataset(data(60, 6)), 16)
+    with pytest.raises(ValueError, match="`rows_per_sample`: expected names of measured layers"):
+        trainer(tmp_path, callbacks=[callback]).fit(Fitted(), loader, loader)
+
+
+def test_rows_of_their_own_are_recorded_without_lightning_too():
+    net, x = nn.Sequential(nn.Flatten(0, 1), nn.Linear(3, 2)), data(10, 4, 3)
+    with record_activations(net, ["1"], rows_per_sample="all", n_samples=30) as rows:
+        expected = net(x)
+    assert rows["1"].shape == (30, 2)
+    assert bool((rows["1"][:, None] == expected).all(2).any(1).all())
+    with record_activations(net, ["1"], rows_per_sample=4) as rows:
+        net(x)
+    assert torch.equal(rows["1"], expected.view(10, 8))

@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 
 .PHONY: mnist test others lint types docs format clean
 
-mnist: $(VENV)/experiments.stamp  ## train the source work's network on MNIST, with the callback on
+mnist: $(VENV)/experiments.stamp  ## train the MNIST network of Ansuini et al. (2019) with the callback
 	$(BIN)/lightning-id fit --config configs/mnist.yaml
 
 # One thread for each worker: two-threaded torch beside another job waits for threads that do not run.

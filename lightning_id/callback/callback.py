@@ -63,7 +63,7 @@ class CallbackBase:
     record of the network before training.
 
     Args:
-        layers: ``"auto"`` (the layers that the source work measured, at most 16), a name, a list of
+        layers: ``"auto"`` (those measured by Ansuini et al., 2019, at most 16), a name, a list of
             names, or names and the aliases under which they are shown. Names may be exact, globs,
             ``"re:..."``, ``"!..."`` to exclude, or ``"input"``, the first tensor that the module
             called first is given. The input of the last Linear on the way to the output is always

@@ -26,7 +26,7 @@ def gaussian_twonn_dimension(x: Tensor | Geometry, seed: int = 0) -> Estimate:
     about 20 like every TwoNN dimension, and depends on the number of rows: compare it with the
     TwoNN of the same rows only.
 
-    The source work took the square roots of the *singular values* of the rows for the standard
+    The paper's code took the square roots of the *singular values* of the rows for the standard
     deviations. That lifts the small ones: on its published spectrum (VGG-16, 2000 rows) its recipe
     gives about 200, this function about 100; the TwoNN of the layer itself is 17.
 

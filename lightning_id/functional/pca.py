@@ -113,7 +113,7 @@ def pca_dimension(
 ) -> Estimate:
     """Return how many principal components hold a share of the variance of the rows of ``x``.
 
-    Counted from 1; 0 for a constant cloud. (The source work printed the 0-based index of the last
+    Counted from 1; 0 for a constant cloud. (The paper's code printed the 0-based index of the last
     component, which is one less.) Every row counts, repeated ones too. The count cannot exceed n -
     1 and grows with n: compare it only between clouds of equal n. It has no error bar.
 

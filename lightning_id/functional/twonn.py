@@ -23,14 +23,14 @@ def twonn_dimension(
     follows :math:`F(\mu) = 1 - \mu^{-d}`, whatever the density is. With :math:`l = \log \mu`
     sorted, N usable points and r = floor(N (1 - ``discard_fraction``)):
 
-    - ``"linear"``, the fit of the source work: least squares through the origin of
+    - ``"linear"``, the fit of Ansuini et al. (2019): least squares through the origin of
       :math:`-\log(1 - F_i)` on :math:`l_{(i)}` over the r smallest, :math:`F_i = i / N`;
     - ``"mle"``: the maximum likelihood of the sample censored at :math:`l_{(r)}`,
       :math:`d = (r - 1) / (\sum_{i \le r} l_{(i)} + (N - r) l_{(r)})`; with ``discard_fraction=0``
       this is the unbiased :math:`(N - 1) / \sum l`.
 
     Equal rows count as one point. Rows whose two nearest distances tie, or differ only by the
-    rounding of the rows, are left out and counted, as in the source work. The error bar allows for
+    rounding of the rows, are left out and counted, as in the paper. The error bar allows for
     shared neighbours; it is within 7 % of the truth on spheres, balls and Gaussians, and too large
     (1.25 to 1.36 times) on mixtures of very different dimensions. The interval is about the mean of
     the estimator: **above about 20 the estimate is a lower bound** of the true dimension, because

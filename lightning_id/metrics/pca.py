@@ -27,7 +27,7 @@ class PCADimension(DimensionMetric):
 
     Args:
         explained_variance: The share, in (0, 1].
-        standardize: Scale every column to unit variance first, as the source work does.
+        standardize: Scale every column to unit variance first, as Ansuini et al. (2019) do.
         max_samples: Rows to keep, at least 3: a uniform sample of all rows seen, over all ranks.
         seed: Chooses the sample, in [0, 2^64).
         kwargs: Keyword arguments of ``torchmetrics.Metric``.

@@ -29,7 +29,7 @@ class TwoNNDimension(DimensionMetric):
       estimates each batch by itself.
 
     Args:
-        method: ``"linear"``, the fit of the source work, or ``"mle"``, the censored maximum
+        method: ``"linear"``, the fit of Ansuini et al. (2019), or ``"mle"``, the censored maximum
             likelihood.
         discard_fraction: Share of the largest ratios left out of the fit, in [0, 1).
         max_samples: Rows to keep, at least 3: a uniform sample of all rows seen, over all ranks.

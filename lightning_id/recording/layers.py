@@ -110,7 +110,7 @@ def is_named(name: str, layers: Layers) -> bool:
 
 
 def auto_layers(root: nn.Module) -> list[str]:
-    """Pick the layers that the source work measured, for any network.
+    """Pick the layers that Ansuini et al. (2019) measured, for any network.
 
     The input, the pooling layers, the ends of stages of repeated blocks, the fully connected layers
     and the output; where there are none of them, the ends of the widths of stacked convolutions;

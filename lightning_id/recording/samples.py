@@ -83,7 +83,7 @@ def choose_samples(size: int, n_samples: int, seed: int | None) -> Int[Tensor, "
     Args:
         size: Samples there are.
         n_samples: How many to choose; all if there are fewer.
-        seed: Seed of a private generator; None takes the first ones, as the source work did.
+        seed: Seed of a private generator; None takes the first ones, as Ansuini et al. (2019) did.
 
     Returns:
         Positions in the data set, ascending.

@@ -171,7 +171,7 @@ def sklearn_calls(rows):
 
 
 def linear_fit(distances):
-    """Return the dimension by the fit of the source work: F = i / N, 10 % discarded.
+    """Return the dimension by the fit of Ansuini et al. (2019): F = i / N, 10 % discarded.
 
     Args:
         distances: (n, 2), to the two nearest neighbours.

@@ -34,7 +34,7 @@ def test_the_deviations_are_those_of_the_covariance():
     scale = torch.arange(1, 31) ** -1.0
     x = manifolds.gaussian(1500, 30, seed=OTHER) * scale
     assert_alike(gaussian_twonn_dimension(x), twonn_dimension(x))
-    slip = manifolds.gaussian(1500, 30, seed=OTHER) * scale.sqrt()  # of the source work
+    slip = manifolds.gaussian(1500, 30, seed=OTHER) * scale.sqrt()  # of the paper's code
     assert twonn_dimension(slip).low > gaussian_twonn_dimension(x).high
 
 

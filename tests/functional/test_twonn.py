@@ -1,4 +1,4 @@
-"""TwoNN: the values of the source work's code, the formulas, known dimensions, arguments."""
+"""TwoNN: the values of the paper's code, the formulas, known dimensions, arguments."""
 
 import math
 import os

@@ -12,7 +12,7 @@ from lightning_id import record_activations
 from lightning_id.recording.layers import named_layers, select_layers
 from lightning_id.recording.trace import Trace
 
-# Source work, protocol of its figure 3, without its authors' extra 1 for every Linear and avgpool;
+# Ansuini et al. (2019), figure 3, without its authors' extra 1 for every Linear and avgpool;
 # and of ResNets the first block of the first and of a long stage.
 DEPTHS = {
     "alexnet": [1, 2, 5, 6, 7, 8],
@@ -25,7 +25,7 @@ DEPTHS = {
     "resnet50": [1, 4, 10, 22, 25, 40, 49, 49, 50],
     "resnet101": [1, 4, 10, 22, 25, 91, 100, 100, 101],
     "resnet152": [1, 4, 10, 34, 37, 142, 151, 151, 152],
-    # Not of the source work. The projections of attention are no modules of their own there.
+    # Not of the paper. The projections of attention are no modules of their own there.
     "vit_b_16": [*range(3, 26, 2), 26],
 }
 DEPTHS |= {f"{name}_bn": depths for name, depths in DEPTHS.items() if name.startswith("vgg")}

@@ -161,7 +161,8 @@ class NeighborSearch:
         distance2[:, :EXACT_ORDERS], index[:, :EXACT_ORDERS] = nearest(
             self._columns, distinct, index[:, :EXACT_ORDERS], EXACT_ORDERS, self._columns.dtype
         )
-        doubt = self._doubtful(sound & (distance2[:, 0] > self._vanishing))
+        in_range = (distance2[:, 0] > self._vanishing) & distance2[:, EXACT_ORDERS - 1].isfinite()
+        doubt = self._doubtful(sound & in_range)
         if len(doubt):
             rest = estimates[:, wide] if wide < most else torch.full_like(norm2, math.inf)
             doubt = self._look_wider(

@@ -24,10 +24,12 @@ from lightning_id.functional.geometry import MIN_DISTINCT, Geometry
 
 # Ratios closer to 1 than rounding resolves are as good as others while they are as many as a smooth
 # law has there: about as many as between one and two resolutions. Above this many times those,
-# apart from a share of the rows too small to matter, the ratios are ties that rounding broke. A law
-# passes up to a resolution of 2.3 times its mean log ratio.
+# apart from a share of the rows too small to matter and from two rows, which chance brings there,
+# the ratios are ties that rounding broke. A law passes up to a resolution of 2.3 times its mean log
+# ratio.
 _MORE_THAN_SMOOTH = 10
 _NEGLIGIBLE_SHARE = 0.002
+_CHANCE_ROWS = 2
 
 # Of clouds that fill 1 to 5 columns (50 to 1000 rows, four laws, 8000 clouds) one in thirty is
 # above their number by more than two standard errors, but by half at most (of 50 rows).
@@ -111,7 +113,7 @@ def ratio_estimate(
 def _ties(geometry: Geometry, near: int, far: int) -> Bool[Tensor, " m"]:
     """Tell the distinct rows whose two distances are equal, or differ by broken ties alone."""
     distances = geometry.neighbors(far).distances[:, [near - 1, far - 1]]
-    few = _NEGLIGIBLE_SHARE * len(distances)
+    few = max(_NEGLIGIBLE_SHARE * len(distances), _CHANCE_ROWS)
     excess = _excess(distances)
     close = ~(excess >= 2 * geometry.resolution_bound(near))
     if int(close.sum()) <= few:

@@ -197,6 +197,19 @@ def test_ties_that_rounding_broke_are_left_out_and_counted_beside_other_rows():
     assert "of the nearest distances tie and are left out" in estimate.note
 
 
+@pytest.mark.parametrize("name", RATIOS)
+def test_single_ratios_that_rounding_does_not_resolve_are_no_ties(name):
+    x = manifolds.ball(200, 5, ambient=64)
+    turn = orthogonal(64, torch.float64)[:2] * 0.01
+    for row, other in ((3, 30), (5, 50)):  # two neighbours each, as far but for 3e-7 of it
+        x[[row + 100, other + 100]] = x[row] + turn.float() * torch.tensor([[1], [1 + 3e-7]])
+    estimate = get_estimator_on(name, x)
+    assert estimate.n_ties == 0
+    assert estimate.note is None
+    if name == "twonn":
+        assert_agrees(estimate, twonn_linear(x))
+
+
 def test_equal_distances_of_high_order_are_ties_though_products_break_them():
     grid = torch.cartesian_prod(*[torch.arange(12.0)] * 3) @ orthogonal(64, torch.float32)[:3]
     estimate = gride_dimension(torch.cat((grid, BALL - 3)), 17, 18)

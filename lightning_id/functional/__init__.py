@@ -1,6 +1,7 @@
 """The numerical core: dimensions of point clouds, in torch, without Lightning or torchmetrics."""
 
-from lightning_id.functional.estimate import Estimate
+from lightning_id.functional.change import Change, change, change_of_estimates
+from lightning_id.functional.estimate import Estimate, Influence
 from lightning_id.functional.gaussian import gaussian_twonn_dimension
 from lightning_id.functional.geometry import Geometry
 from lightning_id.functional.gride import gride_dimension
@@ -24,12 +25,16 @@ from lightning_id.functional.twonn import twonn_dimension
 
 __all__ = [
     "ESTIMATORS",
+    "Change",
     "Decimation",
     "Estimate",
     "EstimatorSpec",
     "Geometry",
+    "Influence",
     "ScaleProfile",
     "Spectrum",
+    "change",
+    "change_of_estimates",
     "effective_rank",
     "estimator_spec",
     "gaussian_twonn_dimension",

@@ -1,13 +1,29 @@
 """What every estimator returns: a number, how sure it is, and what it was made from."""
 
 import math
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass, field, fields
 
 import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
 NORMAL_975 = 1.959963984540054  # 97.5 % point of the normal law: half the width of a 95 % interval
+
+
+@dataclass(frozen=True)
+class Influence:
+    """Share of every sample in the error of an estimate: what the error of a difference is made of.
+
+    Attributes:
+        shares: (n,) float64 on the CPU, one for each row given, in units of dimension; they add up
+            to 0. The value differs from its expectation by about the sum of the shares that fresh
+            samples would have. 0 for rows that did not enter the fit.
+        neighbors: (n, k) numbers of the nearest rows of each row, -1 where there is none: rows
+            whose errors go together.
+    """
+
+    shares: Float[Tensor, " n"]
+    neighbors: Int[Tensor, "n k"]
 
 
 @dataclass(frozen=True)
@@ -31,6 +47,8 @@ class Estimate:
         backend: What searched the neighbours or made the spectrum.
         reason: Why ``value`` is NaN; None where there is a value.
         note: What a reader should know of a number that is valid otherwise; None if nothing.
+        influence: Share of every row in the error, for `lightning_id.functional.change`; None for
+            estimators without an error bar. Not in `to_dict`.
     """
 
     value: float = math.nan
@@ -46,17 +64,21 @@ class Estimate:
     backend: str = ""
     reason: str | None = None
     note: str | None = None
+    influence: Influence | None = field(default=None, repr=False, compare=False)
 
     def __float__(self) -> float:
         return self.value
 
     def to_dict(self) -> dict[str, float | int | str | None]:
-        """Return the fields as plain Python values.
+        """Return the fields that a record holds, as plain Python values.
 
         Returns:
             A dictionary that ``json``, ``csv`` and ``torch.load(weights_only=True)`` all read.
         """
-        return asdict(self)
+        return {name: getattr(self, name) for name in _RECORDED}
+
+
+_RECORDED = tuple(each.name for each in fields(Estimate) if each.name != "influence")
 
 
 def normal_interval(value: float, std_error: float) -> tuple[float, float]:

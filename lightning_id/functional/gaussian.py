@@ -62,7 +62,12 @@ def gaussian_twonn_dimension(x: Tensor | Geometry, seed: int = 0) -> Estimate:
     if isinstance(spectrum, str):
         return replace(geometry.estimate(distinct=False), reason=spectrum)
     estimate = twonn_dimension(_gaussian_rows(spectrum, geometry.n_samples, seed))
-    return replace(estimate, dtype=geometry.dtype, backend=geometry.backend)
+    return replace(
+        estimate,
+        dtype=geometry.dtype,
+        backend=geometry.backend,
+        influence=None,  # of other rows
+    )
 
 
 def _gaussian_rows(spectrum: Spectrum, n_samples: int, seed: int) -> Float[Tensor, "n r"]:

@@ -9,12 +9,13 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 
 import torch
-from jaxtyping import Bool, Float
+from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
 from lightning_id.functional.coarseness import ties_note
 from lightning_id.functional.estimate import (
     Estimate,
+    Influence,
     ks_distance,
     normal_interval,
     renumber,
@@ -107,7 +108,23 @@ def ratio_estimate(
         high=high,
         goodness=ks_distance(fitted.law),
         note=ties_note(geometry, n_ties / n_distinct),
+        influence=_influence_of_samples(geometry, fitted.influence, nearest.indices, ~tied),
     )
+
+
+def _influence_of_samples(
+    geometry: Geometry,
+    influence: Float[Tensor, " n"],
+    neighbors: Int[Tensor, "m k"],
+    used: Bool[Tensor, " m"],
+) -> Influence:
+    """Return the influence of every row given: 0 of repeated and tied ones."""
+    distinct = geometry.distinct.cpu()
+    shares = torch.zeros(geometry.n_samples, dtype=torch.float64)
+    shares[distinct[used]] = (influence - influence.mean()) / len(influence)
+    numbers = torch.full((geometry.n_samples, neighbors.shape[1]), -1)
+    numbers[distinct] = distinct[neighbors]
+    return Influence(shares, numbers)
 
 
 def _ties(geometry: Geometry, near: int, far: int) -> Bool[Tensor, " m"]:

@@ -101,3 +101,44 @@ def levina_bickel(x, k, average):
     if average == "mackay-ghahramani":
         return 1 / np.mean(sums / (k - 1))
     return np.mean((k - 1 if average == "levina-bickel" else k - 2) / sums)
+
+
+def twonn_influence(log_mu, discard_fraction=0.1):
+    """Return the linear fit, and the centred influence of every ratio on it."""
+    n = len(log_mu)
+    r = min(math.floor(n * (1 - discard_fraction) + 1e-9), n - 1)
+    ordered = sorted(log_mu)
+    fitted = ordered[:r]
+    y = [-math.log(1 - i / n) for i in range(1, r + 1)]
+    b = sum(each**2 for each in fitted) / n
+    d = sum(each * at for each, at in zip(fitted, y, strict=True)) / (n * b)
+    squares = [min(each, fitted[-1]) ** 2 for each in log_mu]
+    return d, [-d / (2 * b) * (square - sum(squares) / n) for square in squares]
+
+
+def mle_influence(log_mu):
+    """Return (N - 1) / S, and the centred influence of every ratio on it."""
+    mean = sum(log_mu) / len(log_mu)
+    value = (len(log_mu) - 1) / sum(log_mu)
+    return value, [-(value**2) * (each - mean) for each in log_mu]
+
+
+def paired_change(x, y, influence=twonn_influence, n2=2):
+    """Return the difference of two states and its error, pair by pair of samples."""
+    shares, near = [], np.eye(len(x), dtype=bool)
+    values = []
+    for rows in (x.double().numpy() + 0.0, y.double().numpy() + 0.0):
+        first = np.sort(np.unique(rows, axis=0, return_index=True)[1])
+        distances, order = sorted_distances(rows[first])
+        used = distances[:, 1] > distances[:, 0]
+        value, mine = influence(np.log(distances[used, 1] / distances[used, 0]).tolist())
+        values.append(value)
+        shares.append(np.zeros(len(rows)))
+        shares[-1][first[used]] = np.array(mine) / used.sum()
+        for i, sample in enumerate(first):
+            near[sample, first[order[i, :n2]]] = near[first[order[i, :n2]], sample] = True
+    difference = shares[1] - shares[0]
+    variance = sum(
+        difference[i] * difference[j] for i in range(len(x)) for j in np.flatnonzero(near[i])
+    )
+    return values[1] - values[0], math.sqrt(variance)

@@ -4,9 +4,10 @@ import os
 from pathlib import Path
 
 import pytest
+import torch
 
 from lightning_id import manifolds
-from lightning_id.functional import gaussian_twonn_dimension, scale_profile
+from lightning_id.functional import change, gaussian_twonn_dimension, scale_profile
 from tests.ranks import run_ranks
 
 ROOT = Path(__file__).parents[2]
@@ -15,16 +16,19 @@ CODE = """
 import sys, torch
 from torch import distributed
 from lightning_id import manifolds
-from lightning_id.functional import gaussian_twonn_dimension, scale_profile
+from lightning_id.functional import change, gaussian_twonn_dimension, scale_profile
 from lightning_id.functional.sharded import ShardedGeometry
 rank, meeting = int(sys.argv[1]), sys.argv[2]
 torch.set_num_threads(1)
 distributed.init_process_group("gloo", f"file://{meeting}", rank=rank, world_size=2)
 for ambient in map(int, sys.argv[3:]):
     x = manifolds.gaussian(300, 6, ambient, seed=7)
-    geometry = ShardedGeometry(x[:200] if rank == 0 else x[200:])
+    here = slice(200) if rank == 0 else slice(200, 300)
+    geometry = ShardedGeometry(x[here])
     print(float(gaussian_twonn_dimension(geometry)))
     print(*[part.mean for part in scale_profile(geometry, blocks=(1, 3)).decimation])
+    moved = change(geometry, ShardedGeometry(torch.relu(x[here])))
+    print(moved.value, moved.std_error)
 distributed.destroy_process_group()
 """
 
@@ -38,5 +42,7 @@ def test_processes_that_share_a_layer_find_the_numbers_of_one(tmp_path):
         x = manifolds.gaussian(300, 6, ambient, seed=7)
         parts = scale_profile(x, blocks=(1, 3)).decimation
         alone += [float(gaussian_twonn_dimension(x)), *(part.mean for part in parts)]
+        moved = change(x, torch.relu(x))
+        alone += [moved.value, moved.std_error]
     assert first == second
     assert first == pytest.approx(alone, rel=1e-4)

@@ -26,7 +26,7 @@ from lightning_id.recording.samples import (
     FixedSamples,
     ReservoirSamples,
     choose_samples,
-    draw,
+    uniform_draws,
     why_unsized,
 )
 
@@ -63,7 +63,9 @@ class Probe:
             return
         positions = choose_samples(_size(loader), n_samples, seed)
         mine = torch.arange(rank, len(positions), world)
-        self.samples = FixedSamples(torch.arange(len(mine)), draw(len(positions), seed)[mine])
+        self.samples = FixedSamples(
+            torch.arange(len(mine)), uniform_draws(len(positions), seed)[mine]
+        )
         self.samples.equal_share = -(-len(positions) // world)
         # A last one again where the others have one more: it passes, and is not recorded.
         filled = torch.arange(rank, rank + world * -(-len(positions) // world), world)

@@ -21,7 +21,7 @@ from lightning_id.functional.registry import Estimator
 from lightning_id.history import BEFORE_TRAINING, Validation
 from lightning_id.recording.measurement import LayerResult, Measurement, Options, Plan
 from lightning_id.recording.memory import free_memory
-from lightning_id.recording.processes import Alone, Together
+from lightning_id.recording.processes import DistributedProcesses, Processes, SingleProcess
 from lightning_id.recording.samples import FixedSamples, ReservoirSamples, samples_of
 
 
@@ -102,7 +102,8 @@ class RunningMeasurement:
         self._settings = settings
         self._plans = plans
         self._failures = failures
-        self._processes = Together() if trainer.world_size > 1 else Alone()
+        several = trainer.world_size > 1
+        self._processes: Processes = DistributedProcesses() if several else SingleProcess()
         self._options = settings.options
         if settings.options.is_limit_free:
             free = free_memory(module.device, self._processes)
@@ -215,7 +216,7 @@ class RunningMeasurement:
 
     def _is_recorded_everywhere(self, name: str) -> bool:
         """Check on all ranks whether any rank dropped the set; if so, it is dropped here too."""
-        if all(self._processes.gather(name in self._measurements)):
+        if all(self._processes.all_gather(name in self._measurements)):
             return True
         if name in self._measurements:
             self._failures.report_once("another process gave a measurement up; its log says why")

@@ -23,7 +23,7 @@ from lightning_id.recording.inputs import InputSearch
 from lightning_id.recording.layers import INPUT, LAST_HIDDEN, PSEUDO
 from lightning_id.recording.memory import room_for_rows
 from lightning_id.recording.modules import called_module, named_layers, why_never_called
-from lightning_id.recording.processes import Alone
+from lightning_id.recording.processes import Processes, SingleProcess
 from lightning_id.recording.recorder import Recorder, laid_out_as
 from lightning_id.recording.rows import RowRule
 from lightning_id.recording.samples import FixedSamples, ReservoirSamples
@@ -177,7 +177,7 @@ class Measurement:
         samples: FixedSamples | ReservoirSamples,
         options: Options | None = None,
         plan: Plan | None = None,
-        processes: Alone | None = None,
+        processes: Processes | None = None,
         last_hidden: str | None = None,
     ) -> None:
         self.plan = plan
@@ -187,7 +187,7 @@ class Measurement:
         self._model = model
         self._names = dict(names)
         self._options = options or Options()
-        self._processes = processes or Alone()
+        self._processes = processes or SingleProcess()
         modules = named_layers(model)
         self._modules = {
             names[name]: called_module(model, modules[name]) for name in names if name not in PSEUDO
@@ -229,7 +229,7 @@ class Measurement:
             batch: From the loader.
         """
         size = self._count(batch)
-        rows, slots = self._samples.take(size)
+        rows, slots = self._samples.next_batch(size)
         key = self._options.mask_key
         mask = None if key is None else mask_of(batch, key, size)
         padded = self._unmasked(batch, size)
@@ -249,12 +249,12 @@ class Measurement:
             self._search.attach(self._model, hooks)
         trace = Trace(self._modules)
         if self._last_hidden is None:
-            trace.hold = lambda given, linear: self._recorder.hold(LAST_HIDDEN, given, linear)
+            trace.hold = lambda given, linear: self._recorder.keep(LAST_HIDDEN, given, linear)
         self._trace = self._tracing.enter_context(trace.attach(self._model, batch))
 
     def _store_input(self, given: Tensor, module: nn.Module) -> None:
         if given.is_floating_point() or self._options.is_input_named:
-            self._recorder.store(self._names[INPUT], given, laid_out_as(module))
+            self._recorder.record(self._names[INPUT], given, laid_out_as(module))
 
     def _count(self, batch: Any) -> int:
         """Return how many samples a batch holds."""
@@ -280,13 +280,13 @@ class Measurement:
         self._recorder.end()
         self._tracing.close()
         if self.plan is None and self._trace is not None:
-            self.plan = self._learn(self._trace)
+            self.plan = self._plan_from_trace(self._trace)
             self._trace = self._search = None
 
     def _store_last_hidden(self, trace: Trace) -> None:
         """Store the rows that the Linear was given which turns out to be the last."""
         if trace.last_linear is not None and trace.ends[0].held is not None:
-            self._recorder.store_held(LAST_HIDDEN, trace.ends[0].held)
+            self._recorder.record_kept(LAST_HIDDEN, trace.ends[0].held)
 
     @property
     def seconds(self) -> float:
@@ -307,13 +307,13 @@ class Measurement:
         Yields:
             One result per layer. An estimator that raises gives an estimate with the reason.
         """
-        plan = self._shared_plan()
-        twin = self._twin_of_last_hidden(plan)
-        classes = self._shared_classes()
-        shown = [name for name in plan.order if name != LAST_HIDDEN or twin is None]
+        plan = self._gathered_plan()
+        equal = self._layer_equal_to_last_hidden(plan)
+        classes = self._gathered_classes()
+        shown = [name for name in plan.order if name != LAST_HIDDEN or equal is None]
         for order, name in enumerate(shown):
-            rows, reason = self._shared_rows(name, plan)
-            is_last_hidden = name in (LAST_HIDDEN, twin, self._last_hidden)
+            rows, reason = self._gathered_rows(name, plan)
+            is_last_hidden = name in (LAST_HIDDEN, equal, self._last_hidden)
             is_input = name == self._names.get(INPUT)
             role = LAST_HIDDEN if is_last_hidden else INPUT if is_input else None
             result = LayerResult(
@@ -336,7 +336,7 @@ class Measurement:
                         break
                     labels = self._labels[:0] if slots is None else self._labels[slots]
                     mine = (labels == label).to(rows.device)
-                    part = _empty_like(result)
+                    part = _without_results(result)
                     sound = _estimate(part, rows[mine], estimators, self._processes)
                     result.per_class[label] = part.estimates
                     result.errors.update(part.errors)
@@ -344,19 +344,19 @@ class Measurement:
             self._estimating += sum(result.seconds.values())
             yield result
 
-    def _shared_classes(self) -> list[int]:
+    def _gathered_classes(self) -> list[int]:
         """Return the labels of the classes that have samples enough, over all processes."""
         if self._options.smallest_class is None:
             return []
         counts: Counter[int] = Counter()
-        for here in self._processes.gather(Counter(self._labels[: self._labelled].tolist())):
+        for here in self._processes.all_gather(Counter(self._labels[: self._labelled].tolist())):
             counts += here
         return sorted(k for k, count in counts.items() if count >= self._options.smallest_class)
 
-    def _shared_plan(self) -> Plan:
+    def _gathered_plan(self) -> Plan:
         """Return one plan for all processes: some may have met no batch."""
         here = self.plan, self._recorder.projected, self._recorder.nbytes()
-        plans, chosen, sizes = zip(*self._processes.gather(here), strict=True)
+        plans, chosen, sizes = zip(*self._processes.all_gather(here), strict=True)
         self.nbytes = sum(sizes, Counter())
         learnt = [plan for plan in plans if plan is not None]
         projected = next((names for names in chosen if names is not None), None)
@@ -364,11 +364,13 @@ class Measurement:
             self.plan = replace(learnt[0], projected=projected)
         return self.plan or Plan([], {})
 
-    def _shared_rows(self, name: str, plan: Plan) -> tuple[Float[Tensor, "r d"] | None, str | None]:
+    def _gathered_rows(
+        self, name: str, plan: Plan
+    ) -> tuple[Float[Tensor, "r d"] | None, str | None]:
         """Return the rows recorded here, or why the layer cannot be estimated: alike everywhere."""
         rows = self._recorder.rows(name)
         here = None if rows is None else (rows.shape[1], rows.dtype, self._recorder.widths[name])
-        everywhere = self._processes.gather((here, self._recorder.failures.get(name)))
+        everywhere = self._processes.all_gather((here, self._recorder.failures.get(name)))
         failures = [failure for _, failure in everywhere if failure is not None]
         kinds = {kind for kind, _ in everywhere if kind is not None}
         if failures:
@@ -420,22 +422,22 @@ class Measurement:
         has_padding = self._options.rule.reduce != "cls" or not bool(mask[:, 0].all())
         return mask.shape[1] if has_padding else None
 
-    def _twin_of_last_hidden(self, plan: Plan) -> str | None:
+    def _layer_equal_to_last_hidden(self, plan: Plan) -> str | None:
         """Return the layer whose output is what the last Linear was given, if it is measured."""
         given = self._recorder.rows(LAST_HIDDEN)
-        twins = set()
+        equals = set()
         for name in plan.order:
             rows = self._recorder.rows(name)
             if name == LAST_HIDDEN or given is None or rows is None or rows.shape != given.shape:
                 continue
             if torch.equal(rows, given):
-                twins.add(name)
-        found = self._processes.gather(twins if given is not None else None)
+                equals.add(name)
+        found = self._processes.all_gather(equals if given is not None else None)
         known = [names for names in found if names is not None]
         common = set.intersection(*known) if known else set()
         return next((name for name in reversed(plan.order) if name in common), None)
 
-    def _learn(self, trace: Trace) -> Plan:
+    def _plan_from_trace(self, trace: Trace) -> Plan:
         names = {id(module): name for name, module in named_layers(self._model).items()}
         names[id(self._model)] = ""
         plan = Plan(list(trace.order), {name: trace.relative_depth(name) for name in trace.order})
@@ -486,7 +488,7 @@ def _why_no_last_hidden(trace: Trace, names: Mapping[int, str]) -> str:
     return f"the network has several ends, {', '.join(ends)}"
 
 
-def _empty_like(result: LayerResult) -> LayerResult:
+def _without_results(result: LayerResult) -> LayerResult:
     return replace(
         result,
         estimates={},
@@ -503,7 +505,7 @@ def _estimate(
     result: LayerResult,
     rows: Float[Tensor, "n d"],
     estimators: Mapping[str, Estimator],
-    processes: Alone,
+    processes: Processes,
 ) -> bool:
     """Estimate one layer.
 
@@ -519,7 +521,7 @@ def _estimate(
         start = time.perf_counter()
         try:
             geometry = geometry or processes.geometry(rows)
-            outcome = _attempt(name, estimator, geometry)
+            outcome = _run_estimator(name, estimator, geometry)
         except Exception as error:
             _forget_locals(error)
             for other in [other for other in estimators if other not in result.estimates]:
@@ -561,7 +563,7 @@ def _checked(name: str, estimate: Any) -> Estimate:
     return estimate
 
 
-def _attempt(
+def _run_estimator(
     name: str, estimator: Callable[[Geometry], Any], geometry: Geometry
 ) -> Estimate | Exception:
     """Return the estimate, or the error of this estimator, on whichever rank: agreed by all.

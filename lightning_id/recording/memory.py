@@ -8,14 +8,14 @@ from pathlib import Path
 
 import torch
 
-from lightning_id.recording.processes import Alone
+from lightning_id.recording.processes import Processes
 from lightning_id.recording.storage import Limits
 
 SHARE = 0.25  # of what is free; the rest is for the user's model, batches and other programs
 _BLOCK = 4096  # columns that an estimate centres at a time, in float32 beside the n x n matrix
 
 
-def free_memory(device: torch.device, processes: Alone) -> Limits:
+def free_memory(device: torch.device, processes: Processes) -> Limits:
     """Return the free bytes of the device and of the host, the same on all ranks.
 
     Args:
@@ -25,7 +25,7 @@ def free_memory(device: torch.device, processes: Alone) -> Limits:
     Returns:
         The smallest of all ranks; None where it cannot be determined.
     """
-    everywhere = processes.gather((platform.node(), free_on_device(device), free_on_host()))
+    everywhere = processes.all_gather((platform.node(), free_on_device(device), free_on_host()))
     ranks = Counter(machine for machine, _, _ in everywhere)
     devices = [free for _, free, _ in everywhere if free is not None]
     hosts = [free // ranks[machine] for machine, _, free in everywhere if free is not None]

@@ -29,7 +29,7 @@ from lightning_id.recording.layers import (
 )
 from lightning_id.recording.memory import free_memory, room_for_rows
 from lightning_id.recording.modules import called_module, named_layers
-from lightning_id.recording.processes import Alone
+from lightning_id.recording.processes import SingleProcess
 from lightning_id.recording.rows import (
     FITTING,
     RandomProjection,
@@ -43,7 +43,7 @@ from lightning_id.recording.rows import (
     reduce_rows,
     why_not,
 )
-from lightning_id.recording.samples import ReservoirSamples, draw
+from lightning_id.recording.samples import ReservoirSamples, uniform_draws
 from lightning_id.recording.storage import Limits, Storage, too_large
 
 _OPEN_SAMPLES = (
@@ -111,7 +111,7 @@ class Recorder:
         self._root = root
         self._axes = Axes(root)
         self._notes: dict[str, dict[str, bool]] = {}
-        self._draws = draw(n_samples, self.rule.seed) if draws is None else draws
+        self._draws = uniform_draws(n_samples, self.rule.seed) if draws is None else draws
         self.projected = projected
         self._equal_share = n_samples if equal_share is None else equal_share
         self._storage = Storage(limits)
@@ -169,7 +169,7 @@ class Recorder:
         if self._pending:
             self._choose_projected()
             for name, rows, slots in self._pending:
-                self._attempt(name, self._project_and_place, rows, slots)
+                self._guarded(name, self._project_and_write, rows, slots)
         self.cancel()
 
     def cancel(self) -> None:
@@ -178,7 +178,7 @@ class Recorder:
         self._pending.clear()
         self._batch = None
 
-    def store(self, name: str, output: Any, module: nn.Module | None = None) -> None:
+    def record(self, name: str, output: Any, module: nn.Module | None = None) -> None:
         """Store the chosen rows of what a layer gave for the batch between `begin` and `end`.
 
         Args:
@@ -191,14 +191,14 @@ class Recorder:
         self._calls[name] = self._calls.get(name, 0) + 1
         self.calls[name] = max(self.calls.get(name, 0), self._calls[name])
         if self._calls[name] == 1:
-            self._attempt(name, self._store, module or self.modules.get(name), output)
+            self._guarded(name, self._record_output, module or self.modules.get(name), output)
 
-    def hold(self, name: str, output: Any, module: nn.Module) -> "Held | None":
-        """Copy the chosen rows of a tensor, to be stored by `store_held` or dropped.
+    def keep(self, name: str, output: Any, module: nn.Module) -> "KeptRows | None":
+        """Copy the chosen rows of a tensor, to be stored by `record_kept` or dropped.
 
         Args:
             name: The layer that it may become, which has no rows yet.
-            output: See `store`.
+            output: See `record`.
             module: The module that states its axes.
 
         Returns:
@@ -209,15 +209,17 @@ class Recorder:
         start, rows, reason = time.perf_counter(), None, None
         try:
             with torch.no_grad():
-                rows = self._chosen(name, module, output)
+                rows = self._select_rows(name, module, output)
         except Exception as error:  # whatever it is, the user's forward pass goes on
             reason = _reason(error)
         self.seconds += time.perf_counter() - start
         was_padded = name in self.padded
         self.padded.discard(name)
-        return Held(rows, reason, [known.pop(name, None) for known in self._known()], was_padded)
+        return KeptRows(
+            rows, reason, [known.pop(name, None) for known in self._known()], was_padded
+        )
 
-    def store_held(self, name: str, held: "Held") -> None:
+    def record_kept(self, name: str, held: "KeptRows") -> None:
         """Store rows that were held in the batch between `begin` and `end`.
 
         Args:
@@ -232,7 +234,7 @@ class Recorder:
         if held.reason is not None:
             self.fail(name, held.reason)
         elif held.rows is not None:
-            self._attempt(name, self._place, *held.rows)
+            self._guarded(name, self._write_block, *held.rows)
 
     def _known(self) -> list[dict[str, Any]]:
         """Return where that is which is known of a layer from the batches so far."""
@@ -284,7 +286,7 @@ class Recorder:
 
     def _output_hook(self, name: str) -> Callable[..., None]:
         def hook(_module: nn.Module, _args: Any, output: Any) -> None:
-            self.store(name, output)
+            self.record(name, output)
 
         return hook
 
@@ -292,11 +294,11 @@ class Recorder:
         def hook(module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
             if module is self._root and is_redirected(module):
                 return
-            self.store(name, given_tensor(module, args, kwargs), laid_out_as(module))
+            self.record(name, given_tensor(module, args, kwargs), laid_out_as(module))
 
         return hook
 
-    def _attempt(self, name: str, action: Callable[..., None], *args: Any) -> None:
+    def _guarded(self, name: str, action: Callable[..., None], *args: Any) -> None:
         if name in self.failures:
             return
         start = time.perf_counter()
@@ -307,12 +309,12 @@ class Recorder:
             self.fail(name, _reason(error))
         self.seconds += time.perf_counter() - start
 
-    def _store(self, name: str, module: nn.Module | None, output: Any) -> None:
-        found = self._chosen(name, module, output)
+    def _record_output(self, name: str, module: nn.Module | None, output: Any) -> None:
+        found = self._select_rows(name, module, output)
         if found is not None:
-            self._place(name, *found)
+            self._write_block(name, *found)
 
-    def _chosen(
+    def _select_rows(
         self, name: str, module: nn.Module | None, output: Any
     ) -> tuple[Float[Tensor, "r d"], Int[Tensor, " r"]] | None:
         """Copy and reduce the chosen rows of the current batch; None if there are none."""
@@ -363,7 +365,7 @@ class Recorder:
         if name not in self._chosen_rows:
             self._chosen_rows[name] = ReservoirSamples(self._n_rows, self.rule.seed)
         chosen = self._chosen_rows[name]
-        return (*chosen.take(n_rows), chosen.draws)
+        return (*chosen.next_batch(n_rows), chosen.draws)
 
     def _is_as_expected(self, name: str, shape: tuple[int, ...], axis: int) -> bool:
         # A module may pad a batch that is smaller than those before: its samples are left out.
@@ -444,12 +446,14 @@ class Recorder:
         place = next((rows.device.type for rows in wide.values()), "cpu")
         self.projected = too_large(sizes, reduced, self._storage.limits.total(place))
 
-    def _project_and_place(
+    def _project_and_write(
         self, name: str, rows: Float[Tensor, "r d"], slots: Int[Tensor, " r"]
     ) -> None:
-        self._place(name, self._projected(name, rows), slots)
+        self._write_block(name, self._projected(name, rows), slots)
 
-    def _place(self, name: str, chosen: Float[Tensor, "r d"], slots: Int[Tensor, " r"]) -> None:
+    def _write_block(
+        self, name: str, chosen: Float[Tensor, "r d"], slots: Int[Tensor, " r"]
+    ) -> None:
         if self.projected is None:
             self._pending.append((name, chosen, slots))
             return
@@ -478,7 +482,7 @@ def _reason(error: Exception) -> str:
 
 
 @dataclass(frozen=True)
-class Held:
+class KeptRows:
     """Rows of a layer for one batch, or why there are none, and what the batch told of it.
 
     Attributes:
@@ -568,7 +572,7 @@ def record_activations(
         {names[name]: called_module(model, modules[name]) for name in names if name not in PSEUDO},
         n_samples,
         rule,
-        room_for_rows(free_memory(device, Alone()), n_samples),
+        room_for_rows(free_memory(device, SingleProcess()), n_samples),
         root=model,
     )
     axis = rule.axis_of(names.get(INPUT, INPUT))
@@ -586,7 +590,7 @@ def record_activations(
 
     def found(given: Tensor, module: nn.Module) -> None:
         if given.is_floating_point() or is_named(INPUT, layers):
-            recorder.store(names[INPUT], given, laid_out_as(module))
+            recorder.record(names[INPUT], given, laid_out_as(module))
 
     hooks, search = Hooks(), InputSearch(found)
     hooks.before(model, begin, with_kwargs=True)

@@ -36,7 +36,7 @@ def samples_of(
         chosen = _share(sampler, met, n_samples, seed)
     elif size is not None:
         positions = choose_samples(size, n_samples, seed)
-        chosen = FixedSamples(positions, draw(len(positions), seed))
+        chosen = FixedSamples(positions, uniform_draws(len(positions), seed))
     else:
         return ReservoirSamples(n_samples, seed, why_unsized(loader))
     if isinstance(sampler, RandomSampler) or _is_shuffled_share(sampler):
@@ -72,7 +72,7 @@ def _share(
     everywhere = min(len(sampler.dataset), met * world)  # type: ignore[arg-type]
     positions = choose_samples(everywhere, n_samples, seed)
     mine = positions % world == sampler.rank
-    chosen = FixedSamples(positions[mine] // world, draw(len(positions), seed)[mine])
+    chosen = FixedSamples(positions[mine] // world, uniform_draws(len(positions), seed)[mine])
     chosen.equal_share = -(-len(positions) // world)
     return chosen
 
@@ -100,7 +100,7 @@ def choose_samples(size: int, n_samples: int, seed: int | None) -> Int[Tensor, "
     return torch.randperm(size, generator=generator)[:n_samples].sort().values
 
 
-def draw(n_samples: int, seed: int | None) -> Float[Tensor, " n"]:
+def uniform_draws(n_samples: int, seed: int | None) -> Float[Tensor, " n"]:
     """Draw a number in [0, 1) for each sample, the same for a seed, from a private generator."""
     generator = torch.Generator().manual_seed(0 if seed is None else seed)
     return torch.rand(n_samples, generator=generator)
@@ -111,7 +111,7 @@ class FixedSamples:
 
     Args:
         positions: Positions in one pass, ascending: see `choose_samples`.
-        draws: A number in [0, 1) for each, see `draw`.
+        draws: A number in [0, 1) for each, see `uniform_draws`.
 
     Attributes:
         note: Caveat for a reader of the numbers, or None.
@@ -140,7 +140,7 @@ class FixedSamples:
         """How many samples were asked of the data set for the next batch; None if not known."""
         return None if self._batch_size is None else min(self._left, self._batch_size)
 
-    def take(self, batch_size: int) -> tuple[Int[Tensor, " r"], Int[Tensor, " r"]]:
+    def next_batch(self, batch_size: int) -> tuple[Int[Tensor, " r"], Int[Tensor, " r"]]:
         """Return the chosen rows of the next batch.
 
         Args:
@@ -174,12 +174,12 @@ class ReservoirSamples:
     def __init__(self, n_samples: int, seed: int | None, note: str | None = UNSIZED) -> None:
         self.note = note
         self.n_samples = self.n_asked = self.equal_share = n_samples
-        self.draws = draw(n_samples, seed)
+        self.draws = uniform_draws(n_samples, seed)
         self._generator = None if seed is None else torch.Generator().manual_seed(seed)
         self._kept: list[tuple[float, int]] = []  # (-key, slot): the largest key on top
         self._seen = 0
 
-    def take(self, batch_size: int) -> tuple[Int[Tensor, " r"], Int[Tensor, " r"]]:
+    def next_batch(self, batch_size: int) -> tuple[Int[Tensor, " r"], Int[Tensor, " r"]]:
         """Return the rows of the next batch that are among the chosen so far.
 
         Args:

@@ -34,7 +34,7 @@ from lightning_id.history.tables import markdown_table
 SIZES = (0, 1000, 2000)  # samples; 0 is without the callback
 BARS = {1000: 1.03, 2000: 1.08}
 PARTS = {  # where the time of a measurement goes, and the functions that take it
-    "record": [("recorder.Recorder", "_attempt")],
+    "record": [("recording.recorder.Recorder", "_guarded")],
     "Gram": [("functional.columns.Columns", "gram_matrix")],
     "neighbours": [("functional.neighbors.NeighborSearch", "find")],
     "spectrum": [("functional.geometry.Geometry", "spectrum")],

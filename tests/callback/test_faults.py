@@ -66,7 +66,7 @@ def broken(*_args, **_kwargs):
         (Measurement, "begin_batch", broken, "could not record a batch"),
         (Measurement, "end_batch", broken, "could not record a batch"),
         (Measurement, "results", broken, "could not estimate"),
-        (Recorder, "_chosen", broken, "no twonn or pca dimension: ZeroDiv"),
+        (Recorder, "_select_rows", broken, "no twonn or pca dimension: ZeroDiv"),
         ("lightning_id.callback.running", "samples_of", broken, "could not prepare"),
         ("lightning_id.history.History", "to_csv", disk_full, "could not write the history"),
         (
@@ -101,10 +101,10 @@ def test_a_logger_that_raises_does_not_stop_the_others(weights, tmp_path):
 def test_a_layer_of_nan_has_a_reason_and_the_others_their_numbers(
     fault, weights, tmp_path, monkeypatch
 ):
-    store = Recorder.store
+    record = Recorder.record
     monkeypatch.setattr(
-        Recorder, "store",
-        lambda self, name, x, *rest: store(self, name, x * fault if name == "input" else x, *rest),
+        Recorder, "record",
+        lambda self, name, x, *rest: record(self, name, x * fault if name == "input" else x, *rest),
     )  # fmt: skip
     callback = IntrinsicDimensionCallback()
     with pytest.warns(UserWarning, match="layer 'input': .*hold NaN or infinite values"):

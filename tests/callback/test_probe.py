@@ -251,7 +251,7 @@ def test_processes_share_the_samples_and_pass_as_many_batches(world):
         here = list(probe.batches)
         batches.add(tuple(len(batch) for batch in here))
         for batch in here:
-            rows, _ = probe.samples.take(len(batch))
+            rows, _ = probe.samples.next_batch(len(batch))
             met += batch[rows].flatten().long().tolist()
     assert sorted(met) == choose_samples(50, 20, 0).tolist()
     assert len(batches) == 1

@@ -1,7 +1,4 @@
 import math
-import subprocess
-import sys
-import textwrap
 
 import pytest
 import torch
@@ -114,23 +111,3 @@ def test_a_picture_takes_the_options_of_its_function_and_an_unknown_kind_is_name
     assert "90 % of the variance" in labels
     with pytest.raises(ValueError, match="expected one of depth_profile, heat_map"):
         history.plot("pie")
-
-
-def test_a_history_needs_neither_lightning_nor_matplotlib():
-    code = """
-        import sys
-
-        class Blocker:
-            def find_spec(self, name, path=None, target=None):
-                if name.split(".")[0] in ("pytorch_lightning", "lightning", "matplotlib"):
-                    raise ImportError(name + " is blocked")
-
-        sys.meta_path.insert(0, Blocker())
-        from lightning_id.history import History, queries, tables
-
-        history = History()
-        history.append(stage="fit", epoch=0, step=1, layer="a", estimator="twonn", value=2.0)
-        assert "a" in tables.end_table(history)
-        assert queries.last_of_fit(history.validations()).step == 1
-    """
-    subprocess.run([sys.executable, "-c", textwrap.dedent(code)], check=True)

@@ -21,9 +21,9 @@ from lightning_id.recording.memory import (
     left_in_control_group,
     room_for_rows,
 )
-from lightning_id.recording.processes import Alone
+from lightning_id.recording.processes import SingleProcess
 from lightning_id.recording.rows import FITTING, RandomProjection, RowRule
-from lightning_id.recording.samples import FixedSamples, draw
+from lightning_id.recording.samples import FixedSamples, uniform_draws
 from lightning_id.recording.storage import Limits, too_large
 from tests.benchmarks.cost import rows_in_gib
 
@@ -117,7 +117,7 @@ N = 100
 
 def measure(limits, plan=None, may_project=True, model=None, **rule):
     """Return results by layer, and the measurement."""
-    samples = FixedSamples(torch.arange(N), draw(N, 0))
+    samples = FixedSamples(torch.arange(N), uniform_draws(N, 0))
     options = Options(RowRule(**rule), limits=limits, may_project=may_project)
     measurement = Measurement(model, NAMES, samples, options, plan)
     x = torch.randn(N, 20, generator=torch.Generator().manual_seed(0))
@@ -196,20 +196,20 @@ def test_the_free_memory_is_that_of_the_machine_or_less():
     installed = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
     assert 0 < free_on_host() < installed
     assert 0 < available() < installed
-    free = free_memory(CPU, Alone())
+    free = free_memory(CPU, SingleProcess())
     assert free.device is None
     assert 0 < free.host < installed
 
 
 def test_ranks_of_one_machine_share_its_memory_and_agree():
-    class Three(Alone):
-        def gather(self, value):
+    class Three(SingleProcess):
+        def all_gather(self, value):
             name, _, free = value
             return [(name, 80, free), (name, 60, free // 2), ("another", 70, free // 3)]
 
     free = free_memory(CPU, Three())
     assert free.device == 60
-    assert free.host == pytest.approx(free_memory(CPU, Alone()).host / 4, rel=0.2)
+    assert free.host == pytest.approx(free_memory(CPU, SingleProcess()).host / 4, rel=0.2)
 
 
 def test_the_work_memory_of_an_estimate_is_left_free():
@@ -248,7 +248,7 @@ def test_the_limit_of_a_group_of_version_1(tmp_path):
 def test_the_page_of_the_cost_has_the_memory_that_a_measurement_takes():
     network = MNISTNet().requires_grad_(False)
     names = ["input", *(name for name, _ in network.named_children())]
-    samples = FixedSamples(torch.arange(N), draw(N, 0))
+    samples = FixedSamples(torch.arange(N), uniform_draws(N, 0))
     measurement = Measurement(network, {name: name for name in names}, samples)
     images = torch.rand(N, 1, 28, 28, generator=torch.Generator().manual_seed(0))
     measurement.begin_batch(images)

@@ -6,8 +6,8 @@ from lightning_id.recording.samples import (
     FixedSamples,
     ReservoirSamples,
     choose_samples,
-    draw,
     pass_size,
+    uniform_draws,
 )
 
 
@@ -15,7 +15,7 @@ def collect(samples, sizes):
     """Return the position in the stream of the sample in every slot, after all batches."""
     slots, start = {}, 0
     for size in sizes:
-        rows, places = samples.take(size)
+        rows, places = samples.next_batch(size)
         slots.update(zip(places.tolist(), (rows + start).tolist(), strict=True))
         start += size
     return [slots[i] for i in range(len(slots))]
@@ -45,14 +45,14 @@ def test_without_a_seed_the_first_samples_are_chosen():
 @pytest.mark.parametrize("sizes", [[16, 16, 8], [40], [1] * 40, [7, 7, 7, 7, 7, 5]])
 def test_the_same_samples_are_taken_however_the_batches_split(sizes):
     assert (
-        collect(FixedSamples(choose_samples(40, 9, 0), draw(9, 0)), sizes)
+        collect(FixedSamples(choose_samples(40, 9, 0), uniform_draws(9, 0)), sizes)
         == choose_samples(40, 9, 0).tolist()
     )
 
 
 def test_a_batch_without_a_chosen_sample_has_no_rows():
-    samples = FixedSamples(choose_samples(1000, 1, 0), draw(1, 0))
-    taken = [len(samples.take(10)[0]) for _ in range(100)]
+    samples = FixedSamples(choose_samples(1000, 1, 0), uniform_draws(1, 0))
+    taken = [len(samples.next_batch(10)[0]) for _ in range(100)]
     assert sorted(taken) == [0] * 99 + [1]
 
 

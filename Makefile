@@ -8,15 +8,15 @@ BIN := $(VENV)/bin
 mnist: $(VENV)/experiments.stamp  ## train the MNIST network of Ansuini et al. (2019) with the callback
 	$(BIN)/lightning-id fit --config configs/mnist.yaml
 
-# One thread for each worker: two-threaded torch beside another job waits for threads that do not run.
-# Three workers on two cores: many tests wait, for processes that start or for a browser.
+# One thread for each worker: more threads than cores wait for each other.
+# Three workers on two cores: many tests wait for a process or a browser to start.
 test: $(VENV)/test.stamp  ## run the tests
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 3 --dist loadfile --no-loadscope-reorder
 
 others: $(VENV)/others.stamp  ## fit modules of some twenty other packages (heavy to install: minutes, gigabytes)
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist loadscope tests/others
 
-lint: $(VENV)/dev.stamp  ## what pre-commit and CI check
+lint: $(VENV)/dev.stamp  ## the checks of pre-commit and CI
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/lint-imports
@@ -24,11 +24,11 @@ lint: $(VENV)/dev.stamp  ## what pre-commit and CI check
 types: $(VENV)/dev.stamp
 	$(BIN)/mypy
 
-# The variable: else Material tells in every build how long it is maintained.
+# The variable hides a notice of Material about its maintenance, printed at every build.
 docs: $(VENV)/dev.stamp  ## build the site into site/; a warning is an error
 	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict
 
-format: $(VENV)/dev.stamp  ## mend what can be mended
+format: $(VENV)/dev.stamp  ## apply all automatic fixes
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
 

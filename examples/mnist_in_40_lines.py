@@ -1,4 +1,4 @@
-"""MNIST with a LightningModule of your own and the callback: what to add is one line.
+"""MNIST with a LightningModule of your own and the callback, which is one line.
 
     python examples/mnist_in_40_lines.py
 

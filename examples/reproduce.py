@@ -118,7 +118,7 @@ def _carry_out(name: str, runs: Path, words: Sequence[str], shown: Sequence[str]
 
 
 def _processor_minutes() -> float:
-    # Not of the clock: what else the machine does must not count.
+    # Processor time: other processes of the machine must not count.
     times = os.times()
     return (times.children_user + times.children_system) / 60
 
@@ -196,8 +196,8 @@ def section(name: str, run: Run, docs: Path) -> str:
         f" (threads: {made['threads']}), {how(name, run)}; {versions}.",
         PROFILED if name in PROFILES else quoted_head(ROOT / "configs" / f"{name}.yaml"),
     ]
-    what = "" if name in PROFILES else "test "
-    histories = {what: run.history} | ({"training ": run.train} if run.train else {})
+    split = "" if name in PROFILES else "test "
+    histories = {split: run.history} | ({"training ": run.train} if run.train else {})
     for images, history in histories.items():
         picture = docs / f"reproduction_{name}{'_train' * (history is run.train)}.png"
         draw = heat_map if has_several_per_epoch(history.validations()) else depth_profile

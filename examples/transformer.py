@@ -47,7 +47,7 @@ class Task(pl.LightningModule):
 
 
 def sentences(n: int, seed: int) -> list[dict[str, Tensor]]:
-    """Sentences of 4 to 12 words; the label says whether the first word comes again."""
+    """Sentences of 4 to 12 words; label 1 if the first word occurs again."""
     draw = torch.Generator().manual_seed(seed)
     words = torch.randint(1, WORDS, (n, LONGEST), generator=draw)
     length = torch.randint(4, LONGEST + 1, (n, 1), generator=draw)
@@ -62,7 +62,7 @@ def sentences(n: int, seed: int) -> list[dict[str, Tensor]]:
 
 
 if __name__ == "__main__":
-    layers = "model.blocks.layers.[0-9]"  # the blocks, not what is inside of them
+    layers = "model.blocks.layers.[0-9]"  # the blocks, not their submodules
     callbacks = [
         # The mean over the tokens that are no padding; the first token; one token drawn for each.
         IntrinsicDimensionCallback(

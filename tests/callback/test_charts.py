@@ -134,4 +134,4 @@ def test_without_matplotlib_it_says_so_and_goes_on(tmp_path, monkeypatch, caplog
         charts = Charts()
         for n in (1, 2):
             charts.draw(history_of(n), [Seen()], n, tmp_path, elapsed=1e6)
-    assert caplog.text.count("No pictures are drawn without matplotlib") == 1
+    assert caplog.text.count("No figures are drawn without matplotlib") == 1

@@ -11,8 +11,8 @@ from torch.nn.modules.pooling import _AdaptiveAvgPoolNd, _AdaptiveMaxPoolNd
 
 from lightning_id.recording.modules import (
     has_weights,
-    is_container,
     is_metric,
+    is_transparent,
     unwrapped,
     weight_layers,
 )
@@ -69,13 +69,13 @@ class _Child:
 
 
 def _children(module: nn.Module, prefix: str = "") -> Iterator[_Child]:
-    """Yield the children of a module; in place of containers without a forward, what they hold."""
+    """Yield the children of a module; in place of those without an output, what they hold."""
     is_list = isinstance(module, nn.ModuleList)
     for name, wrapped in unwrapped(module).named_children():
         child, full = unwrapped(wrapped), f"{prefix}.{name}".strip(".")
         if is_metric(child):
             continue
-        if is_container(child):
+        if is_transparent(child):
             yield from _children(child, full)
         else:
             yield _Child(full, child, is_list)

@@ -25,6 +25,7 @@ _WRAPPERS = {
     "lightning.fabric.wrappers._FabricModule": ("_forward_module", "_original_module"),
 }
 _METRIC = "torchmetrics.metric.Metric"
+_ADDS_TO_BATCH = "tensordict.nn.common.TensorDictModuleBase"  # its output is the batch it is given
 _FUSED = (nn.MultiheadAttention, nn.TransformerEncoderLayer)
 _UNWEIGHTED = (nn.Embedding, nn.EmbeddingBag, nn.LayerNorm, nn.RMSNorm)  # despite their matrices
 
@@ -114,6 +115,11 @@ def _classes(module: nn.Module) -> list[str]:
 def is_metric(module: nn.Module) -> bool:
     """Whether a module is a metric of torchmetrics, which may hold a network of its own."""
     return _METRIC in _classes(module)
+
+
+def is_transparent(module: nn.Module) -> bool:
+    """Whether a module has no output of its own: a container, or one that adds to a mapping."""
+    return is_container(module) or _ADDS_TO_BATCH in _classes(module)
 
 
 def is_container(module: nn.Module) -> bool:

@@ -38,6 +38,7 @@ from lightning_id.recording.rows import (
     RowsPerSample,
     first_tensor,
     fits,
+    own_output,
     pad,
     places_of,
     reduce_rows,
@@ -151,7 +152,7 @@ class Recorder:
         self._batch = _Batch(batch_size, rows, slots, mask, padded)
         for name, module in self.modules.items():
             if self._is_recorded(name):
-                self._hooks.after(module, self._output_hook(name))
+                self._hooks.after(module, self._output_hook(name), with_kwargs=True)
         for name, module in (given or {}).items():
             if self._is_recorded(name):
                 self._hooks.before(module, self._input_hook(name), with_kwargs=True)
@@ -178,20 +179,29 @@ class Recorder:
         self._pending.clear()
         self._batch = None
 
-    def record(self, name: str, output: Any, module: nn.Module | None = None) -> None:
+    def record(
+        self,
+        name: str,
+        output: Any,
+        module: nn.Module | None = None,
+        given: tuple[Any, ...] = (),
+    ) -> None:
         """Store the chosen rows of what a layer gave for the batch between `begin` and `end`.
 
         Args:
             name: The layer.
             output: Its output: a tensor, or a tuple or mapping that holds one.
             module: The module that states its axes; None for the layer of that name.
+            given: Arguments of the layer: see `lightning_id.recording.rows.own_output`.
         """
         if not self._is_recorded(name):
             return
         self._calls[name] = self._calls.get(name, 0) + 1
         self.calls[name] = max(self.calls.get(name, 0), self._calls[name])
         if self._calls[name] == 1:
-            self._guarded(name, self._record_output, module or self.modules.get(name), output)
+            self._guarded(
+                name, self._record_output, module or self.modules.get(name), output, given
+            )
 
     def keep(self, name: str, output: Any, module: nn.Module) -> "KeptRows | None":
         """Copy the chosen rows of a tensor, to be stored by `record_kept` or dropped.
@@ -285,8 +295,8 @@ class Recorder:
         self._storage.discard(name)
 
     def _output_hook(self, name: str) -> Callable[..., None]:
-        def hook(_module: nn.Module, _args: Any, output: Any) -> None:
-            self.record(name, output)
+        def hook(_module: nn.Module, args: Any, kwargs: dict[str, Any], output: Any) -> None:
+            self.record(name, output, given=(*args, *kwargs.values()))
 
         return hook
 
@@ -309,8 +319,10 @@ class Recorder:
             self.fail(name, _reason(error))
         self.seconds += time.perf_counter() - start
 
-    def _record_output(self, name: str, module: nn.Module | None, output: Any) -> None:
-        found = self._select_rows(name, module, output)
+    def _record_output(
+        self, name: str, module: nn.Module | None, output: Any, given: tuple[Any, ...]
+    ) -> None:
+        found = self._select_rows(name, module, own_output(output, given))
         if found is not None:
             self._write_block(name, *found)
 

@@ -29,7 +29,7 @@ which ``"flatten"`` cannot.
 """
 
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any, Literal, get_args
 
@@ -142,6 +142,24 @@ def pad(output: Any) -> tuple[Any, Bool[Tensor, "b t"] | None]:
     else:
         return output, None
     return padded, torch.arange(padded.shape[1]) < lengths[:, None]
+
+
+def own_output(output: Any, given: Iterable[Any]) -> Any:
+    """Return the output of a module; of a mapping, without the items of a mapping it was given.
+
+    Raises:
+        ValueError: If it is the mapping that the module was given: its items are not told apart.
+    """
+    if not isinstance(output, Mapping):
+        return output
+    batches = [each for each in given if isinstance(each, Mapping)]
+    if any(output is batch for batch in batches):
+        raise ValueError(
+            f"expected an output of its own, got the {type(output).__name__} that the module was"
+            " given, with items added; name the module in it that computes them"
+        )
+    known = {id(value) for batch in batches for value in batch.values()}
+    return {k: value for k, value in output.items() if id(value) not in known} or output
 
 
 def first_tensor(output: Any) -> Tensor:

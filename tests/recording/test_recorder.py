@@ -104,6 +104,43 @@ def test_tuples_and_mappings_give_their_first_floating_tensor():
         first_tensor("text")
 
 
+class AddsToBatch(nn.Module):
+    """Returns the batch with its output: the batch itself, or a copy of it."""
+
+    def __init__(self, is_copied):
+        super().__init__()
+        self.fc, self.is_copied = nn.Linear(4, 3), is_copied
+
+    def forward(self, batch):
+        batch = dict(batch) if self.is_copied else batch
+        batch["logits"] = self.fc(batch["x"])
+        return batch
+
+
+@pytest.mark.parametrize("keyword", [False, True])
+def test_items_of_a_batch_that_a_module_returns_are_not_its_output(keyword):
+    x, module = torch.randn(5, 4), AddsToBatch(is_copied=True)
+    recorders = {}
+    for is_copied in (True, False):
+        module.is_copied = is_copied
+        recorder = recorders[is_copied] = Recorder({"layer": module}, 5)
+        recorder.begin(5, torch.arange(5), torch.arange(5))
+        module(batch={"x": x}) if keyword else module({"x": x})
+        recorder.end()
+    assert torch.equal(recorders[True].rows("layer"), module.fc(x))
+    assert recorders[False].rows("layer") is None
+    assert "got the dict that the module was given" in recorders[False].failures["layer"]
+
+
+def test_a_module_that_returns_nothing_new_has_what_it_was_given():
+    x, layer = torch.randn(5, 4), nn.Identity()
+    recorder = Recorder({"layer": layer}, 5)
+    recorder.begin(5, torch.arange(5), torch.arange(5))
+    recorder.record("layer", {"x": x}, given=({"x": x},))
+    recorder.end()
+    assert torch.equal(recorder.rows("layer"), x)
+
+
 def test_what_cannot_be_recorded_is_a_reason_and_not_an_exception():
     class Transposed(nn.Module):
         def forward(self, x):

@@ -11,7 +11,7 @@ HERE = Path(__file__).parent
 FOLDERS = (HERE / "configs", HERE.parent / "configs")  # of a wheel, of a clone
 
 
-def whole_number(name: str, value: Any, least: int) -> int:
+def whole_number(name: str, value: Any, least: int, why: str = "") -> int:
     """Return an argument that is a whole number of at least `least`; else raise ValueError.
 
     >>> whole_number("n_samples", 2000, least=1)
@@ -20,7 +20,9 @@ def whole_number(name: str, value: Any, least: int) -> int:
     if isinstance(value, bool) or not hasattr(value, "__index__"):
         raise ValueError(f"`{name}`: expected a whole number, got {value!r}")
     if value < least:
-        raise ValueError(f"`{name}`: expected at least {least}, got {value}")
+        raise ValueError(
+            f"`{name}`: expected at least {least}, got {value}" + f"; {why}" * bool(why)
+        )
     return int(value)
 
 
@@ -33,6 +35,17 @@ def positive(name: str, value: Any, unit: str) -> float:
     if isinstance(value, (bool, str)) or not hasattr(value, "__float__") or not value > 0:
         raise ValueError(f"`{name}`: expected {unit} above 0, got {value!r}")
     return float(value)
+
+
+def class_given(name: str, cls: type) -> str:
+    """Return the message on a class in place of an instance.
+
+    >>> class_given("schedule", dict)
+    '`schedule`: expected an instance, got the class dict; write dict(...)'
+    """
+    return (
+        f"`{name}`: expected an instance, got the class {cls.__name__}; write {cls.__name__}(...)"
+    )
 
 
 def close_names(name: str, known: Iterable[str]) -> str:

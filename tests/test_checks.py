@@ -18,13 +18,23 @@ WRONG = {
     "C(n_samples=None)": "`n_samples`: expected a whole number, got None",
     "C(n_samples=100.5)": "`n_samples`: expected a whole number, got 100.5",
     "C(n_samples=True)": "`n_samples`: expected a whole number, got True",
-    "C(n_samples=0)": "`n_samples`: expected at least 1, got 0",
+    "C(n_samples=2)": "`n_samples`: expected at least 3, got 2",
     "C(seed=1.5)": "`seed`: expected a whole number, got 1.5",
     "C(dataloader_idx='0')": "`dataloader_idx`: expected a whole number, got '0'",
     "C(dataloader_idx=-1)": "`dataloader_idx`: expected at least 0, got -1",
     "C(schedule=2)": "`schedule`: expected a Schedule or None, got 2",
+    "C(schedule=LogSpaced)": "`schedule`: expected an instance, got the class LogSpaced; write",
     "C(prefix=None)": "`prefix`: expected a string, got None",
     "C(estimators='twonn')": "`estimators`: expected a list of names, got 'twonn'",
+    "C(estimators=twonn_dimension)": "`estimators`: expected a list of names, got <function twonn",
+    "C(estimators=[twonn_dimension])": "`estimators`: expected names, got <function",
+    "C(estimators=[TwoNNDimension])": "`estimators`: expected names, got <class",
+    "C(layers=nn.Linear)": "`layers`: expected names, got <class 'torch.nn",
+    "C(layers=[net[0]])": "`layers`: expected names, got [Linear(",
+    "C(last_hidden=nn.Linear)": "`last_hidden`: expected a name or None, got <class 'torch.nn",
+    "C(data=DataLoader)": "`data`: expected a list of 'val' and 'train', or names and loaders, got",
+    "C(data={'a': DataLoader})": "`data`: expected an instance, got the class DataLoader; write",
+    "Trainer(callbacks=[C])": "`callbacks`: expected an instance, got the class IntrinsicDimension",
     "C(sample_dim='1')": "`sample_dim`: expected a whole number, got '1'",
     "C(sample_dim={'lstm': -1})": "`sample_dim`: expected at least 0, got -1",
     "C(memory_limit='4')": "`memory_limit`: expected GiB above 0, got '4'",
@@ -50,11 +60,13 @@ WRONG = {
 }
 CODE = """
 import json, sys
+from pytorch_lightning import Trainer
 from torch import nn
-from torch.utils.data import TensorDataset
+from torch.utils.data import DataLoader, TensorDataset
 from lightning_id import *
 from lightning_id import IntrinsicDimensionCallback as C
-from lightning_id.functional import register_estimator
+from lightning_id.functional import register_estimator, twonn_dimension
+from lightning_id.metrics import *
 from lightning_id.recording.layers import select_layers
 
 net = nn.Sequential(nn.Linear(8, 4), nn.ReLU(), nn.Linear(4, 2))
@@ -67,7 +79,7 @@ said = {}
 for call in json.load(sys.stdin):
     try:
         eval(call)
-    except ValueError as error:
+    except (ValueError, AttributeError) as error:
         said[call] = str(error)
 print(json.dumps(said))
 """

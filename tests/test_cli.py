@@ -173,9 +173,57 @@ def test_validating_the_checkpoint_gives_the_accuracy_that_training_ended_with(p
     assert last_val_acc() == trained
 
 
-def test_data_root_reaches_the_data(plain, tmp_path):
-    with pytest.raises(FileNotFoundError, match="Expected MNIST as torchvision stores it in root="):
-        main(["fit", "--config", plain, f"--data.root={tmp_path / 'nowhere'}"])
+@pytest.mark.parametrize("source", ["root", "LIGHTNING_ID_DATA"])
+def test_a_missing_data_root_is_one_line(source, plain, tmp_path, capsys, monkeypatch):
+    words, nowhere = ["fit", "--config", plain], str(tmp_path / "nowhere")
+    if source == "root":
+        words.append(f"--data.root={nowhere}")
+    else:
+        monkeypatch.setenv(source, nowhere)
+    (line,) = [line for line in refused(words, capsys).splitlines() if nowhere in line]
+    assert line.startswith("lightning-id: error: Expected MNIST as torchvision stores it in ")
+    assert f"in {source}='{nowhere}'" in line
+
+
+CALLBACK = "lightning_id.IntrinsicDimensionCallback"
+OF_CALLBACK = ["fit", f"--trainer.callbacks={CALLBACK}"]
+OF_SCHEDULE = [*OF_CALLBACK, "--trainer.callbacks.schedule=lightning_id.AtSteps"]
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        ([*OF_CALLBACK, "--trainer.callbacks.n_sample=500"],
+         f"{CALLBACK} has no argument 'n_sample'. Close: 'n_samples'"),
+        ([*OF_SCHEDULE, "--trainer.callbacks.schedule.step=[1]"],
+         "lightning_id.AtSteps has no argument 'step'. Close: 'steps'."),
+        (["fit", "--data.init_args.nval=64"],
+         "lightning_id.experiments.mnist.MNISTDataModule has no argument 'nval'. Close: 'n_val'"),
+        ([*OF_CALLBACK, "--trainer.callbacks.n_samples=1"],
+         "`n_samples`: expected at least 3, got 1;"),
+        ([*OF_CALLBACK, "--trainer.callbacks.estimators=[twon]"], "no estimator named 'twon';"),
+        ([*OF_CALLBACK, "--trainer.callbacks.layers=networks.fc"], "No layer of Classifier"),
+    ],
+)  # fmt: skip
+def test_a_wrong_argument_is_one_line(words, message, plain, capsys):
+    shown = refused([words[0], "--config", plain, *words[1:]], capsys).splitlines()
+    assert [line for line in shown if line.startswith(f"lightning-id: error: {message}")]
+    assert not [line for line in shown if line.startswith(("usage", "Traceback"))]
+
+
+@pytest.mark.parametrize(
+    ("word", "replaced", "message"),
+    [
+        ("max_epochs", "max_epoch", "no option 'trainer.max_epoch'. Close: 'trainer.max_epochs'"),
+        ("trainer", "trainr", "no option 'trainr'. Close: 'trainer'"),
+        ("n_train", "n_trian", "MNISTDataModule has no argument 'n_trian'. Close: 'n_train'"),
+    ],
+)
+def test_a_misspelt_key_of_a_file_names_its_neighbour(word, replaced, message, plain, capsys):
+    Path(plain).write_text(Path(plain).read_text().replace(f"{word}:", f"{replaced}:"))
+    (line,) = refused(["fit", "--config", plain], capsys).splitlines()
+    assert line.startswith("lightning-id: error: ")
+    assert message in line
 
 
 def test_no_warning_asks_for_worker_processes(plain, recwarn):

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from pytorch_lightning import Callback
 
-from lightning_id._checks import positive, whole_number
+from lightning_id._checks import class_given, positive, whole_number
 from lightning_id.callback.budget import Budget
 from lightning_id.callback.failures import FailurePolicy, OnError
 from lightning_id.callback.keys import metrics_of
@@ -47,7 +47,17 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 
+_WHY = "TwoNN needs a sample and its two nearest neighbours"
 SMALLEST_CLASS = 100  # samples: below, the error bar of one class is above 10 %
+
+
+class _PropertyOfInstances(property):
+    """Property that raises for the class: a Trainer reads it of each of its callbacks."""
+
+    def __get__(self, instance: Any, owner: type | None = None) -> Any:
+        if instance is None and owner is not None:
+            raise AttributeError(class_given("callbacks", owner))
+        return super().__get__(instance, owner)
 
 
 class CallbackBase:
@@ -163,16 +173,20 @@ class CallbackBase:
         prefix: str = "",
         charts: bool = True,
     ) -> None:
-        if isinstance(estimators, str):
+        if isinstance(estimators, str) or not isinstance(estimators, Sequence):
             raise ValueError(f"`estimators`: expected a list of names, got {estimators!r}")
+        if isinstance(schedule, type):
+            raise ValueError(class_given("schedule", schedule))
         if schedule is not None and not isinstance(schedule, Schedule):
             raise ValueError(f"`schedule`: expected a Schedule or None, got {schedule!r}")
         if not isinstance(prefix, str):
             raise ValueError(f"`prefix`: expected a string, got {prefix!r}")
+        if not (last_hidden is None or isinstance(last_hidden, str)):
+            raise ValueError(f"`last_hidden`: expected a name or None, got {last_hidden!r}")
         self.layers = layers
         self.last_hidden = last_hidden
         self.estimators = {name: get_estimator(name) for name in estimators}
-        self.n_samples = whole_number("n_samples", n_samples, least=1)
+        self.n_samples = whole_number("n_samples", n_samples, MIN_DISTINCT, _WHY)
         self.seed = None if seed is None else whole_number("seed", seed, least=0)
         self.schedule = schedule or EveryNValidations()
         self.on_error = on_error
@@ -335,7 +349,7 @@ class CallbackBase:
         """Draw all measurements so far: see `History.plot`."""
         return self.history.plot(kind, **options)
 
-    @property
+    @_PropertyOfInstances
     def state_key(self) -> str:
         """Key of this instance in a checkpoint."""
         return f"{type(self).__qualname__}{ {'prefix': self.prefix, 'layers': self.layers}!r}"
@@ -535,7 +549,7 @@ def _smallest_class(per_class: bool | int) -> int | None:
         return None
     if per_class is True:
         return SMALLEST_CLASS
-    return whole_number("per_class", per_class, least=MIN_DISTINCT)
+    return whole_number("per_class", per_class, MIN_DISTINCT, _WHY)
 
 
 def _data_of_probe(probe: Iterable[Any] | OfTheFit) -> Data:

@@ -6,6 +6,8 @@ from typing import Any, Literal, get_args
 
 from torch.utils.data import Dataset
 
+from lightning_id._checks import class_given
+
 OfTheFit = Literal["val", "train"]
 Data = Sequence[OfTheFit] | Mapping[str, Iterable[Any] | OfTheFit]
 
@@ -60,6 +62,8 @@ def sets_of_stage(sets: Sequence[SampleSet], stage: str) -> list[SampleSet]:
 
 def _check(name: object, loader: object) -> None:
     """Refuse a name that keys cannot hold or that the Trainer's sets have, and no loader."""
+    if isinstance(loader, type):
+        raise ValueError(class_given("data", loader))
     if isinstance(loader, str | Dataset) and loader not in (VAL, TRAIN):
         raise ValueError(
             f"`data`: expected a DataLoader, 'train' or 'val', got {loader!r}; DataLoader(...)"

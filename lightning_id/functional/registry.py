@@ -154,6 +154,8 @@ def get_estimator(name: str) -> Estimator:
         >>> float(get_estimator("pca")(Geometry(x)))
         2.0
     """
+    if not isinstance(name, str):
+        raise ValueError(f"`estimators`: expected names, got {name!r}")
     if name not in ESTIMATORS:
         raise ValueError(
             f"no estimator named {name!r}; there are {', '.join(sorted(ESTIMATORS))};"

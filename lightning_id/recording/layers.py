@@ -45,15 +45,12 @@ def select_layers(root: nn.Module, layers: Layers = AUTO) -> dict[str, str]:
         >>> select_layers(net, {"0": "hidden"})
         {'0': 'hidden'}
     """
+    is_auto = is_automatic(layers)
     if isinstance(layers, Mapping):
         aliases = dict(layers)
-    elif isinstance(layers, str):
-        aliases = {layers: ""}
-    elif isinstance(layers, Sequence) and all(isinstance(name, str) for name in layers):
-        aliases = dict.fromkeys(layers, "")
     else:
-        raise ValueError(f"`layers`: expected names, got {layers!r}; their modules have names")
-    if AUTO not in aliases and is_automatic(layers):
+        aliases = dict.fromkeys([layers] if isinstance(layers, str) else layers, "")
+    if is_auto and AUTO not in aliases:
         aliases = {AUTO: "", **aliases}
     names = {name: module for name, module in named_layers(root).items() if name not in PSEUDO}
     chosen: dict[str, str] = {}
@@ -77,6 +74,9 @@ def select_layers(root: nn.Module, layers: Layers = AUTO) -> dict[str, str]:
 
 def is_automatic(layers: Layers) -> bool:
     """Return whether layers are picked by `auto`: by that name, or by exclusions alone."""
+    is_names = isinstance(layers, Sequence | Mapping)
+    if not is_names or not all(isinstance(name, str) for name in layers):
+        raise ValueError(f"`layers`: expected names, got {layers!r}; their modules have names")
     names = [layers] if isinstance(layers, str) else list(layers)
     return AUTO in names or (bool(names) and all(name.startswith("!") for name in names))
 

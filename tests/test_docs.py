@@ -31,8 +31,6 @@ PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").r
 EXTRAS = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["optional-dependencies"]
 CONFIG = "configs/mnist.yaml"
 
-pytestmark = pytest.mark.filterwarnings("ignore")  # of Lightning, on runs as short as these
-
 
 def name(page: Path) -> str:
     return page.relative_to(ROOT).as_posix()

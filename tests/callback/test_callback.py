@@ -18,10 +18,6 @@ from lightning_id.recording.layers import named_layers
 from lightning_id.recording.samples import choose_samples
 from tests.toys import Toy, count_hooks, loader, toy_data, trainer
 
-pytestmark = pytest.mark.filterwarnings(
-    "ignore:.*does not have many workers", "ignore:.*logging interval", "ignore:.*LeafSpec"
-)
-
 
 def fit(folder, *callbacks, model=None, val=None, ckpt=None, seed=1, **kwargs):
     """Train a toy with the callbacks from a fixed seed; return trainer and model."""

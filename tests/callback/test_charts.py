@@ -11,9 +11,6 @@ from lightning_id import History, IntrinsicDimensionCallback
 from lightning_id.callback.charts import SHARE, Charts
 from tests.toys import Toy, loader, trainer
 
-pytestmark = pytest.mark.filterwarnings(
-    "ignore:.*does not have many workers", "ignore:.*logging interval", "ignore:.*LeafSpec"
-)
 PICTURES = ["id/depth_profile", "id/heat_map"]
 
 

@@ -15,10 +15,6 @@ from lightning_id.recording.measurement import Measurement
 from lightning_id.recording.recorder import Recorder
 from tests.toys import Toy, count_hooks, loader, trainer
 
-pytestmark = pytest.mark.filterwarnings(
-    "ignore:.*does not have many workers", "ignore:.*logging interval", "ignore:.*LeafSpec"
-)
-
 
 def train(folder, *callbacks, logger=False, **kwargs):
     pl.seed_everything(4, verbose=False)

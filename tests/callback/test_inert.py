@@ -12,10 +12,6 @@ from torch import nn
 from lightning_id import IntrinsicDimensionCallback
 from tests.toys import Toy, averaged_weights, count_hooks, loader, trainer
 
-pytestmark = pytest.mark.filterwarnings(
-    "ignore:.*does not have many workers", "ignore:.*logging interval", "ignore:.*LeafSpec"
-)
-
 
 class TwoOptimizers(Toy):
     def __init__(self):

@@ -13,9 +13,6 @@ from torchmetrics.classification import MulticlassAccuracy
 from lightning_id import EveryNValidations, History, IntrinsicDimensionCallback, LogSpaced
 from tests.toys import Toy, loader, trainer
 
-pytestmark = pytest.mark.filterwarnings(
-    "ignore:.*does not have many workers", "ignore:.*logging interval", "ignore:.*LeafSpec"
-)
 STEPS = 7  # batches of an epoch
 
 

@@ -13,11 +13,6 @@ from lightning_id import History, IntrinsicDimensionCallback, manifolds
 from lightning_id.functional import pca_dimension, twonn_dimension
 from tests.toys import Toy, loader, toy_data, trainer
 
-pytestmark = pytest.mark.filterwarnings(
-    "ignore:.*does not have many workers", "ignore:.*logging interval", "ignore:.*LeafSpec",
-    "ignore:.*a random projection",
-)  # fmt: skip
-
 
 class Wrapped(pl.LightningModule):
     def __init__(self, net):

@@ -14,9 +14,6 @@ from lightning_id.history.queries import by_validation
 from lightning_id.report import write_report
 from tests.toys import Toy, count_hooks, loader, trainer
 
-pytestmark = pytest.mark.filterwarnings(
-    "ignore:.*does not have many workers", "ignore:.*logging interval", "ignore:.*LeafSpec"
-)
 LAYERS = ["input", "net.5"]
 
 

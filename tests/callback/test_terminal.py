@@ -15,10 +15,6 @@ from lightning_id.experiments.show import ShowProfile
 from lightning_id.history.tables import end_rows, end_table
 from tests.toys import Toy, loader, trainer
 
-pytestmark = pytest.mark.filterwarnings(
-    "ignore:.*does not have many workers", "ignore:.*logging interval", "ignore:.*LeafSpec"
-)
-
 
 def fit(folder, *callbacks, logger=False, first=False, **kwargs):
     callback = IntrinsicDimensionCallback(["input", "net.5"], **kwargs)

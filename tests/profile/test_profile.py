@@ -81,8 +81,6 @@ N = 36
 KINDS = ["Colours", "Always0", "two_outputs"]
 QUICK = ["--image-size=16", "--batch-size=8"]
 
-pytestmark = pytest.mark.filterwarnings("ignore:.*treespec, LeafSpec.* is deprecated")
-
 
 @pytest.fixture(autouse=True)
 def folder(monkeypatch, tmp_path):

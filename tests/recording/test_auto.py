@@ -14,10 +14,6 @@ from lightning_id import IntrinsicDimensionCallback, record_activations
 from lightning_id.recording.layers import auto_layers
 from tests.toys import Toy, trainer
 
-pytestmark = pytest.mark.filterwarnings(
-    "ignore:.*does not have many workers", "ignore:.*logging interval", "ignore:.*LeafSpec",
-)  # fmt: skip
-
 TORCHVISION = {
     "vgg16": "features.4 features.9 features.16 features.23 features.30"
     " classifier.0 classifier.3 classifier.6",

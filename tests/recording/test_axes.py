@@ -13,11 +13,6 @@ from lightning_id.functional import twonn_dimension
 from lightning_id.recording.axes import Axes
 from tests.toys import trainer
 
-pytestmark = pytest.mark.filterwarnings(
-    "ignore:.*does not have many workers", "ignore:.*logging interval", "ignore:.*LeafSpec",
-    "ignore:enable_nested_tensor is True",
-)  # fmt: skip
-
 
 class Wrapped(pl.LightningModule):
     def __init__(self, net, prepare=lambda x: x):

@@ -23,10 +23,6 @@ from lightning_id.recording.batches import (
 from lightning_id.recording.samples import UNSIZED, choose_samples
 from tests.toys import trainer
 
-pytestmark = pytest.mark.filterwarnings(
-    "ignore:.*does not have many workers", "ignore:.*logging interval", "ignore:.*LeafSpec"
-)
-
 
 @dataclass
 class Images:

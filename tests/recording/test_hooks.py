@@ -14,10 +14,6 @@ from lightning_id import IntrinsicDimensionCallback, record_activations
 from lightning_id.recording.hooks import Hooks
 from tests.toys import Toy, count_hooks, loader, trainer
 
-pytestmark = pytest.mark.filterwarnings(
-    "ignore:.*does not have many workers", "ignore:.*logging interval", "ignore:.*LeafSpec"
-)
-
 
 @pytest.fixture
 def hooked():

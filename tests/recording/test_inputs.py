@@ -16,9 +16,6 @@ from lightning_id.recording.measurement import Measurement, Options
 from lightning_id.recording.samples import FixedSamples
 from tests.toys import trainer
 
-pytestmark = pytest.mark.filterwarnings(
-    "ignore:.*does not have many workers", "ignore:.*logging interval", "ignore:.*LeafSpec",
-)  # fmt: skip
 N = 40
 
 

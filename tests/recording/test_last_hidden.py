@@ -15,10 +15,6 @@ from lightning_id.functional import twonn_dimension
 from lightning_id.recording.layers import named_layers
 from tests.toys import trainer
 
-pytestmark = pytest.mark.filterwarnings(
-    "ignore:.*does not have many workers", "ignore:.*logging interval", "ignore:.*LeafSpec",
-    "ignore:.*nested tensor", "ignore:IntrinsicDimensionCallback",
-)  # fmt: skip
 N = 40
 
 

@@ -13,10 +13,6 @@ from lightning_id import IntrinsicDimensionCallback
 from lightning_id.functional import twonn_dimension
 from tests.toys import trainer
 
-pytestmark = pytest.mark.filterwarnings(
-    "ignore:.*does not have many workers", "ignore:.*logging interval", "ignore:.*LeafSpec",
-    "ignore:.*nested tensor", "ignore:.*No `test_dataloader",
-)  # fmt: skip
 N = 40
 
 

@@ -14,9 +14,6 @@ from lightning_id.recording.recorder import Recorder
 from lightning_id.recording.rows import RowRule
 from tests.toys import trainer
 
-pytestmark = pytest.mark.filterwarnings(
-    "ignore:.*does not have many workers", "ignore:.*logging interval", "ignore:.*LeafSpec"
-)
 REDUCTIONS = ["flatten", "mean", "max", "cls", "last", "per-position"]
 
 

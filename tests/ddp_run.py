@@ -108,13 +108,14 @@ def fit(
     devices: int,
     n_val: int = 61,
     n_samples: int = 2000,
+    seed: int = 0,
     fault: str = "none",
     mode: str = "val",
 ) -> None:
     pl.seed_everything(0, verbose=False)
     callback = IntrinsicDimensionCallback(
         ["input", "net.*"], ("twonn", "pca", "participation_ratio"), n_samples=n_samples,
-        per_class=10, **MODES[mode](),
+        seed=seed, per_class=10, **MODES[mode](),
     )  # fmt: skip
     shards = mode.startswith("fsdp")
     spread = ModelParallelStrategy(data_parallel_size=2, tensor_parallel_size=1)

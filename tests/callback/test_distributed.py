@@ -12,6 +12,8 @@ from pathlib import Path
 import pytest
 import torch
 
+from lightning_id.recording.samples import choose_samples
+
 ROOT = Path(__file__).parents[2]
 
 
@@ -19,6 +21,7 @@ ROOT = Path(__file__).parents[2]
 MODES = ["val", "probe", "steps"]
 SHARDED = ["fsdp", "fsdp steps"]
 CAN_SHARD = hasattr(torch.cpu.Stream, "record_event")  # torch 2.6 cannot, on a CPU
+ON_ONE_RANK = {"n_val": 40, "n_samples": 3, "seed": 9}  # the samples 2, 24 and 30
 FAULTS = ["prepare", "1", "2", "3", "4", "7", "40"]
 
 
@@ -53,17 +56,17 @@ def numbers(result, by_step=False):
 def alone(tmp_path_factory):
     """What one process finds, by mode."""
     modes = [*MODES, *SHARDED] if CAN_SHARD else MODES
-    found = run(tmp_path_factory.mktemp("alone"), 1, *({"mode": mode} for mode in modes))
-    return {mode: ranks[0] for mode, ranks in zip(modes, found, strict=True)}
+    fits = {mode: {"mode": mode} for mode in modes} | {"one rank": ON_ONE_RANK}
+    found = run(tmp_path_factory.mktemp("alone"), 1, *fits.values())
+    return {name: ranks[0] for name, ranks in zip(fits, found, strict=True)}
 
 
 @pytest.fixture(scope="module")
 def pairs(tmp_path_factory):
-    """What two processes find, by mode; those with a fault by its name; those with one sample."""
+    """What two processes find, by mode; those with a fault by its name."""
     fits = {mode: {"mode": mode} for mode in MODES}
     fits |= {fault: {"fault": fault} for fault in FAULTS}
-    # Of one sample per rank and batch, three chosen ones may all lie on one rank; with one they do.
-    fits["one sample"] = {"n_val": 40, "n_samples": 1}
+    fits["one rank"] = ON_ONE_RANK
     found = run(tmp_path_factory.mktemp("pairs"), 2, *fits.values())
     modes = SHARDED if CAN_SHARD else []
     sharded = run(tmp_path_factory.mktemp("sharded"), 2, *({"mode": mode} for mode in modes))
@@ -127,12 +130,13 @@ def test_lightning_does_not_advise_to_average_what_is_the_same_everywhere(togeth
     assert set(advice) == {"val_acc"}  # the user's own, which does differ
 
 
-def test_a_rank_without_a_chosen_sample_takes_part(pairs):
-    ranks = pairs["one sample"]
-    assert [r["n_samples"] for r in ranks[0]["records"]][:1] == [1]
-    reasons = {r["reason"] for r in ranks[0]["records"] if r["estimator"] == "twonn"}
-    assert reasons == {"expected at least 3 rows, got 1"}
-    assert str(ranks[0]["records"][0]["reason"]) == str(ranks[1]["records"][0]["reason"])
+def test_a_rank_without_a_chosen_sample_takes_part(alone, pairs):
+    chosen = choose_samples(40, ON_ONE_RANK["n_samples"], ON_ONE_RANK["seed"])
+    assert (chosen % 2 == 0).all()
+    expected, found, other = map(numbers, (alone["one rank"], *pairs["one rank"]))
+    assert str(found) == str(other)
+    assert found == pytest.approx(expected, rel=1e-5, nan_ok=True)
+    assert {r["n_samples"] for r in pairs["one rank"][1]["records"]} == {3}
 
 
 @pytest.mark.parametrize("fault", FAULTS)

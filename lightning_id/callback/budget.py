@@ -6,43 +6,21 @@ from collections.abc import Callable
 
 
 class Budget:
-    """Seconds that were spent on measuring, against those that passed since the fit began.
-
-    Args:
-        share: The largest share that may be spent; None for no limit.
-
-    Attributes:
-        share: As given.
-        spent: Seconds spent on measuring since the fit began.
-
-    Raises:
-        ValueError: If the share is not between 0 and 1.
-
-    Example:
-        >>> budget = Budget(0.02)
-        >>> budget.start()
-        >>> budget.spend(60)
-        >>> budget.allows(lambda pair: pair)
-        False
-    """
+    """Compares the seconds spent on measuring with those since the fit began."""
 
     def __init__(self, share: float | None) -> None:
         if share is not None and not (isinstance(share, int | float) and 0 < share < 1):
             raise ValueError(f"`max_overhead`: expected a share in (0, 1), got {share!r}")
         self.share = share
-        self.spent = 0.0
+        self.spent = 0.0  # seconds
         self._started = math.nan
 
     def start(self) -> None:
-        """Begin to count: the fit begins."""
+        """Begin to count, at the start of a fit."""
         self.spent, self._started = 0.0, time.monotonic()
 
-    def spend(self, seconds: int | float) -> None:
-        """Count what a measurement took.
-
-        Args:
-            seconds: Its time.
-        """
+    def spend(self, seconds: float) -> None:
+        """Add the seconds of a measurement."""
         self.spent += seconds
 
     @property
@@ -51,15 +29,7 @@ class Budget:
         return time.monotonic() - self._started
 
     def allows(self, broadcast: Callable[[tuple[float, float]], tuple[float, float]]) -> bool:
-        """Tell whether another measurement may be made.
-
-        Args:
-            broadcast: Gives every process the pair of the first: their clocks differ, and they must
-                agree.
-
-        Returns:
-            False as long as more than the share was spent.
-        """
+        """Return whether the share is not exceeded, by the clock of rank 0 on all ranks."""
         if self.share is None:
             return True
         spent, elapsed = broadcast((self.spent, self.elapsed))

@@ -1,9 +1,9 @@
-"""The pictures of a run in its loggers while it goes on, within a share of its time."""
+"""Figures in the loggers while a run goes on, within a share of its time."""
 
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from lightning_utilities.core.rank_zero import rank_zero_info, rank_zero_warn
 
@@ -12,26 +12,26 @@ from lightning_id.callback.loggers import PAGE, log_figure, tensorboard_layout
 from lightning_id.history import History
 from lightning_id.history.queries import main_estimator
 
-SHARE = 0.01  # of the time since the fit began that drawing may take; the last pictures always come
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+SHARE = 0.01  # of the time since the fit began; the final figures are drawn whatever they cost
 
 
 class Charts:
-    """Draws the depth profile and the heat map into every logger. On one process only.
+    """Draws figures of the history into every logger, on rank 0 only.
 
-    Pictures hold all that came before, so that leaving some out loses nothing: they are drawn as
-    often as one percent of the time allows, and once more at the end.
-
-    Args:
-        prefix: What every logged key begins with.
+    A figure shows all earlier measurements, so that leaving some figures out loses nothing: they
+    are drawn as often as one percent of the time allows, and once more at the end.
     """
 
     def __init__(self, prefix: str = "") -> None:
         self.prefix = prefix
         self._spent = 0.0
         self._costs = 0.0  # seconds of the last drawing
-        self._drawn = 0  # records in the last pictures
-        self._failed: set[str] = set()  # what was said to fail: loggers, matplotlib
-        self._laid_out: set[int] = set()
+        self._drawn = 0  # records in the last figures
+        self._failed: set[str] = set()  # reported failures: loggers, matplotlib
+        self._laid_out: set[int] = set()  # loggers
 
     def draw(
         self,
@@ -42,24 +42,17 @@ class Charts:
         elapsed: float,
         is_last: bool = False,
     ) -> None:
-        """Draw, if there is something new and time for it.
-
-        Args:
-            history: All that was measured.
-            loggers: Those of the Trainer.
-            step: The logger's step.
-            folder: The folder of the run.
-            elapsed: Seconds since the fit began.
-            is_last: Whether nothing more will come: then it is drawn whatever it costs.
-        """
+        """Draw, if there are new records and time is left; the last figures are always drawn."""
         if not loggers or len(history.records) == self._drawn:
             return
         if not is_last and self._spent + self._costs > SHARE * elapsed:
             return
         self._drawn = len(history.records)
+        start = time.monotonic()
         try:
-            # Not at the top: those who want no pictures need no matplotlib.
-            from lightning_id.figures import depth_profile, heat_map  # noqa: PLC0415
+            for key, figure in self._figures(history):
+                for logger, failure in log_figure(loggers, key, figure, step, folder):
+                    self._warn_once(type(logger).__name__, failure)
         except ModuleNotFoundError as error:
             if not self._failed:
                 self._failed.add("matplotlib")
@@ -67,14 +60,6 @@ class Charts:
                     f"No figures are drawn without {error.name}: {how_to_install('report')}"
                 )
             return
-        start = time.monotonic()
-        estimator = main_estimator(history)
-        for i, name in enumerate(history.sample_sets() or [""]):
-            of_set, prefix = history.of_set(name), f"{self.prefix}{name}_" if i else self.prefix
-            for draw in (depth_profile, heat_map):
-                key, figure = f"{prefix}id/{draw.__name__}", draw(of_set, estimator)
-                for logger, failure in log_figure(loggers, key, figure, step, folder):
-                    self._warn_once(type(logger).__name__, failure)
         self._costs = time.monotonic() - start
         self._spent += self._costs
 
@@ -87,11 +72,7 @@ class Charts:
     ) -> None:
         """Lay out TensorBoard's page of custom scalars, once a run.
 
-        Args:
-            loggers: Those of the Trainer.
-            layers: Names as they are in the keys, by the prefix of the keys of a sample set.
-            estimators: Names of the estimators.
-            metrics: What the user logged, to be read beside it.
+        Layers are named as in the keys, by the prefix of the keys of their sample set.
         """
         for logger in loggers:
             is_board = any(base.__name__ == "TensorBoardLogger" for base in type(logger).__mro__)
@@ -105,7 +86,20 @@ class Charts:
                 charts |= tensorboard_layout((), (), metrics)[PAGE]
                 logger.experiment.add_custom_scalars({PAGE: charts})
 
+    def _figures(self, history: History) -> Iterator[tuple[str, "Figure"]]:
+        """Yield key and figure, of every sample set."""
+        # Not at the top: without figures no matplotlib is needed.
+        from lightning_id.figures import depth_profile, heat_map  # noqa: PLC0415
+
+        estimator = main_estimator(history)
+        for i, name in enumerate(history.sample_sets() or [""]):
+            of_set, prefix = history.of_set(name), f"{self.prefix}{name}_" if i else self.prefix
+            yield f"{prefix}id/depth_profile", depth_profile(of_set, estimator)
+            yield f"{prefix}id/heat_map", heat_map(of_set, estimator)
+
     def _warn_once(self, logger: str, failure: Exception) -> None:
         if logger not in self._failed:
             self._failed.add(logger)
-            rank_zero_warn(f"{logger} took no picture; the others have theirs: {failure!r}")
+            rank_zero_warn(
+                f"{logger} could not store the figure; other loggers were not affected: {failure!r}"
+            )

@@ -1,22 +1,41 @@
-"""What is checked of a fit before it begins: what must not be, and what would surprise."""
+"""Checks before a fit: invalid configurations raise, questionable ones give a warning."""
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from typing import Any
 
+from lightning_id._checks import class_given
 from lightning_id.callback.schedule import EveryNValidations, Schedule
 from lightning_id.callback.trainers import AnyTrainer, callbacks_of, has_validation, measured_loader
 from lightning_id.recording.layers import INPUT, LAST_HIDDEN
 
 
+class InstanceProperty(property):
+    """Property that raises for the class: a Trainer reads it of each of its callbacks."""
+
+    def __get__(self, instance: Any, owner: type | None = None) -> Any:
+        if instance is None and owner is not None:
+            raise AttributeError(class_given("callbacks", owner))
+        return super().__get__(instance, owner)
+
+
+def check_arguments(
+    estimators: object, schedule: object, last_hidden: object, prefix: object
+) -> None:
+    """Raise for arguments of a wrong type."""
+    if isinstance(estimators, str) or not isinstance(estimators, Sequence):
+        raise ValueError(f"`estimators`: expected a list of names, got {estimators!r}")
+    if isinstance(schedule, type):
+        raise ValueError(class_given("schedule", schedule))
+    if schedule is not None and not isinstance(schedule, Schedule):
+        raise ValueError(f"`schedule`: expected a Schedule or None, got {schedule!r}")
+    if last_hidden is not None and not isinstance(last_hidden, str):
+        raise ValueError(f"`last_hidden`: expected a name or None, got {last_hidden!r}")
+    if not isinstance(prefix, str):
+        raise ValueError(f"`prefix`: expected a string, got {prefix!r}")
+
+
 def check_prefixes(prefix: str, prefixes: Iterable[str]) -> None:
-    """Refuse two callbacks that would log and write under the same names.
-
-    Args:
-        prefix: That of one.
-        prefixes: Those of all in the Trainer.
-
-    Raises:
-        ValueError: If there is another one of that prefix.
-    """
+    """Raise if two callbacks of a Trainer have this prefix: their keys would be equal."""
     if list(prefixes).count(prefix) > 1:
         raise ValueError(
             f"`prefix`: expected one for each callback of a Trainer, got {prefix!r} twice;"
@@ -25,16 +44,7 @@ def check_prefixes(prefix: str, prefixes: Iterable[str]) -> None:
 
 
 def check_names(argument: str, value: object, shown: Iterable[str]) -> None:
-    """Refuse a rule for a layer that is not measured: it may be misspelt.
-
-    Args:
-        argument: The name of the argument.
-        value: One rule for all layers, or rules by name.
-        shown: Names of the measured layers.
-
-    Raises:
-        ValueError: If a name is none of them.
-    """
+    """Raise if an argument that maps layers to values names a layer that is not measured."""
     known = {*shown, INPUT, LAST_HIDDEN}
     unknown = sorted(value.keys() - known) if isinstance(value, Mapping) else []
     if unknown:
@@ -45,15 +55,7 @@ def check_names(argument: str, value: object, shown: Iterable[str]) -> None:
 
 
 def check_loader(trainer: AnyTrainer, dataloader_idx: int) -> None:
-    """Refuse the number of a validation loader that a fit has not, once it has its loaders.
-
-    Args:
-        trainer: About to train.
-        dataloader_idx: The loader that is measured.
-
-    Raises:
-        ValueError: If there is none of this number.
-    """
+    """Raise if a fit, once it has its validation loaders, has none of this number."""
     if trainer.val_dataloaders is not None:
         measured_loader(trainer, dataloader_idx)
 
@@ -61,18 +63,7 @@ def check_loader(trainer: AnyTrainer, dataloader_idx: int) -> None:
 def configuration_warnings(
     trainer: AnyTrainer, schedule: Schedule, prefix: str, max_overhead: float | None
 ) -> Iterator[str]:
-    """Say what a user of this schedule may not expect.
-
-    Args:
-        trainer: About to fit.
-        schedule: When it is measured.
-        prefix: Put before every logged key.
-        max_overhead: The share of the time above which a validation is not measured; None for none.
-
-    Yields:
-        That nothing is measured, because nothing is validated; that a monitor reads one measurement
-        again and again, or none.
-    """
+    """Yield a warning if nothing is measured, and for monitors that read no new value each time."""
     if not schedule.has_steps and not has_validation(trainer):
         yield (
             f"nothing is measured: {schedule} waits for validations, and this fit has none (no"
@@ -85,13 +76,13 @@ def configuration_warnings(
     for callback in callbacks_of(trainer):
         monitor = getattr(callback, "monitor", None) or ""
         if monitor.startswith((f"{prefix}id/", f"{prefix}id_")):
-            then = (
-                "in between it sees the last value again, and its patience counts that. Measure"
-                " every validation, or raise the patience."
+            advice = (
+                "between measurements it reads the old value again, and its patience counts that."
+                " Measure at every validation, or raise the patience."
                 if schedule.has_validations
-                else "what is measured between steps it never sees. Measure at validations."
+                else "it never reads measurements made between steps. Measure at validations."
             )
             yield (
                 f"{type(callback).__name__} monitors {monitor!r}, which is not measured at every"
-                f" validation ({schedule}{limit}): {then}"
+                f" validation ({schedule}{limit}): {advice}"
             )

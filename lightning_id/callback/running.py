@@ -1,6 +1,6 @@
-"""One measurement of a callback: every sample set recorded, then estimated layer by layer."""
+"""One measurement of a callback: all sample sets are recorded, then estimated layer by layer."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from contextlib import ExitStack
 from dataclasses import dataclass, replace
 from typing import Any
@@ -8,18 +8,23 @@ from typing import Any
 import torch
 
 from lightning_id.callback.failures import FailurePolicy
+from lightning_id.callback.keys import metrics_of
 from lightning_id.callback.probe import Probe, probe_loader
 from lightning_id.callback.sets import VAL, SampleSet, sets_of_stage
+from lightning_id.callback.settings import Settings
 from lightning_id.callback.trainers import (
     AnyModule,
     AnyTrainer,
     is_compiled,
+    is_untrained,
+    logger_step,
     measured_loader,
     stage_of,
 )
 from lightning_id.functional.registry import Estimator
-from lightning_id.history import BEFORE_TRAINING, Validation
-from lightning_id.recording.measurement import LayerResult, Measurement, Options, Plan
+from lightning_id.history import BEFORE_TRAINING, History, Validation
+from lightning_id.recording.layers import LAST_HIDDEN
+from lightning_id.recording.measurement import LayerResult, Measurement, Plan
 from lightning_id.recording.memory import free_memory
 from lightning_id.recording.processes import DistributedProcesses, Processes, SingleProcess
 from lightning_id.recording.samples import FixedSamples, ReservoirSamples, samples_of
@@ -27,15 +32,18 @@ from lightning_id.recording.samples import FixedSamples, ReservoirSamples, sampl
 
 @dataclass(frozen=True)
 class Moment:
-    """When a measurement is made.
-
-    Attributes:
-        validation: Stage, epoch and step of its records.
-        in_validation: Whether a validation or test runs, which logs metrics of its own.
-    """
+    """When a measurement is made."""
 
     validation: Validation
-    in_validation: bool
+    in_validation: bool  # whether a validation or test runs, which logs metrics of its own
+
+    @classmethod
+    def now(cls, trainer: AnyTrainer, in_validation: bool = True) -> "Moment":
+        """Return the current moment of a Trainer."""
+        untrained = is_untrained(trainer, between_steps=not in_validation)
+        stage = BEFORE_TRAINING if untrained else stage_of(trainer)
+        step = logger_step(trainer) if in_validation else trainer.global_step
+        return cls(Validation(stage, trainer.current_epoch, step), in_validation)
 
     @property
     def logs_directly(self) -> bool:
@@ -44,41 +52,14 @@ class Moment:
         Lightning drops metrics logged in a sanity check, and most of those logged between
         validations.
         """
-        return not self.in_validation or self.validation[0] == BEFORE_TRAINING
-
-
-@dataclass(frozen=True)
-class Settings:
-    """What every measurement of a callback has in common; see its arguments.
-
-    Attributes:
-        may_project: Whether layers that exceed a limit of free memory are projected.
-    """
-
-    may_project: bool
-    sets: list[SampleSet]
-    n_samples: int
-    seed: int | None
-    dataloader_idx: int
-    options: Options
+        return not self.in_validation or self.validation.stage == BEFORE_TRAINING
 
 
 class RunningMeasurement:
     """Records and estimates the sample sets of one measurement.
 
-    Hooks record the set that a running validation or test iterates over. A `Probe` passes every
-    other set through the model.
-
-    Args:
-        trainer: The Trainer.
-        module: The model whose layers are measured.
-        names: Modules and pseudo-layers, and the names they are shown under.
-        last_hidden: The layer whose output is the last hidden one; None for the input of the last
-            Linear.
-        settings: Sets, samples and options.
-        moment: When it is made.
-        plans: Order and depth of the layers by set, from earlier measurements; filled here.
-        failures: Handles exceptions: a set that fails is dropped, the others are measured.
+    Hooks record the set that a running validation or test iterates over; a `Probe` passes every
+    other set through the model. Plans of the layers, by sample set, are read and updated.
     """
 
     def __init__(
@@ -93,14 +74,16 @@ class RunningMeasurement:
         failures: FailurePolicy,
     ) -> None:
         self.moment = moment
-        self.sets = sets_of_stage(settings.sets, stage_of(trainer))
         self.surroundings = ExitStack()
+        self.results: dict[SampleSet, list[LayerResult]] = {}
+        self.nbytes: dict[str, Mapping[str, int]] = {}  # of the rows, by set
         self._trainer = trainer
         self._module = module
         self._names = names
         self._last_hidden = last_hidden
         self._settings = settings
         self._plans = plans
+        self.is_first = False  # whether the plans were made by this measurement
         self._failures = failures
         several = trainer.world_size > 1
         self._processes: Processes = DistributedProcesses() if several else SingleProcess()
@@ -108,18 +91,17 @@ class RunningMeasurement:
         if settings.options.is_limit_free:
             free = free_memory(module.device, self._processes)
             self._options = replace(settings.options, limits=free, may_project=settings.may_project)
-        self.nbytes: dict[str, Mapping[str, int]] = {}  # of the rows, by set
         self._measurements: dict[str, Measurement] = {}
         self._seconds = 0.0  # of measurements that were dropped or are done
         self._hooked: str | None = None  # the set that hooks record
-        self._pending: list[SampleSet] = []  # sets to be passed through the model
-        for each in self.sets:
+        self._sets = sets_of_stage(settings.sets, stage_of(trainer))
+        self._pending = list(self._sets)  # to be passed through the model
+        for each in self._sets:
             if moment.in_validation and each.loader == VAL:
+                self._pending.remove(each)
                 self._hook(each)
-            else:
-                self._pending.append(each)
         if any(is_compiled(each) for each in module.modules()):
-            # A compiled graph never runs a hook that was added later: run eagerly for a while.
+            # A compiled graph never runs hooks added later: run eagerly during the measurement.
             self.surroundings.enter_context(torch.compiler.set_stance("force_eager"))
 
     def pass_probes(self) -> None:
@@ -141,26 +123,35 @@ class RunningMeasurement:
             with self._failures.guard("record a batch", self._drop_hooked):
                 measurement.end_batch()
 
-    def results(
-        self, estimators: Mapping[str, Estimator]
-    ) -> Iterator[tuple[SampleSet, LayerResult]]:
-        """Estimate set after set and layer after layer; rows are freed as soon as they are used.
+    def estimate(self, estimators: Mapping[str, Estimator], history: History) -> None:
+        """Estimate set after set and layer after layer, and add the records to the history.
 
-        Yields:
-            The set and the result of a layer, identical on all ranks.
+        Records and results are identical on all ranks. Rows are freed as soon as they are used.
         """
         self.pass_probes()
-        for each in self.sets:
-            if not self._is_recorded_everywhere(each.name):
+        is_first = not self._plans
+        try:
+            for each in self._sets:
+                if self._is_recorded_everywhere(each.name):
+                    self._estimate_set(each, estimators, history)
                 self._drop(each.name)
-                continue
-            measurement = self._measurements[each.name]
-            for result in measurement.results(estimators):
-                yield each, result
-            self.nbytes[each.name] = measurement.nbytes
-            if measurement.plan is not None:
-                self._plans[each.name] = measurement.plan
-            self._drop(each.name)
+        finally:
+            for results in self.results.values():
+                self._failures.report_layers(results)
+        self.is_first = is_first and bool(self._plans)
+        if self.is_first and "twonn" in estimators:
+            reason = next(iter(self._plans.values())).reasons.get(LAST_HIDDEN)
+            if reason is not None:
+                self._failures.report_once(
+                    f"no id/last_hidden: {reason}; last_hidden=... names a layer to take"
+                )
+
+    def metrics(self, prefix: str) -> dict[str, float]:
+        """Return the metrics to log, of all sets."""
+        metrics: dict[str, float] = {}
+        for each, results in self.results.items():
+            metrics |= metrics_of(results, f"{prefix}{each.key_prefix}")
+        return metrics
 
     @property
     def seconds(self) -> float:
@@ -177,10 +168,8 @@ class RunningMeasurement:
     def _hook(self, each: SampleSet) -> None:
         with self._failures.guard("prepare a measurement", lambda: self._drop(each.name)):
             loader, n_batches = measured_loader(self._trainer, self._settings.dataloader_idx)
-            self._new(
-                each.name,
-                samples_of(loader, n_batches, self._settings.n_samples, self._settings.seed),
-            )
+            n_samples, seed = self._settings.n_samples, self._settings.seed
+            self._new(each.name, samples_of(loader, n_batches, n_samples, seed))
             self._hooked = each.name
 
     def _pass_probe(self, each: SampleSet) -> None:
@@ -196,13 +185,12 @@ class RunningMeasurement:
             probe.run(trainer, self._module, measurement.begin_batch, measurement.end_batch)
 
     def _new(self, name: str, samples: FixedSamples | ReservoirSamples) -> Measurement:
-        plan = self._plans.get(name)
         self._measurements[name] = Measurement(
             self._module,
             self._names,
             samples,
             self._options,
-            plan,
+            self._plans.get(name),
             self._processes,
             self._last_hidden,
         )
@@ -219,8 +207,34 @@ class RunningMeasurement:
         if all(self._processes.all_gather(name in self._measurements)):
             return True
         if name in self._measurements:
-            self._failures.report_once("another process gave a measurement up; its log says why")
+            self._failures.report_once("another rank aborted the measurement: see its log")
         return False
+
+    def _estimate_set(
+        self, each: SampleSet, estimators: Mapping[str, Estimator], history: History
+    ) -> None:
+        measurement = self._measurements[each.name]
+        for result in measurement.results(estimators):
+            self.results.setdefault(each, []).append(result)
+            self._record(each, result, history)
+        self.nbytes[each.name] = measurement.nbytes
+        if measurement.plan is not None:
+            self._plans[each.name] = measurement.plan
+        results = self.results.get(each, [])
+        spectra = {r.layer: r.spectrum for r in results if r.spectrum is not None}
+        if spectra:
+            history.keep_spectra(self.moment.validation, spectra, each.name)
+
+    def _record(self, each: SampleSet, result: LayerResult, history: History) -> None:
+        reduce = self._options.rule.reduce
+        place = self.moment.validation._asdict()
+        for fields in result.records():
+            history.append(**place, data=each.name, reduce=reduce, **fields)
+        for text in result.batch_notes:
+            self._failures.report_once(text)
+        if self._failures.on_error == "raise" and result.errors:
+            name, error = next(iter(result.errors.items()))
+            raise RuntimeError(f"{name} of layer {result.layer!r} failed: {error!r}") from error
 
     def _drop_hooked(self) -> None:
         if self._hooked is not None:

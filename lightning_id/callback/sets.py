@@ -1,5 +1,6 @@
 """The sample sets that a callback measures: names, loaders, and the prefixes of their keys."""
 
+import warnings
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal, get_args
@@ -17,25 +18,15 @@ TEST = "test"
 
 @dataclass(frozen=True, eq=False)  # a loader need not be hashable
 class SampleSet:
-    """A set of samples that is measured by itself.
+    """A set of samples that is measured separately."""
 
-    Attributes:
-        name: Its name in the column ``data`` of a history.
-        loader: A loader, or the name of a loader of the fit.
-        key_prefix: The beginning of its logged keys.
-    """
-
-    name: str
+    name: str  # in the column ``data`` of a history
     loader: Iterable[Any] | OfTheFit
-    key_prefix: str = ""
+    key_prefix: str = ""  # of its logged keys
 
 
 def sample_sets(data: Data) -> list[SampleSet]:
-    """Return the sample sets of the argument ``data``; keys of the first have no prefix.
-
-    Raises:
-        ValueError: If it is no list of ``"val"`` and ``"train"``, or mapping of names to loaders.
-    """
+    """Return the sample sets of the argument ``data``; keys of the first have no prefix."""
     if isinstance(data, str) or not isinstance(data, Sequence | Mapping) or not data:
         raise ValueError(
             f"`data`: expected a list of 'val' and 'train', or names and loaders, got {data!r}"
@@ -52,6 +43,17 @@ def sample_sets(data: Data) -> list[SampleSet]:
     ]
 
 
+def sets_of_probe(probe: Iterable[Any] | OfTheFit) -> list[SampleSet]:
+    """Return the sample set of the deprecated argument ``probe``, with a warning."""
+    new = f"data=[{probe!r}]" if isinstance(probe, str) else "data={'probe': loader}"
+    warnings.warn(
+        f"`probe` is deprecated and will be removed in the next release; use {new}",
+        FutureWarning,
+        stacklevel=3,
+    )
+    return sample_sets({probe if isinstance(probe, str) else "probe": probe})
+
+
 def sets_of_stage(sets: Sequence[SampleSet], stage: str) -> list[SampleSet]:
     """Return the sets of a stage: all in a fit, else the one that is validated or tested."""
     if stage == "fit":
@@ -61,7 +63,7 @@ def sets_of_stage(sets: Sequence[SampleSet], stage: str) -> list[SampleSet]:
 
 
 def _check(name: object, loader: object) -> None:
-    """Refuse a name that keys cannot hold or that the Trainer's sets have, and no loader."""
+    """Raise for a name that keys cannot hold or a set of the Trainer has, and for no loader."""
     if isinstance(loader, type):
         raise ValueError(class_given("data", loader))
     if isinstance(loader, str | Dataset) and loader not in (VAL, TRAIN):

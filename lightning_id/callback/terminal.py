@@ -1,9 +1,9 @@
-"""The callback in the terminal: lines above the progress bar, a live table, the end of a fit."""
+"""Terminal output: lines above the progress bar, a live table below it, the summary at the end."""
 
 import shlex
 import shutil
 import sys
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
@@ -14,6 +14,105 @@ from lightning_id.callback.trainers import AnyTrainer, callbacks_of
 from lightning_id.history import RECORDS_FILE, History
 from lightning_id.history.queries import last, profile
 from lightning_id.history.tables import end_notes, end_rows, end_table
+from lightning_id.recording.measurement import LayerResult
+
+
+class Terminal:
+    """Prints measurements where the Trainer shows a progress bar, on rank 0 only.
+
+    Without a bar the layers and the folder of the history are logged, and nothing else.
+    """
+
+    def __init__(self, prefix: str = "") -> None:
+        self.prefix = prefix
+        self._under: Any = None  # the Rich progress with a table below
+
+    def show_plan(self, trainer: AnyTrainer, text: str) -> None:
+        """Print the layers that are measured; log them where there is no bar."""
+        bar = _bar(trainer)
+        if bar is None:
+            rank_zero_info(text)  # on rank 0, which has the bar if there is one
+        else:
+            _print_above(bar, text)
+
+    def after_validation(
+        self, trainer: AnyTrainer, history: History, metrics: Mapping[str, float], name: str
+    ) -> None:
+        """Print the progress line of a validation, and renew the table below a Rich bar."""
+        bar = _bar(trainer)
+        if bar is not None:
+            _print_above(bar, validation_line(metrics, name, history, self.prefix, _columns()))
+            self._put_table_under(bar, history)
+
+    def at_end(self, trainer: AnyTrainer, history: History) -> None:
+        """Print the summary table, when the bar is finished."""
+        self.release()
+        bar = _bar(trainer)
+        if history.records and bar is not None and getattr(bar, "prints_tables", True):
+            finish(trainer)
+            heading = f"{self.prefix}\n" if self.prefix else ""
+            notes = "".join(f"{note}\n" for note in end_notes(history))
+            sys.stdout.write(f"\n{heading}{end_table(history, columns=_columns())}\n\n{notes}")
+            sys.stdout.flush()
+
+    def release(self) -> None:
+        """Remove the table below the bar. Idempotent; safe to call at any point."""
+        if self._under is not None:
+            vars(self._under).pop("get_renderables", None)
+            self._under = None
+
+    def _put_table_under(self, bar: Any, history: History) -> None:
+        progress: Any = getattr(bar, "progress", None)
+        if not hasattr(progress, "get_renderables") or not history.records:
+            return
+        # Imported by the owner of the bar.
+        from rich.table import Table  # noqa: PLC0415
+
+        self.release()
+        # Made here, once: an exception where the bar is redrawn would end the training.
+        table = Table(box=None, pad_edge=False, header_style="dim")
+        rows = end_rows(history)
+        for i, title in enumerate(rows[0]):
+            table.add_column(title, justify="right" if i else "left", no_wrap=True)
+        for row in rows[1:]:
+            table.add_row(*row)
+        plain = progress.get_renderables
+
+        def with_table() -> Iterator[Any]:
+            yield from plain()
+            yield table
+
+        progress.get_renderables = with_table
+        self._under = progress
+
+
+def plan_table(results: Sequence[LayerResult], data: str, nbytes: Mapping[str, int]) -> str:
+    """Return the measured layers as text, and the bytes of their rows by place of storage."""
+    width = max((len(result.layer) for result in results), default=0)
+    n_samples = max((e.n_samples for r in results for e in r.estimates.values()), default=0)
+    lines = [
+        f"Intrinsic dimension is measured in {len(results)} layers, of {n_samples} samples of"
+        f" {data}:"
+    ]
+    for result in results:
+        depth = "never called" if result.depth is None else f"depth {result.depth:.2f}"
+        features = result.ambient_dimension
+        size = "" if features is None else f"{features} features"
+        lines.append(f"  {result.layer:<{width}}  {depth}  {size}".rstrip())
+    for place, n in nbytes.items():
+        where = "a temporary file" if place == "file" else f"{place} memory"
+        lines.append(f"Their rows take {_gib(n)} in {where}.")
+    return "\n".join(lines)
+
+
+def _gib(nbytes: int) -> str:
+    """Return bytes as text.
+
+    >>> _gib(5_800_000_000), _gib(1_000_000)
+    ('5.4 GiB', '0.00093 GiB')
+    """
+    size = nbytes / 2**30
+    return f"{size:.2g} GiB" if size < 10 else f"{size:.0f} GiB"
 
 
 def validation_line(
@@ -25,15 +124,7 @@ def validation_line(
 ) -> str:
     """Return the progress line of a validation: accuracy, last hidden dimension and peak.
 
-    Args:
-        metrics: Logged numbers by key.
-        name: The beginning of the line, for example ``"epoch 3"``.
-        history: The history, whose newest measurement has the peak.
-        prefix: The beginning of the keys of the callback.
-        columns: Width of the terminal: parts that do not fit go to further lines, unbroken.
-
-    Returns:
-        The line, without the numbers that were not measured.
+    Parts that do not fit into the columns of the terminal go to further lines, unbroken.
     """
     keys = [key for key in (*_headline(metrics), f"{prefix}id/last_hidden") if key in metrics]
     parts = [name, *(f"{key} {float(metrics[key]):.4g}" for key in keys)]
@@ -58,100 +149,8 @@ def _headline(metrics: Mapping[str, Any]) -> list[str]:
     return []
 
 
-class Terminal:
-    """Prints the measurements where the Trainer shows a progress bar, on rank 0 only.
-
-    The layers, and a line after every validation, above the bar; where the bar is Rich's, a table
-    of the layers beneath it, which changes in place; the whole table when the bar is finished. With
-    ``Trainer(enable_progress_bar=False)`` the layers and the folder of the history are logged, and
-    nothing else.
-
-    Args:
-        prefix: Of the logged keys.
-    """
-
-    def __init__(self, prefix: str = "") -> None:
-        self.prefix = prefix
-        self._under: Any = None  # the Rich progress that the table is under
-
-    def show_plan(self, trainer: AnyTrainer, text: str) -> None:
-        """Print the layers that are measured; log them where there is no bar.
-
-        Args:
-            trainer: Whose bar it is.
-            text: The layers.
-        """
-        bar = _bar(trainer)
-        if bar is None:
-            rank_zero_info(text)  # on rank 0, which has the bar if there is one
-        else:
-            _print_above(bar, text)
-
-    def after_validation(
-        self, trainer: AnyTrainer, history: History, metrics: Mapping[str, float], name: str
-    ) -> None:
-        """Print a line on a validation.
-
-        Args:
-            trainer: Whose bar it is.
-            history: All that was measured.
-            metrics: What was logged, by key.
-            name: What the line begins with.
-        """
-        bar = _bar(trainer)
-        if bar is not None:
-            _print_above(bar, validation_line(metrics, name, history, self.prefix, _columns()))
-            self._put_table_under(bar, history)
-
-    def at_end(self, trainer: AnyTrainer, history: History) -> None:
-        """Print the whole table, when nothing more comes to the bar.
-
-        Args:
-            trainer: Whose bar it is.
-            history: All that was measured.
-        """
-        self.release()
-        bar = _bar(trainer)
-        if history.records and bar is not None and getattr(bar, "prints_tables", True):
-            finish(trainer)
-            heading = f"{self.prefix}\n" if self.prefix else ""
-            notes = "".join(f"{note}\n" for note in end_notes(history))
-            sys.stdout.write(f"\n{heading}{end_table(history, columns=_columns())}\n\n{notes}")
-            sys.stdout.flush()
-
-    def release(self) -> None:
-        """Take the table from under the bar. May be called at any time."""
-        if self._under is not None:
-            vars(self._under).pop("get_renderables", None)
-            self._under = None
-
-    def _put_table_under(self, bar: Any, history: History) -> None:
-        progress: Any = getattr(bar, "progress", None)
-        if not hasattr(progress, "get_renderables") or not history.records:
-            return
-        # Imported by whoever made the bar.
-        from rich.table import Table  # noqa: PLC0415
-
-        self.release()
-        # Made here, once: what fails where the bar is redrawn would end the training.
-        table = Table(box=None, pad_edge=False, header_style="dim")
-        rows = end_rows(history)
-        for i, title in enumerate(rows[0]):
-            table.add_column(title, justify="right" if i else "left", no_wrap=True)
-        for row in rows[1:]:
-            table.add_row(*row)
-        plain = progress.get_renderables
-
-        def with_table() -> Iterator[Any]:
-            yield from plain()
-            yield table
-
-        progress.get_renderables = with_table
-        self._under = progress
-
-
 def finish(trainer: AnyTrainer) -> None:
-    """Draw a Rich bar for the last time: Lightning would draw it again below what is printed."""
+    """Draw a Rich bar for the last time: Lightning would draw it again below later output."""
     stop = getattr(getattr(_bar(trainer), "progress", None), "stop", None)
     if stop is not None:
         stop()
@@ -165,18 +164,10 @@ def epoch_name(trainer: AnyTrainer) -> str:
 
 
 def where_to_look(folder: Path, columns: int | None = None) -> str:
-    """Return where a history is and the command that makes a report of it.
+    """Return the path of a history and the command for a report, on two lines if one is too long.
 
-    Args:
-        folder: The folder of the history.
-        columns: Width of the terminal: the command has a line to itself if both do not fit.
-
-    Returns:
-        One line or two.
-
-    Example:
-        >>> where_to_look(Path("logs/version_0"))
-        'history.csv is in logs/version_0: lightning-id report logs/version_0'
+    >>> where_to_look(Path("logs/version_0"))
+    'history.csv is in logs/version_0: lightning-id report logs/version_0'
     """
     # To be copied: relative where that is possible, and never broken within.
     inside = folder.is_relative_to(Path.cwd())
@@ -187,7 +178,7 @@ def where_to_look(folder: Path, columns: int | None = None) -> str:
 
 
 def show_where(trainer: AnyTrainer, folder: Path) -> None:
-    """Log where the history is, unless another callback names the files of the run."""
+    """Log the path of the history, unless another callback names the files of the run."""
     if not any(getattr(callback, "names_the_files", False) for callback in callbacks_of(trainer)):
         rank_zero_info(where_to_look(folder, _columns()))
 
@@ -198,7 +189,7 @@ def _columns() -> int | None:
 
 
 def _print_above(bar: Any, text: str) -> None:
-    # Rich reckons in `print` how many lines to erase: not while its thread draws the bar anew.
+    # Rich computes in `print` how many lines to erase: not while its thread redraws the bar.
     live = getattr(getattr(bar, "progress", None), "live", None)
     with getattr(live, "_lock", nullcontext()):
         _print(bar, text)
@@ -214,6 +205,6 @@ def _print(bar: Any, text: str) -> None:
 
 
 def _bar(trainer: AnyTrainer) -> Any:
-    """Return the progress bar that shows on this process, or None."""
+    """Return the progress bar that this rank shows, or None."""
     bar: Any = trainer.progress_bar_callback
     return bar if trainer.is_global_zero and bar is not None and bar.is_enabled else None

@@ -23,7 +23,7 @@ from lightning_id.figures._drawing import (
 )
 from lightning_id.functional.pca import rounding_noise
 from lightning_id.history import BEFORE_TRAINING, History
-from lightning_id.history.queries import describe
+from lightning_id.history.queries import describe, last_of_fit
 
 MOST_NAMES = 24  # that fit beside the bar
 MOST_POINTS = 200  # of a line; even on the logarithmic axis
@@ -34,9 +34,9 @@ Color = tuple[float, float, float, float]
 def spectra(history: History) -> Figure:
     """Draw the eigenvalues of the covariance of every layer, and their change by training.
 
-    On the left the share of the variance of each eigenvalue at the last measurement, log-log, from
-    the largest on; on the right the same over its share at the first. Shares, because training
-    changes the size of activations too. Eigenvalues at the noise floor are left out.
+    On the left the share of the variance of each eigenvalue at the last measurement of the fit,
+    log-log, from the largest on; on the right the same over its share at the first. Shares, because
+    training changes the size of activations too. Eigenvalues at the noise floor are left out.
 
     Args:
         history: The history, with the spectra of the first and the last measurement.
@@ -48,7 +48,7 @@ def spectra(history: History) -> Figure:
     known = {validation: layers for validation, layers in known.items() if layers}
     if not known:
         return text_figure("No spectrum with any variance was kept.")
-    first, *_, last = [*known, *known]  # the same one twice, if there is one
+    first, last = next(iter(known)), last_of_fit(known) or next(iter(known))
     figure = new_figure(4.6)
     shares, ratios = figure.subplots(1, 2)
     layers = list(known[last])

@@ -112,6 +112,7 @@ class Placed(Estimated):
 
 
 R = TypeVar("R", bound=Record)
+Spectra = dict[Validation, dict[str, Tensor]]  # eigenvalues by measurement and layer
 
 
 class Metric(TypedDict):
@@ -139,8 +140,8 @@ class History:
             dictionary per number with the keys of `METRIC_COLUMNS`: those of each validation,
             measured or not, and the means over each training epoch, once they are final, both at
             the step that the logger has.
-        spectra: Eigenvalues of the covariance by layer, largest first, of the first and the last
-            measurement, by stage, epoch and step.
+        spectra_by_set: Eigenvalues of the covariance by layer, largest first, of the first
+            measurement and the last of each stage, by sample set, then by stage, epoch and step.
 
     Example:
         >>> history = History()
@@ -154,7 +155,7 @@ class History:
     ) -> None:
         self.records: list[Record] = [] if records is None else records
         self.metrics: list[Metric] = [] if metrics is None else metrics
-        self.spectra: dict[Validation, dict[str, Tensor]] = {}
+        self.spectra_by_set: dict[str | None, Spectra] = {}
 
     def __repr__(self) -> str:
         count = f"{len(self.records)} records of {len(self.validations())} measurements"
@@ -190,16 +191,51 @@ class History:
             for name, value in metrics.items()
         ]
 
-    def keep_spectra(self, validation: tuple[str, int, int], spectra: dict[str, Tensor]) -> None:
-        """Keep the spectra of a measurement in place of all but those of the first.
+    @property
+    def spectra(self) -> Spectra:
+        """Spectra of the first sample set."""
+        return self.spectra_of(next(iter(self.sample_sets()), None))
+
+    def spectra_of(self, data: str | None) -> Spectra:
+        """Return the spectra of a sample set; those that name no set belong to every one."""
+        return self.spectra_by_set.get(data) or self.spectra_by_set.get(None, {})
+
+    def keep_spectra(
+        self,
+        validation: tuple[str, int, int],
+        spectra: dict[str, Tensor],
+        data: str | None = None,
+    ) -> None:
+        """Keep the spectra of a measurement: those of the first and the last of each stage stay.
 
         Args:
             validation: Stage, epoch and step.
             spectra: Eigenvalues by layer.
+            data: Name of the sample set.
         """
-        for later in list(self.spectra)[1:]:
-            del self.spectra[later]
-        self.spectra[Validation(*validation)] = spectra
+        kept = self.spectra_by_set.setdefault(data, {})
+        for later in list(kept)[1:]:
+            if later.stage == validation[0]:
+                del kept[later]
+        kept[Validation(*validation)] = spectra
+
+    def state_dict(self) -> dict[str, Any]:
+        """Return the history in plain types, which ``torch.load(weights_only=True)`` reads."""
+        spectra = {
+            (*validation, data): layers
+            for data, of_set in self.spectra_by_set.items()
+            for validation, layers in of_set.items()
+        }
+        return {"records": self.records, "metrics": self.metrics, "spectra": spectra}
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        """Replace the content by that of a `state_dict`."""
+        self.records[:], self.metrics[:] = state_dict["records"], state_dict["metrics"]
+        self.spectra_by_set.clear()
+        first = next(iter(self.sample_sets()), None)  # earlier versions kept spectra of it alone
+        for (stage, epoch, step, *data), layers in state_dict.get("spectra", {}).items():
+            of_set = self.spectra_by_set.setdefault(data[0] if data else first, {})
+            of_set[Validation(stage, epoch, step)] = layers
 
     def validations(self) -> list[Validation]:
         """Return stage, epoch and step of every measurement, in order."""
@@ -223,7 +259,7 @@ class History:
     def of_set(self, name: str) -> "History":
         """Return the history of one sample set, with all metrics.
 
-        The first set has the records of later validations and tests too, and the spectra.
+        The first set has the records of later validations and tests too.
 
         Args:
             name: One of `sample_sets`.
@@ -237,8 +273,7 @@ class History:
         if name != first:
             kept = [r for r in kept if r["data"] == name]
         history = History(kept, self.metrics)
-        if name == first:
-            history.spectra = self.spectra
+        history.spectra_by_set = self.spectra_by_set
         return history
 
     def at(self, validation: tuple[str, int, int], estimator: str) -> list[Record]:
@@ -287,11 +322,12 @@ class History:
         folder.mkdir(parents=True, exist_ok=True)
         self.to_csv(folder / RECORDS_FILE, start)
         _write(folder / METRICS_FILE, METRIC_COLUMNS, self.metrics, start_metrics)
-        if self.spectra:
+        if any(self.spectra_by_set.values()):
             arrays = {
-                "/".join((*map(str, validation), layer)): values.float().numpy()
-                for validation, spectra in self.spectra.items()
-                for layer, values in spectra.items()
+                f"{data or ''}:{'/'.join(map(str, validation))}/{layer}": values.float().numpy()
+                for data, spectra in self.spectra_by_set.items()
+                for validation, layers in spectra.items()
+                for layer, values in layers.items()
             }
             with (folder / SPECTRA_FILE).open("wb") as file:
                 np.savez(file, **arrays)  # type: ignore[arg-type]  # its stub knows no keywords
@@ -317,11 +353,15 @@ class History:
         if (path.parent / METRICS_FILE).exists():
             history.metrics = _read(path.parent / METRICS_FILE, METRIC_COLUMNS)
         if (path.parent / SPECTRA_FILE).exists():
+            # Keys of earlier versions name no set: they are of the first.
+            first = next(iter(history.sample_sets()), None)
             with np.load(path.parent / SPECTRA_FILE) as arrays:
                 for key in arrays.files:
-                    stage, epoch, step, layer = key.split("/", 3)
-                    place = Validation(stage, int(epoch), int(step))
-                    history.spectra.setdefault(place, {})[layer] = torch.from_numpy(arrays[key])
+                    place, epoch, step, layer = key.split("/", 3)
+                    data, _, stage = place.rpartition(":")
+                    of_set = history.spectra_by_set.setdefault(data or first, {})
+                    of_layer = of_set.setdefault(Validation(stage, int(epoch), int(step)), {})
+                    of_layer[layer] = torch.from_numpy(arrays[key])
         return history
 
     def plot(self, kind: str = "depth_profile", **options: str) -> "Figure":

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from torch.utils.data import DataLoader
 
 from lightning_id.callback import IntrinsicDimensionCallback
-from lightning_id.history import BEFORE_TRAINING, History, Validation
+from lightning_id.history import BEFORE_TRAINING, History
 from lightning_id.history.queries import metric_values
 from lightning_id.profile.images import Images
 from lightning_id.profile.networks import Network, load_network
@@ -75,7 +75,8 @@ def profile(
             _rename_stage(measured, BEFORE_TRAINING)
         history.records += measured.records
         history.metrics += measured.metrics
-        history.spectra |= measured.spectra
+        for data, spectra in measured.spectra_by_set.items():
+            history.spectra_by_set.setdefault(data, {}).update(spectra)
     return history
 
 
@@ -158,6 +159,6 @@ def accuracies(history: History) -> list[tuple[str, float]]:
 def _rename_stage(history: History, stage: str) -> None:
     for record in (*history.records, *history.metrics):
         record["stage"] = stage
-    history.spectra = {
-        Validation(stage, place.epoch, place.step): held for place, held in history.spectra.items()
-    }
+    for spectra in history.spectra_by_set.values():
+        for place in list(spectra):
+            spectra[place._replace(stage=stage)] = spectra.pop(place)

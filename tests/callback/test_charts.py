@@ -117,7 +117,7 @@ def test_drawing_takes_its_share_of_the_time_and_the_last_is_always_drawn(tmp_pa
 
 def test_a_failing_logger_is_warned_of_once_and_the_others_have_their_pictures(tmp_path):
     charts, good, bad = Charts(), Seen(), Seen(fails=True)
-    with pytest.warns(UserWarning, match=r"Seen took no picture.*no route") as caught:
+    with pytest.warns(UserWarning, match=r"Seen could not store the figure.*no route") as caught:
         charts.draw(history_of(1), [bad, good], 1, tmp_path, elapsed=1e6)
     assert len(caught) == 1
     assert good.steps == [1, 1]

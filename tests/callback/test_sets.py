@@ -81,7 +81,16 @@ def test_a_history_shows_one_set_at_a_time(both):
         of_set = history.of_set(name)
         assert {r["data"] for r in of_set.records} == {name}
         assert {r["data"] for rs in by_validation(of_set, "twonn").values() for r in rs} == {name}
-    assert history.of_set("val").spectra.keys() == history.spectra.keys() != set()
+
+
+def test_each_set_keeps_its_spectra_and_a_test_replaces_none(both):
+    callback, _, _ = both
+    first, *_, last = callback.history.validations()
+    kept = {name: callback.history.of_set(name).spectra for name in ("val", "train")}
+    assert [list(each) for each in kept.values()] == [[first, last]] * 2
+    assert not torch.equal(kept["val"][last]["net.5"], kept["train"][last]["net.5"])
+    callback.history.keep_spectra(("test", 2, 8), {"net.5": torch.ones(1)}, "test")
+    assert list(callback.history.spectra) == [first, last]
 
 
 def test_a_report_has_every_set(both, tmp_path):

@@ -165,7 +165,7 @@ def with_metric(history, value):
 
 
 def without_spectra(history):
-    history.spectra = {}
+    history.spectra_by_set.clear()
     return history
 
 
@@ -374,7 +374,7 @@ def test_no_figure_tells_of_a_training_that_was_not_seen(draw):
     spectrum = history.spectra[("fit", 2, 300)]
     history.records = [r for r in history.records if r["step"] == 300]
     with_field(history, stage="validate", epoch=0, step=0)
-    history.spectra = {Validation("validate", 0, 0): spectrum}
+    history.spectra_by_set = {None: {Validation("validate", 0, 0): spectrum}}
     said = texts(draw(history))
     assert "validate" in said
     assert "trained" not in said

@@ -1,5 +1,6 @@
 import math
 
+import numpy as np
 import pytest
 import torch
 
@@ -64,6 +65,33 @@ def test_a_validation_is_a_tuple_with_names(history):
     assert (first.stage, first.epoch, first.step) == first
     history.keep_spectra(("fit", 0, 0), {"input": torch.ones(3)})
     assert list(history.spectra) == [Validation("fit", 0, 0)]
+
+
+def test_spectra_of_the_first_measurement_and_the_last_of_each_stage_are_kept_by_set(tmp_path):
+    history = History()
+    places = [("before_training", 0, 0), ("fit", 0, 9), ("fit", 1, 19), ("validate", 2, 20)]
+    for data, scale in (("val", 1.0), ("train", 2.0)):
+        for place in places:
+            history.append(**dict(zip(METRIC_COLUMNS, place, strict=False)), data=data)
+            history.keep_spectra(place, {"a/b": torch.full((3,), scale)}, data)
+    history.save(tmp_path)
+    resumed = History()
+    resumed.load_state_dict(history.state_dict())
+    for each in (history, History.load(tmp_path), resumed):
+        assert list(each.spectra) == [places[0], *places[2:]]
+        assert float(each.spectra[places[2]]["a/b"][0]) == 1
+        assert float(each.of_set("train").spectra[places[2]]["a/b"][0]) == 2
+
+
+def test_spectra_of_earlier_versions_are_of_the_first_set(history, tmp_path):
+    history.save(tmp_path)
+    with (tmp_path / "history_spectra.npz").open("wb") as file:
+        np.savez(file, **{"fit/1/10/fc, wide": np.ones(2)})
+    resumed = History()
+    spectra = {("fit", 1, 10): {"fc, wide": torch.ones(2)}}
+    resumed.load_state_dict(history.state_dict() | {"spectra": spectra})
+    for each in (History.load(tmp_path), resumed):
+        assert each.spectra[("fit", 1, 10)]["fc, wide"].tolist() == [1, 1]
 
 
 def test_an_unknown_column_is_refused():

@@ -76,7 +76,9 @@ def profiled(untrained, trained, pca_untrained, pca, gaussian, spectrum):
                     value=float(value), ambient_dimension=4096,
                 )  # fmt: skip
     hidden = str(len(trained) - 2)
-    history.spectra = {v: {hidden: torch.tensor(spectrum)} for v in history.validations()}
+    history.spectra_by_set[None] = {
+        v: {hidden: torch.tensor(spectrum)} for v in history.validations()
+    }
     return Run(Path(), history, None)
 
 

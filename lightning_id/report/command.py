@@ -12,7 +12,20 @@ from lightning_id.history.queries import main_estimator
 from lightning_id.report.page import comparison, html_page, markdown, png
 from lightning_id.report.tables import tidy_csv
 
-SUFFIXES = {"html": ".html", "png": ".png", "csv": ".csv", "markdown": ".md"}
+
+def _depth_profile(runs: Mapping[str, History]) -> bytes:
+    if len(runs) > 1:
+        return png(comparison(runs))
+    (history,) = runs.values()
+    return png(depth_profile(history, main_estimator(history)))
+
+
+FORMATS: dict[str, tuple[str, Callable[[Mapping[str, History]], str | bytes]]] = {
+    "html": (".html", html_page),
+    "png": (".png", _depth_profile),
+    "csv": (".csv", tidy_csv),
+    "markdown": (".md", markdown),
+}
 
 
 def write_report(
@@ -35,14 +48,15 @@ def write_report(
         ValueError: If the format is none of these, there is no run, or a file is no history.
         FileNotFoundError: If a run has no history.
     """
-    if format not in SUFFIXES:
-        raise ValueError(f"`format`: expected one of {', '.join(SUFFIXES)}, got {format!r}")
+    if format not in FORMATS:
+        raise ValueError(f"`format`: expected one of {', '.join(FORMATS)}, got {format!r}")
+    suffix, write = FORMATS[format]
     runs = [runs] if isinstance(runs, (str, Path)) else runs
     if not runs:
         raise ValueError("`runs`: expected at least one folder of a run, got none")
-    path = _beside(runs) / f"report{SUFFIXES[format]}" if out is None else Path(out)
+    path = _beside(runs) / f"report{suffix}" if out is None else Path(out)
     histories = load_runs(runs)
-    content = _WRITERS[format](histories if format == "csv" else _by_set(histories))
+    content = write(histories if format == "csv" else _by_set(histories))
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_bytes(content if isinstance(content, bytes) else content.encode())
     return path
@@ -56,7 +70,7 @@ def main(args: Sequence[str]) -> None:
     )
     parser.add_argument("runs", nargs="+", metavar="RUN", help="folder with a history.csv")
     parser.add_argument("--out", metavar="FILE", help="default: report.html in the folder of RUN")
-    parser.add_argument("--format", choices=SUFFIXES, default="html", help="default: html")
+    parser.add_argument("--format", choices=FORMATS, default="html", help="default: html")
     options = parser.parse_args(args)
     try:
         path = write_report(options.runs, options.out, options.format)
@@ -73,13 +87,11 @@ def load_runs(paths: Sequence[str | Path]) -> dict[str, History]:
 
 def _by_set(runs: Mapping[str, History]) -> dict[str, History]:
     """Return a history for each sample set, named after its run and, of several, the set."""
-    found = {}
+    found: dict[str, History] = {}
     for run, history in runs.items():
         sets = history.sample_sets()
-        for name in sets:
-            found[f"{run} ({name})" if len(sets) > 1 else run] = history.of_set(name)
-        if not sets:
-            found[run] = history
+        several = {f"{run} ({name})": history.of_set(name) for name in sets}
+        found |= several if len(sets) > 1 else {run: history}
     return found
 
 
@@ -88,21 +100,6 @@ def _beside(runs: Sequence[str | Path]) -> Path:
         return Path()
     path = Path(runs[0])
     return path if path.is_dir() else path.parent
-
-
-def _picture(runs: Mapping[str, History]) -> bytes:
-    if len(runs) > 1:
-        return png(comparison(runs))
-    (history,) = runs.values()
-    return png(depth_profile(history, main_estimator(history)))
-
-
-_WRITERS: dict[str, Callable[[Mapping[str, History]], str | bytes]] = {
-    "html": html_page,
-    "markdown": markdown,
-    "png": _picture,
-    "csv": tidy_csv,
-}
 
 
 def _history_file(path: Path) -> Path:
@@ -114,20 +111,17 @@ def _history_file(path: Path) -> Path:
         )
     if (path / RECORDS_FILE).exists():
         return path / RECORDS_FILE
-    below = sorted(str(file.parent) for file in path.rglob(RECORDS_FILE))
+    below = ", ".join(sorted(str(file.parent) for file in path.rglob(RECORDS_FILE)))
+    advice = "the callback writes it at the first validation that it measures"
     raise FileNotFoundError(
         f"Expected {RECORDS_FILE} in the folder {path}, got none; "
-        + (
-            f"there is one in {', '.join(below)}"
-            if below
-            else "the callback writes it at the first validation that it measures"
-        )
+        + (f"there is one in {below}" if below else advice)
     )
 
 
 def _names(files: Sequence[Path]) -> list[str]:
     paths = [
-        file.resolve().parent if file.name == RECORDS_FILE else file.resolve() for file in files
+        file.parent if file.name == RECORDS_FILE else file for file in map(Path.resolve, files)
     ]
     if len(set(paths)) == 1:
         return ["/".join(paths[0].parts[-2:])] * len(paths)

@@ -9,7 +9,8 @@ on the side of finding nothing.
 import math
 import statistics
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from typing import Literal, NamedTuple
+from operator import itemgetter
+from typing import Literal, NamedTuple, get_args
 
 from torch import Tensor
 
@@ -19,16 +20,8 @@ from lightning_id.figures._data import shortened
 from lightning_id.functional import estimator_spec
 from lightning_id.functional.estimate import NORMAL_975
 from lightning_id.functional.pca import rounding_noise
-from lightning_id.history import History, Placed, Record, has_value, validation_of
-from lightning_id.history.queries import (
-    before_training,
-    describe,
-    estimators,
-    last_of_fit,
-    profile,
-    start,
-)
-from lightning_id.history.queries import last_hidden as record_of_last_hidden
+from lightning_id.history import History, Placed, Record, has_value, queries, validation_of
+from lightning_id.history.queries import before_training, describe, last_of_fit, profile, start
 from lightning_id.history.tables import value_with_error
 
 ERROR_BARS = NORMAL_975  # combined standard errors that a difference must exceed: the 95 % interval
@@ -40,6 +33,8 @@ NARROW = 2.0  # a layer with fewer units than this times the median has no room 
 NAMES_SHOWN = 6  # of the layers in a list
 NAME_LENGTH = 60  # letters of a name in a sentence
 
+_Condition = Literal["estimator", "n_samples", "data", "reduce"]  # of a measurement
+
 
 class Finding(NamedTuple):
     """The result of a rule: a topic, for example ``"Hunchback"``, and a sentence."""
@@ -49,18 +44,11 @@ class Finding(NamedTuple):
 
 
 def findings(history: History) -> list[Finding]:
-    """Apply all rules to a run.
-
-    Args:
-        history: The history.
-
-    Returns:
-        Their results, in the order of `RULES`.
-    """
+    """Apply all rules to a run, in the order of `RULES`."""
     if not history.records:
         return [Finding("Nothing", "Nothing was measured: the history has no records.")]
-    found = [(topic, rule(history)) for topic, rule in RULES.items()]
-    return [Finding(topic, text) for topic, text in found if text is not None]
+    found = ((topic, rule(history)) for topic, rule in RULES.items())
+    return [Finding(topic, text) for topic, text in found if text]
 
 
 def hunchback(history: History) -> str:
@@ -69,7 +57,7 @@ def hunchback(history: History) -> str:
     if len(layers) < 3:
         return f"Inconclusive: needs three layers with a dimension, this profile has {len(layers)}."
     first, *interior, end = layers
-    top = max(interior, key=_value)
+    top = max(interior, key=itemgetter("value"))
     shape = f"{_at(first)}, {_at(top)}, {_at(end)}"
     lower = [layer for layer in (first, end) if not _is_clearly_above(top, layer)]
     if not lower:
@@ -88,7 +76,7 @@ def peak(history: History) -> str | None:
     layers = profile(history)
     if not layers:
         return None
-    top = max(layers, key=_value)
+    top = max(layers, key=itemgetter("value"))
     width = "" if top["ambient_dimension"] is None else f", of {top['ambient_dimension']} units"
     return f"{_at(top)}, at relative depth {top['depth']:.2f}{width}."
 
@@ -96,8 +84,8 @@ def peak(history: History) -> str | None:
 def last_hidden(history: History) -> str | None:
     """Compare the dimension of the last hidden layer with the start, by the error bars."""
     begin, end = start(history), last_of_fit(history.validations())
-    now = record_of_last_hidden(profile(history, end))
-    then = record_of_last_hidden(profile(history, begin)) if begin else None
+    now = queries.last_hidden(profile(history, end))
+    then = queries.last_hidden(profile(history, begin)) if begin else None
     if now is None or end is None:
         return None
     if then is None or begin is None:
@@ -123,19 +111,18 @@ def linear_above_nonlinear(history: History) -> str | None:
     pairs = _beside_twonn(history, "pca")
     if not pairs:
         return None
-    ratios = {r["layer"]: components["value"] / r["value"] for components, r in pairs}
-    components, most = max(pairs, key=lambda pair: ratios[pair[1]["layer"]])
+    components, most = max(pairs, key=_ratio)
     largest = (
         f"{_short(most['layer'])}: {components['value']:g} components against"
-        f" {value_with_error(most)}, ratio {ratios[most['layer']]:.1f}"
+        f" {value_with_error(most)}, ratio {_ratio((components, most)):.1f}"
     )
-    far = [layer for layer, ratio in ratios.items() if ratio >= PCA_FAR_ABOVE]
+    far = [pair[1]["layer"] for pair in pairs if _ratio(pair) >= PCA_FAR_ABOVE]
     if not far:
         return f"In no layer {PCA_FAR_ABOVE:g} times TwoNN or more; the most in {largest}."
     has_bound = bool(_lower_bounds(r for _, r in pairs))
     bound = "; where TwoNN is a lower bound, the ratio is an upper one" if has_bound else ""
     return (
-        f"At least {PCA_FAR_ABOVE:g} times TwoNN in {len(far)} of {len(ratios)} layers"
+        f"At least {PCA_FAR_ABOVE:g} times TwoNN in {len(far)} of {len(pairs)} layers"
         f" ({_names(far)}): there the representation is curved. Most in {largest}{bound}."
     )
 
@@ -147,12 +134,12 @@ def gaussian_above_nonlinear(history: History) -> str | None:
         return None
     above = [r["layer"] for control, r in pairs if _is_clearly_above(control, r)]
     where = f" ({_names(above)})" if above else ""
-    control, most = max(pairs, key=lambda pair: pair[0]["value"] / pair[1]["value"])
+    control, most = max(pairs, key=_ratio)
     return (
         "TwoNN of Gaussian rows of the same covariance is above that of the layer, by more than the"
         f" combined error bars, in {len(above)} of {len(pairs)} layers{where}. Most in"
         f" {_short(most['layer'])}: {value_with_error(control)} against"
-        f" {value_with_error(most)}, ratio {control['value'] / most['value']:.1f}."
+        f" {value_with_error(most)}, ratio {_ratio((control, most)):.1f}."
     )
 
 
@@ -162,13 +149,13 @@ def gap_in_spectrum(history: History) -> str | None:
     A linear representation would have as many eigenvalues before the gap as dimensions.
     """
     last = last_of_fit(history.validations())
-    layers = {r["layer"]: r for r in profile(history, last, "twonn")}
     spectra = history.spectra.get(last, {}) if last else {}
-    gaps = {
-        layer: gap
-        for layer, eigenvalues in spectra.items()
-        if layer in layers and (gap := _largest_gap(eigenvalues, layers[layer])) is not None
+    found = {
+        record["layer"]: _largest_gap(spectra[record["layer"]], record)
+        for record in profile(history, last, "twonn")
+        if record["layer"] in spectra
     }
+    gaps = {layer: gap for layer, gap in found.items() if gap}
     if not gaps:
         return None
     largest = max(gaps, key=lambda layer: gaps[layer])
@@ -208,11 +195,11 @@ def untrained_profile(history: History) -> str:
     layers = profile(history, before)
     if not layers:
         return "Measured, but no layer has a dimension."
-    median = statistics.median(map(_value, layers))
+    median = _median(layers)
     wide = [r for r in layers if (r["ambient_dimension"] or math.inf) >= NARROW * median]
     if len(wide) < 2:
         return f"Inconclusive: needs two layers wide enough, this profile has {len(wide)}."
-    median = statistics.median(map(_value, wide))
+    median = _median(wide)
     if median <= 0:
         return "Inconclusive: the median of the layers is 0."
     farthest = max(wide, key=lambda layer: abs(layer["value"] - median))
@@ -267,7 +254,7 @@ def notes(history: History) -> str | None:
     """Repeat the estimators' notes on valid numbers, each once with its layers."""
     by_note: dict[str, dict[str, None]] = {}
     last = last_of_fit(history.validations())
-    for estimator in estimators(history):
+    for estimator in queries.estimators(history):
         for record in history.at(last, estimator) if last else []:
             if record["note"]:
                 by_note.setdefault(record["note"].removesuffix("."), {})[record["layer"]] = None
@@ -291,16 +278,12 @@ RULES: dict[str, Callable[[History], str | None]] = {
 def not_comparable(runs: Mapping[str, History]) -> Finding | None:
     """List the differences of runs on which the dimension depends, with the values of each run."""
     parts = []
-    columns: tuple[Literal["estimator", "n_samples", "data", "reduce"], ...]
-    columns = ("estimator", "n_samples", "data", "reduce")
+    columns: tuple[_Condition, ...] = get_args(_Condition)
     profiles = {name: profile(history) for name, history in runs.items()}
     for column in columns:
-        values = {
-            name: sorted({str(r[column]) for r in layers} - {"None"})
-            for name, layers in profiles.items()
-        }
-        if len({tuple(each) for each in values.values() if each}) > 1:
-            each = [f"{', '.join(found)} in {name}" for name, found in values.items() if found]
+        values = {name: _distinct(layers, column) for name, layers in profiles.items()}
+        if len({each for each in values.values() if each}) > 1:
+            each = [f"{found} in {name}" for name, found in values.items() if found]
             parts.append(f"{column} is {'; '.join(each)}.")
     if not parts:
         return None
@@ -308,11 +291,19 @@ def not_comparable(runs: Mapping[str, History]) -> Finding | None:
     return Finding("Not comparable", " ".join(parts))
 
 
+def _distinct(layers: Iterable[Placed], column: _Condition) -> str:
+    return ", ".join(sorted({str(r[column]) for r in layers if r[column] is not None}))
+
+
 def _beside_twonn(history: History, estimator: str) -> list[tuple[Placed, Placed]]:
     """Return the records of an estimator, each with TwoNN of its layer, if both are known."""
     others = {r["layer"]: r for r in profile(history, estimator=estimator)}
     curved = [r for r in profile(history, estimator="twonn") if r["value"] > 0]
     return [(others[r["layer"]], r) for r in curved if r["layer"] in others]
+
+
+def _ratio(pair: tuple[Placed, Placed]) -> float:
+    return pair[0]["value"] / pair[1]["value"]
 
 
 def _lower_bounds(layers: Iterable[Placed]) -> list[Placed]:
@@ -324,8 +315,8 @@ def _is_clearly_above(high: Placed, low: Placed) -> bool:
     return high["value"] - low["value"] > ERROR_BARS * math.hypot(_error(high), _error(low))
 
 
-def _value(record: Placed) -> float:
-    return float(record["value"])
+def _median(layers: Iterable[Placed]) -> float:
+    return statistics.median(layer["value"] for layer in layers)
 
 
 def _error(record: Placed) -> float:

@@ -5,7 +5,7 @@ import math
 import textwrap
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from itertools import cycle
+from itertools import chain, cycle
 from typing import Any, Literal
 
 import plotly.graph_objects as go  # type: ignore[import-untyped]
@@ -26,7 +26,7 @@ _WRAP = 48  # characters of a line in a label
 
 @dataclass(frozen=True)
 class _Line:
-    """The data of a run: its layers in order, whose depths never change, and all profiles."""
+    """A run: its layers in order, whose depths never change, and its profiles."""
 
     name: str
     before: Validation | None
@@ -34,19 +34,12 @@ class _Line:
     profiles: dict[Validation, list[Placed]]
 
 
-def interactive_profile(runs: Mapping[str, History], element_id: str = "profile") -> str:
-    """Return the chart as HTML with the plotting library inside, about 5 MB.
+def interactive_profile(runs: Mapping[str, History]) -> str:
+    """Return the chart of one or more runs as HTML with the plotting library inside, about 5 MB.
 
-    The dimension against relative depth with its 95 % interval, at the measurement that the slider
-    is set to; the network before training is dashed. At a measurement that a run does not have, its
-    last one before is shown. Hovering shows layer, width, value and standard error.
-
-    Args:
-        runs: The histories to overlay, by name: at least one, and each with a dimension.
-        element_id: The id of the element that holds the chart.
-
-    Returns:
-        A fragment of HTML.
+    The dimension against relative depth with its 95 % interval, at the measurement of the slider; a
+    run without that measurement is shown at its last one before. The network before training is
+    dashed.
     """
     spec = estimator_spec(main_estimator(next(iter(runs.values()))))
     lines = [_line(name, history, spec.name) for name, history in runs.items()]
@@ -62,7 +55,7 @@ def interactive_profile(runs: Mapping[str, History], element_id: str = "profile"
     page: str = figure.to_html(
         full_html=False,
         include_plotlyjs=True,
-        div_id=element_id,
+        div_id="profile",
         default_height="32rem",
         config={"displayModeBar": False, "responsive": True},
     )
@@ -77,24 +70,21 @@ def _line(name: str, history: History, estimator: str) -> _Line:
 
 def slider_positions(histories: Iterable[History]) -> list[Validation]:
     """Return the stops of the slider: the measurements of all runs, merged by stage and step."""
-    runs = [
-        [v for v in history.validations() if v.stage != BEFORE_TRAINING] for history in histories
-    ]
-    if len(runs) == 1:  # in the order of the run
-        return runs[0]
-    return sorted({validation for run in runs for validation in run}, key=_rank)
+    runs = [history.validations() for history in histories]
+    found = [v for v in dict.fromkeys(chain(*runs)) if v.stage != BEFORE_TRAINING]
+    return found if len(runs) == 1 else sorted(found, key=_rank)
 
 
 def _rank(validation: Validation) -> tuple[int, int, int]:
     stage, epoch, step = validation
-    return (_STAGES.index(stage) if stage in _STAGES else len(_STAGES), epoch, step)
+    return _STAGES.index(stage) if stage in _STAGES else len(_STAGES), epoch, step
 
 
 def _draw(
     figure: go.Figure, line: _Line, positions: Sequence[Validation], color: str, symbol: str
 ) -> None:
     """Add two lines: before training, and at the last measurement, where the slider starts."""
-    always = {
+    common = {
         "x": [layer["depth"] for layer in line.layers],
         "text": [_label(layer["layer"]) for layer in line.layers],
         "mode": "lines+markers",
@@ -102,7 +92,7 @@ def _draw(
         "%{customdata[1]}<br>%{customdata[2]}<extra></extra>",
     }
     figure.add_scatter(
-        **always,
+        **common,
         **_state(line, [line.before] if line.before else []),
         name=_label(f"{line.name}, before training"),
         line={"color": color, "dash": "dash", "width": 1.5},
@@ -111,7 +101,7 @@ def _draw(
         showlegend=line.before is not None,
     )
     figure.add_scatter(
-        **always,
+        **common,
         **_state(line, positions),
         name=_label(line.name),
         line={"color": color, "width": 2.5},
@@ -121,11 +111,11 @@ def _draw(
 
 
 def _state(line: _Line, upto: Sequence[Validation]) -> dict[str, list[Any]]:
-    """Return the part that the slider changes: the run at the last of these that it has."""
+    """Return the data that the slider changes: the run at the last of these that it has."""
     validation = next((v for v in reversed(upto) if v in line.profiles), None)
-    known = {} if validation is None else {r["layer"]: r for r in line.profiles[validation]}
+    known = {r["layer"]: r for r in line.profiles[validation]} if validation else {}
     shown = [known.get(layer["layer"]) for layer in line.layers]
-    when = "" if validation is None else _label(f"{describe(validation)}, {line.name}")
+    when = _label(f"{describe(validation)}, {line.name}") if validation else ""
     return {
         "y": [None if r is None else r["value"] for r in shown],
         "error_y.array": [_reach(r, "high") for r in shown],
@@ -138,8 +128,8 @@ def _state(line: _Line, upto: Sequence[Validation]) -> dict[str, list[Any]]:
 
 
 def _reach(record: Placed | None, end: Literal["low", "high"]) -> float:
-    """Return the distance of the end of the 95 % interval from the value; 0 without interval."""
-    at = None if record is None else record[end]
+    """Return the distance of an end of the 95 % interval from the value; 0 without interval."""
+    at = record[end] if record else None
     return 0.0 if record is None or at is None or math.isnan(at) else abs(at - record["value"])
 
 
@@ -150,7 +140,7 @@ def _highest(lines: Sequence[_Line]) -> float:
 
 
 def _slider(lines: Sequence[_Line], positions: Sequence[Validation]) -> dict[str, Any]:
-    moved = [2 * i + 1 for i in range(len(lines))]  # the dashed ones between them stay
+    moved = list(range(1, 2 * len(lines), 2))  # the dashed lines between them stay
     steps = []
     for i, position in enumerate(positions):
         states = [_state(line, positions[: i + 1]) for line in lines]
@@ -160,7 +150,7 @@ def _slider(lines: Sequence[_Line], positions: Sequence[Validation]) -> dict[str
         "active": len(steps) - 1,
         "steps": steps,
         "currentvalue": {"prefix": "", "xanchor": "left", "font": {"color": "#444", "size": 14}},
-        "font": {"color": _TRANSPARENT},  # the names of the stops would lie over each other
+        "font": {"color": _TRANSPARENT},  # the names of the stops would overlap
         "ticklen": 0 if len(steps) > _MOST_TICKS else 4,
         "minorticklen": 0,
         "pad": {"t": 50},
@@ -199,5 +189,5 @@ def _shade_lower_bound(figure: go.Figure, spec: EstimatorSpec, highest: float) -
 
 
 def _label(name: str) -> str:
-    """Return a name in lines that fit, as the library's labels, which read some HTML, show it."""
+    """Return a name in lines that fit, escaped: labels are read as HTML."""
     return "<br>".join(html.escape(line, quote=False) for line in textwrap.wrap(name, _WRAP))

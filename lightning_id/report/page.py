@@ -2,7 +2,7 @@
 
 import base64
 import io
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
@@ -28,18 +28,35 @@ from lightning_id.report.interactive import interactive_profile, slider_position
 from lightning_id.report.tables import cost_table, how_made, layer_table
 
 METRIC = "val_acc"  # shown beside the dimension, if it was logged
+_CAPTIONS = {  # by the kind of figure: its title and a sentence
+    "depth_profile": (
+        "Dimension over depth",
+        "One line for each measurement; a hunchback increases and then decreases with depth.",
+    ),
+    "heat_map": (
+        "Dimension over training",
+        "One row for each layer, one column for each measurement.",
+    ),
+    "linear_and_nonlinear": (
+        "Linear and nonlinear dimension",
+        "Where PCA is far above TwoNN, the representation is curved.",
+    ),
+    "last_hidden_and_metric": (
+        "Last hidden layer",
+        "Its dimension over training, beside a logged metric.",
+    ),
+    "spectra": (
+        "Spectra",
+        "Eigenvalues of the covariance of each layer, trained and untrained.",
+    ),
+    "per_class": ("Single classes", "The dimension of the samples of one class each."),
+}
 
 
 def html_page(runs: Mapping[str, History]) -> str:
-    """Return the report as HTML: findings, interactive profile, figures, table, how it was made.
+    """Return the report as HTML, about 5 MB, nearly all of it the plotting library.
 
-    The page contains all that it needs; its own policy forbids the browser to fetch anything.
-
-    Args:
-        runs: Histories by the name of the run; their profiles are overlaid.
-
-    Returns:
-        The page; about 5 MB, nearly all of it the plotting library.
+    The page is complete; its own policy forbids the browser to fetch anything.
     """
     environment = Environment(
         loader=FileSystemLoader(Path(__file__).parent),
@@ -99,51 +116,31 @@ def png(figure: Figure) -> bytes:
 
 def _pictures(history: History) -> Iterator[dict[str, str]]:
     """Yield title, caption and image of each figure for which the history has data."""
-    estimator, metrics = main_estimator(history), metric_names(history)
-    metric = METRIC if METRIC in metrics else next(iter(metrics), METRIC)
-    has_profile = bool(profiles(history, estimator))
+    for kind, options in _drawable(history):
+        title, caption = _CAPTIONS[kind]
+        source = _data_uri(figures.plot(history, kind, **options))
+        yield {"title": title, "caption": caption, "source": source}
+
+
+def _drawable(history: History) -> Iterator[tuple[str, dict[str, str]]]:
+    """Yield the kind and the options of each figure for which the history has data."""
+    metrics = metric_names(history)
+    of_estimator = {"estimator": main_estimator(history)}
+    of_metric = {"metric": METRIC if METRIC in metrics else next(iter(metrics), METRIC)}
+    has_profile = bool(profiles(history, **of_estimator))
     has_course = has_profile and len(history.validations()) > 1
-    candidates: list[tuple[bool, str, str, Callable[[], Figure]]] = [
-        (
-            has_profile,
-            "Dimension over depth",
-            "One line for each measurement; a hunchback increases and then decreases with depth.",
-            lambda: figures.depth_profile(history, estimator),
-        ),
-        (
-            has_course,
-            "Dimension over training",
-            "One row for each layer, one column for each measurement.",
-            lambda: figures.heat_map(history, estimator, metric),
-        ),
-        (
-            has_profile and {"twonn", "pca"} <= set(estimators(history)),
-            "Linear and nonlinear dimension",
-            "Where PCA is far above TwoNN, the representation is curved.",
-            lambda: figures.linear_and_nonlinear(history),
-        ),
-        (
-            has_course and last_hidden(history.records) is not None,
-            "Last hidden layer",
-            "Its dimension over training, beside a logged metric.",
-            lambda: figures.last_hidden_and_metric(history, metric),
-        ),
-        (
-            bool(history.spectra),
-            "Spectra",
-            "Eigenvalues of the covariance of each layer, trained and untrained.",
-            lambda: figures.spectra(history),
-        ),
-        (
-            any(record["label"] is not None for record in history.records),
-            "Single classes",
-            "The dimension of the samples of one class each.",
-            lambda: figures.per_class(history, estimator),
-        ),
-    ]
-    for has_data, title, caption, draw in candidates:
-        if has_data:
-            yield {"title": title, "caption": caption, "source": _data_uri(draw())}
+    if has_profile:
+        yield "depth_profile", of_estimator
+    if has_course:
+        yield "heat_map", of_estimator | of_metric
+    if has_profile and {"twonn", "pca"} <= set(estimators(history)):
+        yield "linear_and_nonlinear", {}
+    if has_course and last_hidden(history.records) is not None:
+        yield "last_hidden_and_metric", of_metric
+    if history.spectra:
+        yield "spectra", {}
+    if any(record["label"] is not None for record in history.records):
+        yield "per_class", of_estimator
 
 
 def _subject(history: History) -> str:

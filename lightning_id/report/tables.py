@@ -54,15 +54,9 @@ def cost_table(history: History) -> list[list[str]]:
     for name in estimators(history):
         for record in history.at(last, name) if last else []:
             counts = [record[c] for c in ("n_samples", "n_used", "n_duplicates", "n_ties")]
-            rows.append(
-                [
-                    record["layer"],
-                    estimator_spec(name).title,
-                    *("" if count is None else str(count) for count in counts),
-                    _number(record["goodness"]),
-                    _number(record["seconds"]),
-                ]
-            )
+            cells = ["" if count is None else str(count) for count in counts]
+            cells += [_number(record["goodness"]), _number(record["seconds"])]
+            rows.append([record["layer"], estimator_spec(name).title, *cells])
     return rows
 
 
@@ -86,9 +80,8 @@ def _cost(history: History) -> str:
     last = last_of_fit(history.validations())
     if last is None:
         return ""
-    seconds = [(record["seconds"] or 0.0, validation_of(record)) for record in history.records]
-    total = sum(each for each, _ in seconds)
-    at_last = sum(each for each, validation in seconds if validation == last)
+    total = sum(r["seconds"] or 0.0 for r in history.records)
+    at_last = sum(r["seconds"] or 0.0 for r in history.records if validation_of(r) == last)
     return f"{total:.1f} s of estimating in all, {at_last:.2f} s for the table ({describe(last)})"
 
 

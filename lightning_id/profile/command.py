@@ -6,7 +6,7 @@ import sys
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import fields
 from pathlib import Path
-from typing import Any, get_args
+from typing import get_args
 
 from lightning_id.figures import depth_profile
 from lightning_id.functional import ESTIMATORS, get_estimator
@@ -22,7 +22,7 @@ from lightning_id.report.findings import findings
 OUT = Path("runs/profile")
 PICTURE = "profile.png"
 
-Compare = Callable[[Mapping[str, History], Path], str]  # writes into a folder, returns a text
+Compare = Callable[[Mapping[str, History], Path], str]  # writes into a folder, returns text
 
 MODEL_AND_DATA = """\
 MODEL  a name of torchvision or timm, efficientnet_lite0 to 2, module:function or module:Class
@@ -41,7 +41,7 @@ Example: lightning-id profile resnet18 --data photos --both
 
 
 def main(args: Sequence[str], compare: Compare) -> None:
-    """Measure one network or several; `compare` writes and describes the comparison of several."""
+    """Run `lightning-id profile`; `compare` writes and returns a comparison of several networks."""
     parser = arguments("profile", _PROFILE)
     parser.add_argument("models", nargs="+", metavar="MODEL", help="a network, or several")
     parser.add_argument("--out", type=Path, metavar="FOLDER", help=f"default: {OUT}/MODEL")
@@ -60,15 +60,16 @@ def run(
     # As `python -m` does: module:function may be a file of the current folder.
     sys.path.insert(0, str(Path.cwd()))
     try:
-        _run(options, options.out or default_out, compare, always_compares)
+        _run(options, default_out, compare, always_compares)
     except (ValueError, OSError, ModuleNotFoundError) as error:
         parser.error(str(error))
 
 
 def _run(
-    options: argparse.Namespace, together: Path, compare: Compare, always_compares: bool
+    options: argparse.Namespace, default_out: Path, compare: Compare, always_compares: bool
 ) -> None:
     is_compared = always_compares or len(options.models) > 1
+    out = options.out or default_out
     if options.checkpoint is not None and len(options.models) > 1:
         raise ValueError("`--checkpoint`: expected one MODEL to load it into, got several")
     if always_compares and "twonn" not in options.estimators:
@@ -79,19 +80,16 @@ def _run(
     folders: dict[str, Path] = {}
     histories: dict[str, History] = {}
     for model in options.models:
-        name, folder = model, together / _file_name(model, options.weights)
-        if Path(model, RECORDS_FILE).exists():
-            name, folder = Path(model).resolve().name, Path(model)
-            histories[name] = History.load(folder)
-            if not histories[name].records:
-                raise ValueError(
-                    f"`MODEL`: expected records in {folder}, got none; profile it again"
-                )
-        elif options.out and not is_compared:
-            folder = options.out
+        is_measured = Path(model, RECORDS_FILE).exists()
+        name = Path(model).resolve().name if is_measured else model
         if name in folders:
             raise ValueError(f"`MODEL`: expected every network once, got {name} again")
-        folders[name] = folder
+        if is_measured:
+            folders[name], histories[name] = Path(model), _load(Path(model))
+        elif options.out and not is_compared:
+            folders[name] = out
+        else:
+            folders[name] = out / _file_name(model, options.weights)
     missing = {name: folder for name, folder in folders.items() if name not in histories}
     if options.checkpoint is not None and not missing:
         raise ValueError("`--checkpoint`: expected a network to load it into, got its profile")
@@ -102,10 +100,19 @@ def _run(
     if missing:
         histories |= _measure(missing, options)
     if is_compared:
-        together.mkdir(parents=True, exist_ok=True)
-        _print(f"\n{compare({name: histories[name] for name in folders}, together)}")
-    page = (together if is_compared or options.out else folder) / "report.html"
+        out.mkdir(parents=True, exist_ok=True)
+        _print(f"\n{compare({name: histories[name] for name in folders}, out)}")
+    (*_, last) = folders.values()
+    page = (out if is_compared or options.out else last) / "report.html"
     _print(f"Page:                     {write_report(list(folders.values()), page)}")
+
+
+def _load(folder: Path) -> History:
+    """Read an earlier profile; one without records is an error."""
+    history = History.load(folder)
+    if not history.records:
+        raise ValueError(f"`MODEL`: expected records in {folder}, got none; profile it again")
+    return history
 
 
 def _measure(folders: Mapping[str, Path], options: argparse.Namespace) -> dict[str, History]:
@@ -130,10 +137,10 @@ def _save(model: str, history: History, folder: Path, estimators: Sequence[str])
     history.save(folder)
     depth_profile(history, estimators[0]).savefig(folder / PICTURE)
     accuracy = ", ".join(f"accuracy {share:.1%} ({stage})" for stage, share in accuracies(history))
-    words = "\n".join(f"{topic}: {text}" for topic, text in findings(history))
+    found = "\n".join(f"{topic}: {text}" for topic, text in findings(history))
     _print(
         f"\n{model}: {accuracy or 'no accuracy, the labels (if any) are not those of its outputs'}"
-        f"\n\n{end_table(history, estimators)}\n\n{words}\n\n"
+        f"\n\n{end_table(history, estimators)}\n\n{found}\n\n"
         f"Dimension against depth:  {folder / PICTURE}\n"
         f"All records:              {folder / RECORDS_FILE}"
     )
@@ -155,9 +162,11 @@ def arguments(command: str, description: str) -> argparse.ArgumentParser:
     add("--data", metavar="DATA", help="the images")
     add("--checkpoint", metavar="FILE", help="weights for MODEL, in place of its own")
     weights = parser.add_mutually_exclusive_group().add_argument
-    random = "random weights instead of the trained ones"
-    both = "the network with random weights too, as the network before training"
-    for choice, text in (("untrained", random), ("both", both)):
+    choices = {
+        "untrained": "random weights instead of the trained ones",
+        "both": "the network with random weights too, as the network before training",
+    }
+    for choice, text in choices.items():
         weights(f"--{choice}", dest="weights", action="store_const", const=choice, help=text)
     parser.set_defaults(weights="trained")
     add("--n-samples", type=int, default=2000, metavar="N", help="images; default: 2000")
@@ -167,8 +176,8 @@ def arguments(command: str, description: str) -> argparse.ArgumentParser:
         f"of {', '.join(ESTIMATORS)}, or registered by MODEL on import; default: twonn,pca;"
         " twonn,pca,twonn_gaussian sets curved against linear"
     )
-    names: dict[str, Any] = {"type": _words, "default": ("twonn", "pca"), "metavar": "NAME,..."}
-    add("--estimators", **names, help=estimators)
+    default = ["twonn", "pca"]
+    add("--estimators", type=_words, default=default, metavar="NAME,...", help=estimators)
     add("--reduce", choices=get_args(Reduce), default="flatten", help="default: flatten")
     add("--image-size", type=int, metavar="PIXELS", help="default: the size MODEL was trained on")
     add("--batch-size", type=int, default=32, metavar="N", help="default: 32")
@@ -179,12 +188,12 @@ def arguments(command: str, description: str) -> argparse.ArgumentParser:
     return parser
 
 
-def _words(text: str) -> tuple[str, ...]:
-    return tuple(text.split(","))
+def _words(text: str) -> list[str]:
+    return text.split(",")
 
 
 def _layers(text: str) -> str | list[str]:
-    return text if text == "auto" else text.split(",")
+    return text if text == "auto" else _words(text)
 
 
 def _print(text: str) -> None:

@@ -2,11 +2,11 @@
 
 import inspect
 import numbers
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import product
 from pathlib import Path
-from typing import Any, Protocol, runtime_checkable
+from typing import Any
 
 import numpy as np
 import torch
@@ -25,23 +25,20 @@ ARRAY = ".npy"
 Item = tuple[Image.Image | Tensor, int | None]  # an RGB image or an input, and its label if known
 
 
-@runtime_checkable
-class Source(Protocol):
-    """All items of the data, with the names of the classes if known; broken items raise."""
+@dataclass(frozen=True)
+class Source:
+    """All items of the data: their number, a reader by position, and class names if known."""
 
-    classes: Sequence[str] | None
-
-    def __len__(self) -> int: ...
-
-    def __getitem__(self, position: int) -> Item: ...
+    size: int
+    read: Callable[[int], Item]  # raises for a broken item
+    classes: Sequence[str] | None = None
 
 
 @dataclass(frozen=True)
 class Images:
-    """The chosen images: positions in their source, ascending.
+    """The chosen images: ascending positions in their source, and caveats about the choice.
 
-    `classes` are the names by label, None without labels; `notes` are caveats about the choice, a
-    sentence each.
+    `classes` are the names by label, None without labels.
     """
 
     source: Source
@@ -50,7 +47,7 @@ class Images:
     notes: list[str]
 
     def prepared(self, transform: Transform) -> "Prepared":
-        """Return them as a network wants them."""
+        """Return them transformed to inputs of a network."""
         return Prepared(self, transform)
 
 
@@ -65,81 +62,70 @@ class Prepared(Dataset[tuple[Tensor, int] | tuple[Tensor]]):
         return len(self._images.positions)
 
     def __getitem__(self, index: int) -> tuple[Tensor, int] | tuple[Tensor]:
-        image, label = self._images.source[self._images.positions[index]]
+        image, label = self._images.source.read(self._images.positions[index])
         inputs = image if isinstance(image, Tensor) else self._transform(image)
         return (inputs,) if label is None else (inputs, label)
 
 
 def choose_images(data: str, n_samples: int = 2000, seed: int = 0) -> Images:
-    """Choose images uniformly, reading each once and replacing broken ones.
+    """Choose images uniformly by a private generator, reading each once and replacing broken ones.
 
-    Args:
-        data: A folder with one folder of images per class, or with images; ``NAME:FOLDER``, a data
-            set of torchvision, whose test split is used and downloaded if it is not there; or a
-            ``.npy`` file of inputs (n, ...): whole numbers become int64, for they are token ids,
-            all others (and uint8, the pixels) float32.
-        n_samples: Number of images, all if there are fewer.
-        seed: Seed of a private generator.
-
-    Returns:
-        The images, in the order of the data.
-
-    Raises:
-        ValueError: If there is no such data or fewer than three images are usable.
+    The data are a folder with a folder of images per class, or of images; ``NAME:FOLDER``, the test
+    split of a data set of torchvision, downloaded if missing; or a ``.npy`` file of inputs
+    (n, ...), integers other than uint8 read as int64 (tokens), all other numbers as float32.
     """
     if n_samples < MIN_DISTINCT:
         raise ValueError(f"`--n-samples`: expected at least {MIN_DISTINCT}, got {n_samples}")
-    source = _open(data)
-    usable, broken = _read(source, n_samples, seed)
-    if len(usable) < MIN_DISTINCT:
+    source = _source(data)
+    shapes, labels, broken = _read(source, n_samples, seed)
+    if len(shapes) < MIN_DISTINCT:
         raise ValueError(
-            f"`--data`: expected at least {MIN_DISTINCT} usable images in {data}, got {len(usable)}"
+            f"`--data`: expected at least {MIN_DISTINCT} usable images in {data}, got {len(shapes)}"
             + (f" and {len(broken)} broken, for example: {broken[0]}" if broken else "")
         )
-    shapes = sorted({shape for shape, _ in usable.values()})
-    labels = [label for _, label in usable.values() if label is not None]
     classes = source.classes or [str(label) for label in range(max(labels, default=-1) + 1)]
-    notes = list(_notes(data, len(source), n_samples, len(usable), broken, shapes))
-    return Images(source, sorted(usable), classes if labels else None, notes)
+    notes = list(_notes(data, source.size, n_samples, list(shapes.values()), broken))
+    return Images(source, sorted(shapes), classes if labels else None, notes)
 
 
 def _read(
     source: Source, n_samples: int, seed: int
-) -> tuple[dict[int, tuple[tuple[int, ...], int | None]], list[str]]:
-    """Return shape and label of as many readable items as wanted, and the errors of the others."""
-    usable: dict[int, tuple[tuple[int, ...], int | None]] = {}
+) -> tuple[dict[int, tuple[int, ...]], set[int], list[str]]:
+    """Return the shapes by position of as many readable items as wanted, all labels, all errors."""
+    shapes: dict[int, tuple[int, ...]] = {}
+    labels: set[int] = set()
     broken: list[str] = []
     generator = torch.Generator().manual_seed(seed)
-    for position in torch.randperm(len(source), generator=generator).tolist():
-        if len(usable) == n_samples:
+    for position in torch.randperm(source.size, generator=generator).tolist():
+        if len(shapes) == n_samples:
             break
         try:
-            image, label = source[position]
+            image, label = source.read(position)
         except Exception as error:  # the ways in which a file can be broken have no common class
             broken.append(f"{error}")
-        else:
-            shape = image.shape if isinstance(image, Tensor) else image.size
-            usable[position] = tuple(shape), label
-    return usable, broken
+            continue
+        shapes[position] = tuple(image.shape if isinstance(image, Tensor) else image.size)
+        labels |= set() if label is None else {label}
+    return shapes, labels, broken
 
 
 def _notes(
     data: str,
     n_found: int,
     n_asked: int,
-    n_usable: int,
-    broken: Sequence[str],
     shapes: Sequence[tuple[int, ...]],
+    broken: Sequence[str],
 ) -> Iterator[str]:
-    first, last = ("x".join(map(str, shapes[i])) for i in (0, -1))
-    sizes = first if len(shapes) == 1 else f"{len(shapes)} sizes from {first} to {last}"
+    distinct = sorted(set(shapes))
+    first, last = ("x".join(map(str, distinct[i])) for i in (0, -1))
+    sizes = first if len(distinct) == 1 else f"{len(distinct)} sizes from {first} to {last}"
     things = "inputs" if data.endswith(ARRAY) else "images"
-    yield f"{n_usable} of the {n_found} {things} in {data}, {sizes}"
+    yield f"{len(shapes)} of the {n_found} {things} in {data}, {sizes}"
     if broken:
         yield f"broken {things} left out: {len(broken)}, for example {broken[0]}"
-    if n_usable < n_asked:
+    if len(shapes) < n_asked:
         yield (
-            f"expected {n_asked} {things}, got {n_usable} usable ones: all are measured; the"
+            f"expected {n_asked} {things}, got {len(shapes)} usable ones: all are measured; the"
             " numbers depend on how many there are, so compare only with the same"
         )
 
@@ -147,12 +133,12 @@ def _notes(
 # --- sources -------------------------------------------------------------------------------------
 
 
-def _open(data: str) -> Source:
+def _source(data: str) -> Source:
     path = Path(data).expanduser()
     if path.suffix == ARRAY:
-        return _Array(path)
+        return _array(path)
     if path.is_dir():
-        return _Folder(path)
+        return _folder(path)
     name, colon, root = data.partition(":")
     if not colon:
         raise ValueError(
@@ -164,47 +150,38 @@ def _open(data: str) -> Source:
             f"`--data`: expected a data set of torchvision before the colon, got {name!r}."
             f"{close_names(name, datasets.__all__)}"
         )
-    return _TorchvisionSet(name, Path(root).expanduser())
+    return _of_torchvision(name, Path(root).expanduser())
 
 
-class _Folder:
-    """Images in one folder per class, as torchvision's ImageFolder sees them, or in one folder."""
+def _folder(path: Path) -> Source:
+    """Return images in one folder per class, as torchvision's ImageFolder has it, or in one."""
+    names = sorted(child.name for child in path.iterdir())
+    images = [name for name in names if name.lower().endswith(IMG_EXTENSIONS)]
+    files: list[tuple[str, int | None]] = [(str(path / name), None) for name in images]
+    classes = None
+    if not images and any(child.is_dir() for child in path.iterdir()):
+        folder = datasets.ImageFolder(str(path), allow_empty=True)
+        files, classes = folder.samples, folder.classes
 
-    classes: Sequence[str] | None = None
-
-    def __init__(self, path: Path) -> None:
-        names = sorted(child.name for child in path.iterdir())
-        images = [name for name in names if name.lower().endswith(IMG_EXTENSIONS)]
-        self._files: list[tuple[str, int | None]] = [(str(path / name), None) for name in images]
-        if not images and any(child.is_dir() for child in path.iterdir()):
-            folder = datasets.ImageFolder(str(path), allow_empty=True)
-            self._files, self.classes = folder.samples, folder.classes
-
-    def __len__(self) -> int:
-        return len(self._files)
-
-    def __getitem__(self, position: int) -> Item:
-        path, label = self._files[position]
+    def read(position: int) -> Item:
+        file, label = files[position]
         try:
-            with Image.open(path) as image:
+            with Image.open(file) as image:
                 return image.convert("RGB"), label
         except Exception as error:
-            raise ValueError(f"{path}: {error}") from error
+            raise ValueError(f"{file}: {error}") from error
+
+    return Source(len(files), read, classes)
 
 
-class _TorchvisionSet:
-    """The test split of a data set of torchvision."""
+def _of_torchvision(name: str, root: Path) -> Source:
+    dataset = _test_split(name, root)
 
-    def __init__(self, name: str, root: Path) -> None:
-        self._dataset = _test_split(name, root)
-        self.classes: Sequence[str] | None = getattr(self._dataset, "classes", None)
-
-    def __len__(self) -> int:
-        return len(self._dataset)
-
-    def __getitem__(self, position: int) -> Item:
-        image, label = self._dataset[position]
+    def read(position: int) -> Item:
+        image, label = dataset[position]
         return image.convert("RGB"), int(label) if isinstance(label, numbers.Integral) else None
+
+    return Source(len(dataset), read, getattr(dataset, "classes", None))
 
 
 def _test_split(name: str, root: Path) -> Any:
@@ -229,28 +206,13 @@ def _test_split(name: str, root: Path) -> Any:
     ) from errors[-1]
 
 
-class _Array:
-    """Inputs in a file of numpy."""
-
-    classes: Sequence[str] | None = None
-
-    def __init__(self, path: Path) -> None:
-        try:
-            self._rows = np.lib.format.open_memmap(path, mode="r")
-        except ValueError as error:
-            raise ValueError(
-                f"`--data`: expected an array of numbers in {path}: {error}"
-            ) from error
-        if self._rows.ndim < 2:
-            raise ValueError(
-                f"`--data`: expected inputs (n, ...) in {path}, got {self._rows.shape}"
-            )
-        is_pixels = self._rows.dtype == np.uint8
-        is_ids = np.issubdtype(self._rows.dtype, np.integer) and not is_pixels
-        self._dtype = np.int64 if is_ids else np.float32
-
-    def __len__(self) -> int:
-        return len(self._rows)
-
-    def __getitem__(self, position: int) -> Item:
-        return torch.from_numpy(np.array(self._rows[position], dtype=self._dtype)), None
+def _array(path: Path) -> Source:
+    try:
+        rows = np.lib.format.open_memmap(path, mode="r")
+    except ValueError as error:
+        raise ValueError(f"`--data`: expected an array of numbers in {path}: {error}") from error
+    if rows.ndim < 2:
+        raise ValueError(f"`--data`: expected inputs (n, ...) in {path}, got {rows.shape}")
+    is_token = np.issubdtype(rows.dtype, np.integer) and rows.dtype != np.uint8
+    dtype = np.int64 if is_token else np.float32
+    return Source(len(rows), lambda i: (torch.from_numpy(np.array(rows[i], dtype=dtype)), None))

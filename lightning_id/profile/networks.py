@@ -47,33 +47,15 @@ def load_network(
     image_size: int | None = None,
     seed: int = 0,
 ) -> Network:
-    """Find a network.
+    """Load a network as `MODEL_AND_DATA` of the command describes, with its preprocessing.
 
-    The untrained network comes from its own code if there is any: for names, and for
-    ``module:function`` (a checkpoint is then ignored). Otherwise every module draws its weights
-    anew by ``reset_parameters``, and batch normalisation starts at mean 0 and variance 1.
-
-    Args:
-        model: ``efficientnet_lite0``, ``1`` or ``2`` (whose weights are installed with the extra
-            ``pretrained``), a name of torchvision or, if installed, of timm (whose weights are
-            downloaded); ``module:function`` or ``module:Class``, called to make a network; or a
-            Lightning checkpoint ``*.ckpt``.
-        checkpoint: Weights for the network: a state dict, or a checkpoint with one in
-            ``"state_dict"``; of a LightningModule class, a Lightning checkpoint.
-        untrained: Random weights in place of the trained ones.
-        image_size: Pixels of the square input; None for the size of the training, or 224.
-        seed: Seed for making the network; the global random state is left as it was.
-
-    Returns:
-        The network with its preprocessing.
-
-    Raises:
-        ValueError: If there is no such network, or the checkpoint does not fit it.
-        OSError: If a file is missing or weights cannot be downloaded.
+    An untrained network comes from its own code if there is any, and a checkpoint is then ignored.
+    Otherwise every module draws its weights anew by ``reset_parameters``, and batch normalisation
+    starts at mean 0 and variance 1. The seed is for this; the global random state is kept.
     """
     transform = photo_transform(image_size or IMAGE_SIZE)
     with kept_rng():
-        # Before the seed: a module may draw random numbers when it is imported, once.
+        # Before the seed: the first import of a module may draw random numbers.
         found = find_code(model)
         seed_everything(seed, verbose=False)
         if model.endswith(".ckpt"):
@@ -81,7 +63,7 @@ def load_network(
             if untrained:
                 reset_weights(module)
         elif found is not None:
-            module = _made(found, model, checkpoint, untrained)
+            module = _from_code(found, model, checkpoint, untrained)
         else:
             trained = checkpoint is None and not untrained
             module, transform = _by_name(model, trained, image_size)
@@ -143,7 +125,7 @@ def _by_name(name: str, trained: bool, image_size: int | None) -> tuple[nn.Modul
 
 
 def _families() -> Iterator[tuple[Sequence[str], Make]]:
-    """Yield the names and the maker of each family of networks, slow imports last."""
+    """Yield the names of each family of networks and its function, slow imports last."""
     yield list(LITE), _lite
     yield torchvision.models.list_models(), _of_torchvision
     timm = _installed("timm")
@@ -198,30 +180,29 @@ def _installed(package: str) -> Any:
         module = importlib.import_module(package)
     except ModuleNotFoundError:
         return None
-    return module if module.__file__ else None  # None: any folder of that name, here or elsewhere
+    return module if module.__file__ else None  # a folder of that name has no file
 
 
 @contextmanager
 def _downloading(name: str) -> Iterator[None]:
     try:
         yield
-    except Exception as error:  # each hub has a client and errors of its own
+    except Exception as error:  # each hub has its own errors
         raise OSError(
-            f"the weights of {name} could not be had: {error!r}. --untrained needs none,"
-            " --checkpoint FILE takes them from a file"
+            f"the weights of {name} could not be downloaded: {error!r}. --untrained needs none,"
+            " --checkpoint FILE reads them from a file"
         ) from error
 
 
 # --- the user's code and checkpoints -------------------------------------------------------------
 
 
-def _made(found: Any, place: str, checkpoint: str | None, untrained: bool) -> nn.Module:
+def _from_code(found: Any, place: str, checkpoint: str | None, untrained: bool) -> nn.Module:
     if checkpoint is not None and isinstance(found, type) and issubclass(found, LightningModule):
         module: Any = _lightning_module(found, checkpoint)
         checkpoint = None
     else:
-        is_made = isinstance(found, nn.Module) or not callable(found)
-        module = found if is_made else found()
+        module = found() if callable(found) and not isinstance(found, nn.Module) else found
     if not isinstance(module, nn.Module):
         raise ValueError(
             f"`MODEL`: expected {place} to return an nn.Module, got {type(module).__name__}"
@@ -239,7 +220,7 @@ def _attribute(place: str) -> Any:
         module = importlib.import_module(name)
     except ModuleNotFoundError as error:
         if error.name is None or not f"{name}.".startswith(f"{error.name}."):
-            raise  # the module is there, an import of it is not
+            raise  # it exists, but one of its own imports does not
         raise ValueError(
             f"`MODEL`: expected module:function, got {place!r}, and there is no module"
             f" {error.name!r} in the current folder or among the packages installed"
@@ -253,7 +234,7 @@ def _attribute(place: str) -> Any:
 
 
 def _lightning_module(kind: type[LightningModule], file: str) -> LightningModule:
-    checkpoint = _read(file)  # refuses one that could run code, before Lightning reads it
+    checkpoint = _read(file)  # refuses one that could run code before Lightning reads it
     try:
         return kind.load_from_checkpoint(file, map_location="cpu")
     except Exception as error:  # any error of a class with unexpected arguments

@@ -63,7 +63,7 @@ def profile(
     checkpoint: str | None = None,
     weights: str = "trained",
 ) -> History:
-    """Measure every layer of a network."""
+    """Load a network with trained, untrained or both weights and measure its layers."""
     settings = settings or Settings()
     history = History()
     for untrained in (True, False):
@@ -81,7 +81,7 @@ def profile(
 
 
 def measure(network: Network, images: Images, settings: Settings) -> History:
-    """Measure every layer of a network that is at hand."""
+    """Measure every layer of a loaded network."""
     inputs = images.prepared(network.transform)
     classes = images.classes
     evaluation = Evaluation(network.module, None if classes is None else len(classes))
@@ -91,7 +91,7 @@ def measure(network: Network, images: Images, settings: Settings) -> History:
     try:
         chosen = select_layers(evaluation, settings.layers)
     except ValueError:
-        select_layers(network.module, settings.layers)  # the same, with the names as they are there
+        select_layers(network.module, settings.layers)  # raises with the names without "network."
         raise
     callback = IntrinsicDimensionCallback(
         layers={name: _short(name) for name in chosen},
@@ -111,7 +111,7 @@ def measure(network: Network, images: Images, settings: Settings) -> History:
     with warnings.catch_warnings():
         # Reading photographs is a small part of the time, and the order must stay.
         warnings.filterwarnings("ignore", message=".*does not have many workers")
-        # Lightning 2.6 on torch 2.14: nothing that whoever runs the command could change.
+        # Lightning 2.6 on torch 2.14; no user can change it.
         warnings.filterwarnings("ignore", message=".*treespec, LeafSpec.* is deprecated")
         trainer.validate(evaluation, DataLoader(inputs, settings.batch_size), verbose=False)
     for record in callback.history.records:
@@ -121,7 +121,7 @@ def measure(network: Network, images: Images, settings: Settings) -> History:
 
 
 class _Bar(TQDMProgressBar):
-    """The bar of the Trainer; the table comes when all networks are measured, with both weights."""
+    """The bar of the Trainer without tables; one is printed when both weights are measured."""
 
     prints_tables = False  # those of the callback
 
@@ -142,7 +142,7 @@ def _check_takes(network: Network, example: Tensor) -> None:
 
 
 def _short(name: str) -> str:
-    """Return the name of a layer as it is in the network, unless a pseudo-layer is called so."""
+    """Return the name of a layer within the network, unless a pseudo-layer has that name."""
     short = name.removeprefix("network.")
     return name if short in (INPUT, LAST_HIDDEN) else short
 

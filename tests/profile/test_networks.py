@@ -147,7 +147,9 @@ def test_the_image_size_changes_the_size_alone():
 
 
 def test_weights_that_cannot_be_downloaded_are_told_with_a_way_out():
-    with pytest.raises(OSError, match=r"weights of shufflenet_v2_x0_5 could not be had.*untrained"):
+    with pytest.raises(
+        OSError, match=r"weights of shufflenet_v2_x0_5 could not be downloaded.*untrained"
+    ):
         load_network("shufflenet_v2_x0_5")
 
 

@@ -15,10 +15,16 @@ from lightning_id.experiments.networks import MNISTNet
 if __name__ == "__main__":
     callback = IntrinsicDimensionCallback(["input", "network.pool2", "network.d1"], n_samples=300)
     trainer = pl.Trainer(
-        max_epochs=1, callbacks=[callback], accelerator="cpu", devices=2, strategy="ddp",
-        logger=False, enable_checkpointing=False, enable_progress_bar=False,
+        max_epochs=1,
+        callbacks=[callback],
+        accelerator="cpu",
+        devices=2,
+        strategy="ddp",
+        logger=False,
+        enable_checkpointing=False,
+        enable_progress_bar=False,
         enable_model_summary=False,
-    )  # fmt: skip
+    )
     data = MNISTDataModule(n_train=600, n_val=300)
     trainer.fit(Classifier(MNISTNet(), "sgd", lr=0.01, momentum=0.9), data)
     found = {k: f"{v:.4f}" for k, v in callback.last_metrics.items() if k.startswith("id_twonn/")}

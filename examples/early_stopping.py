@@ -19,9 +19,14 @@ callback = IntrinsicDimensionCallback(
 # A change below the error bar, about 6 % of the value with 500 samples, is no change.
 stopping = EarlyStopping("id/last_hidden", mode="min", patience=2, min_delta=0.4)
 trainer = pl.Trainer(
-    max_epochs=20, callbacks=[callback, stopping], accelerator="cpu", logger=False,
-    enable_checkpointing=False, enable_progress_bar=False, enable_model_summary=False,
-)  # fmt: skip
+    max_epochs=20,
+    callbacks=[callback, stopping],
+    accelerator="cpu",
+    logger=False,
+    enable_checkpointing=False,
+    enable_progress_bar=False,
+    enable_model_summary=False,
+)
 trainer.fit(
     Classifier(MNISTNet(), "sgd", lr=0.01, momentum=0.9),
     MNISTDataModule(n_train=1000, n_val=500),

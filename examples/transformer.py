@@ -74,9 +74,14 @@ if __name__ == "__main__":
         ),
     ]
     trainer = pl.Trainer(
-        max_epochs=2, callbacks=[*callbacks], num_sanity_val_steps=-1, accelerator="cpu",
-        logger=False, enable_checkpointing=False, enable_progress_bar=False,
-    )  # fmt: skip
+        max_epochs=2,
+        callbacks=[*callbacks],
+        num_sanity_val_steps=-1,
+        accelerator="cpu",
+        logger=False,
+        enable_checkpointing=False,
+        enable_progress_bar=False,
+    )
     trainer.fit(
         Task(),
         DataLoader(sentences(1000, seed=0), 50, shuffle=True),

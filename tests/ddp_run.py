@@ -114,19 +114,26 @@ def fit(
 ) -> None:
     pl.seed_everything(0, verbose=False)
     callback = IntrinsicDimensionCallback(
-        ["input", "net.*"], ("twonn", "pca", "participation_ratio"), n_samples=n_samples,
-        seed=seed, per_class=10, **MODES[mode](),
-    )  # fmt: skip
+        ["input", "net.*"],
+        ("twonn", "pca", "participation_ratio"),
+        n_samples=n_samples,
+        seed=seed,
+        per_class=10,
+        **MODES[mode](),
+    )
     shards = mode.startswith("fsdp")
     spread = ModelParallelStrategy(data_parallel_size=2, tensor_parallel_size=1)
     with pytest.MonkeyPatch.context() as patch, warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always")
         widths = Widths(patch)
         runner = trainer(
-            folder, callbacks=[callback, widths], devices=devices, max_epochs=1,
+            folder,
+            callbacks=[callback, widths],
+            devices=devices,
+            max_epochs=1,
             strategy="auto" if devices == 1 else spread if shards else "ddp",
             num_sanity_val_steps=-1,
-        )  # fmt: skip
+        )
         put_fault(fault, runner.global_rank == devices - 1 > 0, patch)
         model = Sharded() if shards else FixedWeights()
         runner.fit(model, loader(64), loader(n_val, batch_size=8, seed=1))

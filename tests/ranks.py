@@ -16,10 +16,13 @@ def run_ranks(words: Sequence[str], n: int = 2, **options: object) -> list[str]:
     processes = [
         subprocess.Popen(
             [sys.executable, *(str(rank) if word == "RANK" else word for word in words)],
-            stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, **options,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+            **options,
         )
         for rank in range(n)
-    ]  # fmt: skip
+    ]
     said = []
     for process in processes:
         try:

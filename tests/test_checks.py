@@ -88,10 +88,13 @@ print(json.dumps(said))
 @pytest.fixture(scope="module")
 def said():
     done = subprocess.run(
-        [sys.executable, "-W", "ignore", "-c", CODE], input=json.dumps(list(WRONG)),
-        env=dict(os.environ) | {"PYTHONPATH": str(ROOT)}, stdout=subprocess.PIPE, text=True,
+        [sys.executable, "-W", "ignore", "-c", CODE],
+        input=json.dumps(list(WRONG)),
+        env=dict(os.environ) | {"PYTHONPATH": str(ROOT)},
+        stdout=subprocess.PIPE,
+        text=True,
         check=True,
-    )  # fmt: skip
+    )
     return json.loads(done.stdout)
 
 

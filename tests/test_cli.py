@@ -191,18 +191,26 @@ OF_SCHEDULE = [*OF_CALLBACK, "--trainer.callbacks.schedule=lightning_id.AtSteps"
 @pytest.mark.parametrize(
     ("words", "message"),
     [
-        ([*OF_CALLBACK, "--trainer.callbacks.n_sample=500"],
-         f"{CALLBACK} has no argument 'n_sample'. Close: 'n_samples'"),
-        ([*OF_SCHEDULE, "--trainer.callbacks.schedule.step=[1]"],
-         "lightning_id.AtSteps has no argument 'step'. Close: 'steps'."),
-        (["fit", "--data.init_args.nval=64"],
-         "lightning_id.experiments.mnist.MNISTDataModule has no argument 'nval'. Close: 'n_val'"),
-        ([*OF_CALLBACK, "--trainer.callbacks.n_samples=1"],
-         "`n_samples`: expected at least 3, got 1;"),
+        (
+            [*OF_CALLBACK, "--trainer.callbacks.n_sample=500"],
+            f"{CALLBACK} has no argument 'n_sample'. Close: 'n_samples'",
+        ),
+        (
+            [*OF_SCHEDULE, "--trainer.callbacks.schedule.step=[1]"],
+            "lightning_id.AtSteps has no argument 'step'. Close: 'steps'.",
+        ),
+        (
+            ["fit", "--data.init_args.nval=64"],
+            "lightning_id.experiments.mnist.MNISTDataModule has no argument 'nval'. Close: 'n_val'",
+        ),
+        (
+            [*OF_CALLBACK, "--trainer.callbacks.n_samples=1"],
+            "`n_samples`: expected at least 3, got 1;",
+        ),
         ([*OF_CALLBACK, "--trainer.callbacks.estimators=[twon]"], "no estimator named 'twon';"),
         ([*OF_CALLBACK, "--trainer.callbacks.layers=networks.fc"], "No layer of Classifier"),
     ],
-)  # fmt: skip
+)
 def test_a_wrong_argument_is_one_line(words, message, plain, capsys):
     shown = refused([words[0], "--config", plain, *words[1:]], capsys).splitlines()
     assert [line for line in shown if line.startswith(f"lightning-id: error: {message}")]

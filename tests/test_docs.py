@@ -54,9 +54,19 @@ def clone(monkeypatch, tmp_path):
     history = History()
     for order, layer in enumerate(("input", "fc1", "fc2")):
         history.append(
-            stage="fit", epoch=0, step=1, data="val", layer=layer, order=order, depth=order / 2,
-            estimator="twonn", value=9.0 - order, std_error=0.1, n_samples=100, reduce="flatten",
-        )  # fmt: skip
+            stage="fit",
+            epoch=0,
+            step=1,
+            data="val",
+            layer=layer,
+            order=order,
+            depth=order / 2,
+            estimator="twonn",
+            value=9.0 - order,
+            std_error=0.1,
+            n_samples=100,
+            reduce="flatten",
+        )
     for version in ("version_0", "version_1"):
         history.save(tmp_path / "runs" / "mnist" / version)
 

@@ -77,9 +77,13 @@ def test_training_stops_when_the_last_hidden_layer_folds_up_no_more(run):
 def test_two_processes_log_the_same_numbers(tmp_path):
     # Not in this process: Lightning leaves the variables of a process group behind.
     done = subprocess.run(
-        [sys.executable, EXAMPLES / "ddp.py"], cwd=tmp_path, capture_output=True, text=True,
-        timeout=200, check=False,
-    )  # fmt: skip
+        [sys.executable, EXAMPLES / "ddp.py"],
+        cwd=tmp_path,
+        capture_output=True,
+        text=True,
+        timeout=200,
+        check=False,
+    )
     assert done.returncode == 0, done.stderr
     said = dict(re.findall(r"process (\d): (\{.*?\})", done.stdout))
     assert sorted(said) == ["0", "1"]

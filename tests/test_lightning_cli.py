@@ -58,9 +58,12 @@ def run(tree, cli, folder, *configs):
     logger = {"class_path": "CSVLogger", "init_args": {"save_dir": str(folder)}}
     arguments = [f"--config={path}" for path in configs]
     return cli(
-        *project(tree), args=["fit", *arguments], trainer_defaults=quiet | {"logger": logger},
-        save_config_kwargs={"overwrite": True}, seed_everything_default=0,
-    )  # fmt: skip
+        *project(tree),
+        args=["fit", *arguments],
+        trainer_defaults=quiet | {"logger": logger},
+        save_config_kwargs={"overwrite": True},
+        seed_everything_default=0,
+    )
 
 
 @pytest.mark.parametrize("name", TREES)

@@ -82,6 +82,12 @@ def test_the_command_says_what_it_does(command, elsewhere):
 
 def test_a_config_of_the_wheel_trains_from_any_folder(command, elsewhere):
     call(
-        command, "fit", "--config", "mnist.yaml", "--trainer.fast_dev_run=true",
-        "--trainer.logger=false", cwd=elsewhere, timeout=200,
-    )  # fmt: skip
+        command,
+        "fit",
+        "--config",
+        "mnist.yaml",
+        "--trainer.fast_dev_run=true",
+        "--trainer.logger=false",
+        cwd=elsewhere,
+        timeout=200,
+    )

@@ -45,8 +45,9 @@ def main():
     callback = IntrinsicDimensionCallback(estimators=["twonn", "pca", "gride", "mle"])
     model = Network()
     with tempfile.TemporaryDirectory() as folder:
-        trainer = pl.Trainer(max_epochs=2, callbacks=[callback], accelerator="cpu",
-                             default_root_dir=folder)  # fmt: skip
+        trainer = pl.Trainer(
+            max_epochs=2, callbacks=[callback], accelerator="cpu", default_root_dir=folder
+        )
         trainer.fit(model, data, data)
     assert callback.last_metrics["id/last_hidden"] > 1
     with record_activations(model.net, ["1"], 300) as rows:

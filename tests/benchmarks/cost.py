@@ -38,9 +38,8 @@ PARTS = {  # where the time of a measurement goes, and the functions that take i
     "Gram": [("functional.columns.Columns", "gram_matrix")],
     "neighbours": [("functional.neighbors.NeighborSearch", "find")],
     "spectrum": [("functional.geometry.Geometry", "spectrum")],
-    "log": [("callback.CallbackBase", "_record"),
-            ("callback.CallbackBase", "_write")],
-}  # fmt: skip
+    "log": [("callback.CallbackBase", "_record"), ("callback.CallbackBase", "_write")],
+}
 
 
 def run(n_samples: int, epochs: int, board: str | None = None) -> dict[str, Any]:
@@ -58,10 +57,14 @@ def run(n_samples: int, epochs: int, board: str | None = None) -> dict[str, Any]
     if n_samples:
         callbacks.append(IntrinsicDimensionCallback(layers, n_samples=n_samples, seed=None))
     trainer = pl.Trainer(
-        max_epochs=epochs, callbacks=callbacks, num_sanity_val_steps=0,
-        logger=False if board is None else TensorBoardLogger(board), enable_checkpointing=False,
-        enable_progress_bar=False, enable_model_summary=False,
-    )  # fmt: skip
+        max_epochs=epochs,
+        callbacks=callbacks,
+        num_sanity_val_steps=0,
+        logger=False if board is None else TensorBoardLogger(board),
+        enable_checkpointing=False,
+        enable_progress_bar=False,
+        enable_model_summary=False,
+    )
     data = MNISTDataModule(batch_size=64)
     data.prepare_data()
     data.setup("fit")

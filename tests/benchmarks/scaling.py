@@ -180,14 +180,16 @@ def table(points: Sequence[Point]) -> str:
     rows = []
     for point in points:
         stated = stated_memory(point.n)
-        rows.append([
-            f"{point.n} x {point.d}" + (", float16" if point.dtype == "float16" else ""),
-            *(seconds(point.times[call]) for call in CALLS),
-            f"{point.times['twonn'] / point.times['product']:.2f}",
-            *(mib(point.extra[call]) for call in ("twonn", "all")),
-            mib(stated),
-            f"{point.extra['twonn'] / stated:.2f}",
-        ])  # fmt: skip
+        rows.append(
+            [
+                f"{point.n} x {point.d}" + (", float16" if point.dtype == "float16" else ""),
+                *(seconds(point.times[call]) for call in CALLS),
+                f"{point.times['twonn'] / point.times['product']:.2f}",
+                *(mib(point.extra[call]) for call in ("twonn", "all")),
+                mib(stated),
+                f"{point.extra['twonn'] / stated:.2f}",
+            ]
+        )
     return markdown_table([header, *rows])
 
 

@@ -342,9 +342,15 @@ def times_table(outcomes: list[Outcome]) -> str:
                 rows.append([_label(outcome), name, "failed", "-", "-", "0", "-"])
                 continue
             spread = [seconds(value) for value in (median(times), min(times), max(times))]
-            rows.append([
-                _label(outcome), name, *spread, str(len(times)), f"{median(times) / unit:.2f}",
-            ])  # fmt: skip
+            rows.append(
+                [
+                    _label(outcome),
+                    name,
+                    *spread,
+                    str(len(times)),
+                    f"{median(times) / unit:.2f}",
+                ]
+            )
     return markdown_table([header, *rows])
 
 
@@ -412,10 +418,17 @@ def agreement_table(outcomes: list[Outcome]) -> tuple[str, bool]:
             difference = abs(theirs - mine) / abs(mine)
             good = difference <= allowed
             agree = agree and good
-            rows.append([
-                _label(outcome), f"{name}, {quantity}", f"{theirs:.7g}", f"{mine:.7g}",
-                f"{difference:.1e}", f"{allowed:.1e}", "agree" if good else "DISAGREE",
-            ])  # fmt: skip
+            rows.append(
+                [
+                    _label(outcome),
+                    f"{name}, {quantity}",
+                    f"{theirs:.7g}",
+                    f"{mine:.7g}",
+                    f"{difference:.1e}",
+                    f"{allowed:.1e}",
+                    "agree" if good else "DISAGREE",
+                ]
+            )
     return markdown_table([header, *rows]), agree
 
 

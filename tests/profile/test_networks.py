@@ -305,9 +305,12 @@ def test_a_checkpoint_alone_is_enough_where_it_knows_its_class(monkeypatch):
     monkeypatch.setattr(sys, "argv", ["cli"])
     load_network("nets_of_test:Wrapped")  # Lightning takes classes that are imported, no others
     cli = LightningCLI(
-        pl.LightningModule, subclass_mode_model=True, run=False, save_config_callback=None,
+        pl.LightningModule,
+        subclass_mode_model=True,
+        run=False,
+        save_config_callback=None,
         args=["--model=nets_of_test.Wrapped", "--model.width=5", "--trainer.logger=false"],
-    )  # fmt: skip
+    )
     trained = saved(cli.model)
     assert torch.equal(flat(load_network("last.ckpt").module), flat(trained))
     fresh = load_network("last.ckpt", untrained=True).module

@@ -195,8 +195,9 @@ def test_the_same_seed_gives_the_same_numbers():
 def test_the_accuracy_is_the_share_of_right_answers_and_has_the_stage_of_its_network():
     history = measured("Always0", weights="both")
     assert [(m["stage"], m["name"]) for m in history.metrics] == [
-        ("before_training", "val_acc"), ("validate", "val_acc")
-    ]  # fmt: skip
+        ("before_training", "val_acc"),
+        ("validate", "val_acc"),
+    ]
     assert history.metrics[1]["value"] == pytest.approx(1 / 3)
 
 
@@ -245,9 +246,11 @@ def test_a_layer_that_is_called_input_keeps_its_whole_name():
 
 def test_layers_estimators_and_the_rule_can_be_chosen():
     history = measured(
-        "Colours", layers=["input", "hidden", "re:features.[02]"], reduce="mean",
+        "Colours",
+        layers=["input", "hidden", "re:features.[02]"],
+        reduce="mean",
         estimators=["gride", "twonn_gaussian"],
-    )  # fmt: skip
+    )
     assert list(values(history, "gride")) == ["input", "features.0", "features.2", "hidden"]
     assert {r["estimator"] for r in history.records} == {"gride", "twonn_gaussian"}
     assert {r["reduce"] for r in history.records} == {"mean"}
@@ -401,8 +404,11 @@ POINTS = {
 def test_the_correlations_are_pearsons_overall_by_family_and_without_each():
     found = dict(correlations(rows_of(POINTS)))
     assert list(found) == [
-        "all 8 networks", "family vgg", "family resnet", *(f"without {name}" for name in POINTS)
-    ]  # fmt: skip
+        "all 8 networks",
+        "family vgg",
+        "family resnet",
+        *(f"without {name}" for name in POINTS),
+    ]
 
     def pearson(names):
         last, accuracy = np.array([POINTS[name] for name in names]).T

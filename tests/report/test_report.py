@@ -47,17 +47,33 @@ def measured(history, validation, values, error=0.5, estimator="twonn", layers=N
     layers = layers or [f"layer{order}" for order in range(len(values))]
     for order, (layer, value) in enumerate(zip(layers, values, strict=True)):
         record = {
-            "data": "val", "order": order, "depth": order / max(len(values) - 1, 1),
-            "ambient_dimension": 100 * (order + 1), "std_error": error,
-            "low": value - 2 * error, "high": value + 2 * error, "n_samples": 2000, "n_used": 1990,
-            "n_duplicates": 10, "n_ties": 0, "goodness": 0.02, "dtype": "float32", "seconds": 0.25,
-            "backend": "gram", "reduce": "flatten",
+            "data": "val",
+            "order": order,
+            "depth": order / max(len(values) - 1, 1),
+            "ambient_dimension": 100 * (order + 1),
+            "std_error": error,
+            "low": value - 2 * error,
+            "high": value + 2 * error,
+            "n_samples": 2000,
+            "n_used": 1990,
+            "n_duplicates": 10,
+            "n_ties": 0,
+            "goodness": 0.02,
+            "dtype": "float32",
+            "seconds": 0.25,
+            "backend": "gram",
+            "reduce": "flatten",
             "role": "last_hidden" if order == len(values) - 2 else None,
-        }  # fmt: skip
+        }
         history.append(
-            stage=stage, epoch=epoch, step=step, layer=layer, estimator=estimator,
-            value=float(value), **record | fields,
-        )  # fmt: skip
+            stage=stage,
+            epoch=epoch,
+            step=step,
+            layer=layer,
+            estimator=estimator,
+            value=float(value),
+            **record | fields,
+        )
     return history
 
 
@@ -276,8 +292,14 @@ def test_classes_by_themselves_do_not_enter_the_findings():
 def test_the_table_has_the_untrained_network_beside_the_trained_one():
     table = layer_table(whole_run())
     assert table[0] == [
-        "layer", "depth", "width", "TwoNN", "PCA 90 %", "TwoNN before", "PCA before",
-    ]  # fmt: skip
+        "layer",
+        "depth",
+        "width",
+        "TwoNN",
+        "PCA 90 %",
+        "TwoNN before",
+        "PCA before",
+    ]
     assert table[2] == ["layer1", "0.33", "200", "30.00 ± 0.50", "150", "12.00 ± 0.50", "60"]
 
 
@@ -291,8 +313,15 @@ def test_how_the_numbers_were_made_is_told():
     assert facts["Cost"].startswith("6.0 s of estimating in all, 2.00 s for the table")
     assert {"torch", "Python", "lightning-id"} <= set(re.findall(r"[\w-]+", facts["Versions"]))
     assert cost_table(whole_run())[1] == [
-        "layer0", "TwoNN", "2000", "1990", "10", "0", "0.020", "0.250",
-    ]  # fmt: skip
+        "layer0",
+        "TwoNN",
+        "2000",
+        "1990",
+        "10",
+        "0",
+        "0.020",
+        "0.250",
+    ]
 
 
 def test_the_methods_are_described_as_they_are_by_default():

@@ -43,9 +43,15 @@ def run_of(profiles, metrics=None, folder=None):
     for step, values in profiles.items():
         for order, (layer, value) in enumerate(zip(LAYERS, values, strict=True)):
             history.append(
-                stage="fit" if step else BEFORE_TRAINING, epoch=0, step=step, layer=layer,
-                order=order, depth=order / 6, estimator="twonn", value=float(value),
-            )  # fmt: skip
+                stage="fit" if step else BEFORE_TRAINING,
+                epoch=0,
+                step=step,
+                layer=layer,
+                order=order,
+                depth=order / 6,
+                estimator="twonn",
+                value=float(value),
+            )
     if folder is not None:
         csv = folder / "csv" / "version_0" / "metrics.csv"
         csv.parent.mkdir(parents=True)
@@ -59,8 +65,9 @@ def profiled(untrained, trained, pca_untrained, pca, gaussian, spectrum):
     """Return a run of a network before and after training; the layer before the last is hidden."""
     history = History()
     for stage, twonn, linear in (
-        (BEFORE_TRAINING, untrained, pca_untrained), ("validate", trained, pca),
-    ):  # fmt: skip
+        (BEFORE_TRAINING, untrained, pca_untrained),
+        ("validate", trained, pca),
+    ):
         values = {
             "twonn": twonn,
             "pca": linear,
@@ -70,11 +77,17 @@ def profiled(untrained, trained, pca_untrained, pca, gaussian, spectrum):
         for estimator, by_layer in values.items():
             for order, value in enumerate(by_layer):
                 history.append(
-                    stage=stage, epoch=0, step=0, layer=str(order), order=order,
+                    stage=stage,
+                    epoch=0,
+                    step=0,
+                    layer=str(order),
+                    order=order,
                     depth=order / (len(twonn) - 1),
-                    role="last_hidden" if order == len(twonn) - 2 else "", estimator=estimator,
-                    value=float(value), ambient_dimension=4096,
-                )  # fmt: skip
+                    role="last_hidden" if order == len(twonn) - 2 else "",
+                    estimator=estimator,
+                    value=float(value),
+                    ambient_dimension=4096,
+                )
     hidden = str(len(trained) - 2)
     history.spectra_by_set[None] = {
         v: {hidden: torch.tensor(spectrum)} for v in history.validations()

@@ -132,9 +132,15 @@ def test_a_run_between_steps_is_shown_by_step(reproduce):
     history = reproduce.History()
     for step in range(0, 30, 5):
         history.append(
-            stage="fit" if step else BEFORE_TRAINING, epoch=0, step=step, layer="d1", order=0,
-            depth=1.0, estimator="twonn", value=1.0,
-        )  # fmt: skip
+            stage="fit" if step else BEFORE_TRAINING,
+            epoch=0,
+            step=step,
+            layer="d1",
+            order=0,
+            depth=1.0,
+            estimator="twonn",
+            value=1.0,
+        )
     lines = reproduce.dimensions(history).splitlines()
     assert [line.split()[1] for line in lines[2:]] == ["0", "5", "10", "20", "25"]
 

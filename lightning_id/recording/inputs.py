@@ -49,7 +49,8 @@ class InputSearch:
     """Finds the input of a network in one pass: the first tensor given to the first called module.
 
     Where that module is given no tensor of its own, but a batch as a whole, the one that it calls
-    first is looked at, and so on, as long as none of them has returned.
+    first is looked at, and so on, as long as none of them has returned. A call without arguments,
+    such as one that makes a distribution, is passed over.
 
     Args:
         found: Called at once with the input, which later code may change in place, and the module.
@@ -67,6 +68,7 @@ class InputSearch:
         self._found = found
         self._is_over = False
         self._root: nn.Module | None = None
+        self._given_nothing: set[int] = set()  # ids of modules that are given nothing
 
     def attach(self, root: nn.Module, hooks: Hooks) -> None:
         """Put hooks on every module of a network.
@@ -83,9 +85,13 @@ class InputSearch:
     def restart(self) -> None:
         """Search again, in the next pass."""
         self._is_over, self.source, self.reason = False, None, "no module was called"
+        self._given_nothing.clear()
 
     def _enter(self, module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
         if self._is_over or (module is self._root and is_redirected(module)):
+            return
+        if all(value is None for value in (*args, *kwargs.values())):
+            self._given_nothing.add(id(module))
             return
         try:
             tensor = given_tensor(module, args, kwargs)
@@ -99,7 +105,8 @@ class InputSearch:
 
     def _leave(self, module: nn.Module, args: tuple[Any, ...], _output: Any) -> None:
         # A transform without parameters may be given lists, and its successor their batch.
-        if not self._is_over and any(True for _ in module.parameters()):
+        is_passed_over = self._is_over or id(module) in self._given_nothing
+        if not is_passed_over and any(True for _ in module.parameters()):
             self._is_over = True
             kinds = ", ".join(type(value).__name__ for value in args) or "keywords"
             self.reason = (

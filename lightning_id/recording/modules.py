@@ -91,8 +91,21 @@ def weight_layers(module: nn.Module) -> int:
         return 1
     if isinstance(module, nn.RNNBase):
         return module.num_layers
-    is_leaf = next(module.children(), None) is None
-    return int(is_leaf and any(name.startswith("weight") for name in _matrices(module)))
+    return int(_is_leaf(module) and any(name.startswith("weight") for name in _matrices(module)))
+
+
+def is_linear(module: nn.Module) -> bool:
+    """Whether a module multiplies by a matrix and may add a bias: a Linear of any package."""
+    if isinstance(module, nn.Linear):
+        return True
+    # Known by their parameters: a matrix `weight`, at most a vector `bias`, no children.
+    own = {name: each.ndim for name, each in module.named_parameters() if not is_lazy(each)}
+    is_plain = own in ({"weight": 2}, {"weight": 2, "bias": 1})
+    return is_plain and not isinstance(module, _UNWEIGHTED) and _is_leaf(module)
+
+
+def _is_leaf(module: nn.Module) -> bool:
+    return next(module.children(), None) is None
 
 
 def has_weights(module: nn.Module) -> bool:

@@ -8,15 +8,38 @@ from typing import Any
 
 from torch import Tensor, nn, strided
 from torch.multiprocessing.reductions import StorageWeakRef
+from torch.nn.parameter import is_lazy
 
 from lightning_id.recording.hooks import Hooks
 from lightning_id.recording.layers import INPUT, LAST_HIDDEN
-from lightning_id.recording.modules import has_weights, watched_modules, weight_layers
+from lightning_id.recording.modules import (
+    has_weights,
+    is_linear,
+    watched_modules,
+    weight_layers,
+)
+
+
+@dataclass(frozen=True, eq=False)
+class _Origin:
+    """Where a tensor comes from: a call, or a function that is not seen, before it was.
+
+    Attributes:
+        began: When the call began, or when the tensor was first seen.
+        ended: When the call ended; None for a function, which may depend on all that was before.
+        given: Origins of the tensors that the call was given.
+    """
+
+    began: int
+    ended: int | None = None
+    given: tuple["_Origin", ...] = ()
 
 
 @dataclass(frozen=True)
 class End:
-    """A layer with weights whose output no later layer was given, as far as calls show it.
+    """A layer whose output no later layer was given, as far as calls show it.
+
+    Layers with weights, and norms with parameters that are given the result of a function.
 
     Attributes:
         layer: The module.
@@ -24,6 +47,7 @@ class End:
         output: The storage of its output, or of the output of weightless modules after it.
         branch: The module that holds it among the children of one that holds all ends.
         began: When the branch was called.
+        ended: When the call returned.
         held: What `Trace.hold` returned for the arguments of a Linear.
     """
 
@@ -32,6 +56,7 @@ class End:
     output: StorageWeakRef | None
     branch: nn.Module
     began: int
+    ended: int
     held: Any = None
 
 
@@ -41,7 +66,8 @@ class _Call:
 
     module: nn.Module | None
     began: int
-    newest: int | None  # when the newest tensor that it is given was first seen, None if it is new
+    origins: tuple[_Origin, ...] = ()  # of the tensors that it is given
+    is_given_new: bool = False  # whether a function made a tensor that it is given
     given: tuple[Any, ...] | None = None
     held: Any = None
     ends: list[End] = field(default_factory=list)
@@ -58,11 +84,12 @@ class Trace:
     and count once. An RNN counts as many as it has layers; embeddings and norms do not count. Each
     module counts at its first call.
 
-    The network ends where the last layer with weights was called. One that is given only tensors
-    which were there before another branch began stands beside that branch, and so does a copy
-    without trainable parameters (a momentum encoder) beside the original; of several ends, that of
-    the first output counts. Functions between modules are not seen: they are taken to be on the
-    way.
+    The network ends where the last layer with weights was called, or a norm with parameters, such
+    as one of a residual sum. A layer stands beside a branch if the tensors that it is given were
+    there before the branch began, or come from such tensors through modules alone, and so does a
+    copy without trainable parameters (a momentum encoder) beside the original; of several ends,
+    that of the first output counts. Functions between modules are not seen: they are taken to be on
+    the way.
 
     Attributes:
         modules: The layers to follow, by name.
@@ -75,7 +102,7 @@ class Trace:
     """
 
     modules: Mapping[str, nn.Module]
-    hold: Callable[[Tensor, nn.Linear], Any] = lambda _given, _linear: None
+    hold: Callable[[Tensor, nn.Module], Any] = lambda _given, _linear: None
     order: list[str] = field(default_factory=list)
     depths: dict[str, int] = field(default_factory=dict)
     total: int = 0
@@ -85,9 +112,9 @@ class Trace:
     _before: dict[int, int] = field(default_factory=dict, repr=False)  # depth at their input
     # Depth of the tensors that a layer was given, while they live: id -> (reference, depth).
     _given: dict[int, tuple[weakref.ref[Tensor], int]] = field(default_factory=dict, repr=False)
-    _seen: dict[StorageWeakRef, int] = field(default_factory=dict, repr=False)  # since when
+    _seen: dict[StorageWeakRef, _Origin] = field(default_factory=dict, repr=False)
     _clock: int = 0
-    _calls: list[_Call] = field(default_factory=lambda: [_Call(None, 0, None)], repr=False)
+    _calls: list[_Call] = field(default_factory=lambda: [_Call(None, 0)], repr=False)
 
     def attach(self, root: nn.Module, batch: Any = None) -> "Trace":
         """Put the hooks on.
@@ -128,11 +155,11 @@ class Trace:
         return _narrowed(self._calls[0].ends, None)
 
     @property
-    def last_linear(self) -> nn.Linear | None:
+    def last_linear(self) -> nn.Module | None:
         """The Linear that the network ends in; None if it ends otherwise."""
         ends = self.ends if self.failure is None else []
         layer = ends[0].layer if len(ends) == 1 else None
-        return layer if isinstance(layer, nn.Linear) else None
+        return layer if layer is not None and is_linear(layer) else None
 
     def relative_depth(self, name: str) -> float:
         """Return the depth of a layer over that of the output.
@@ -185,13 +212,12 @@ class Trace:
 
     def _enter(self, module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
         tensors = list(_tensors((args, kwargs)))
-        since = [self._seen.get(storage) for storage in map(_storage, tensors) if storage]
-        known = [time for time in since if time is not None]
-        newest = max(known) if known and len(known) == len(tensors) else None
-        self._see(tensors)
+        is_given_new = any(_storage(tensor) not in self._seen for tensor in tensors)
+        origins = self._see(tensors)
         self._clock += 1
-        call = _Call(module, self._clock, newest, _place(tensors[0]) if tensors else None)
-        if isinstance(module, nn.Linear) and tensors and id(module) not in self._passed:
+        given = _place(tensors[0]) if tensors else None
+        call = _Call(module, self._clock, origins, is_given_new, given)
+        if is_linear(module) and tensors and id(module) not in self._passed:
             call.held = self.hold(tensors[0], module)
         self._calls.append(call)
 
@@ -202,34 +228,49 @@ class Trace:
             self._calls.pop()
         call = self._calls.pop()
         outputs = [x for x in _tensors(output) if x.is_floating_point()]
-        self._see(outputs)
         result = _storage(outputs[0]) if outputs else None
         is_first = id(module) not in self._passed
         self._passed.add(id(module))
         weighs = call.has_inner or has_weights(module)
         ends = call.ends
-        if weighs and is_first and not call.has_inner:
-            ends = [End(module, call.given, result, module, call.began, call.held)]
+        is_end = weighs or (call.is_given_new and _has_own_norm(module))
+        if is_end and is_first and not call.has_inner:
+            ends = [End(module, call.given, result, module, call.began, self._clock, call.held)]
         ends = _narrowed(ends, result)
         if len(ends) == 1:
             ends = [replace(ends[0], output=result)]
+        self._see_outputs(call, outputs, bool(ends))
         above = self._calls[-1]
         above.has_inner |= weighs
         if ends:
             beside = [end for end in above.ends if _is_beside(end, call)]
-            above.ends = beside + [replace(end, branch=module, began=call.began) for end in ends]
+            above.ends = beside + [
+                replace(end, branch=module, began=call.began, ended=self._clock) for end in ends
+            ]
         elif call.given is not None and not weighs:
             above.ends = [
-                replace(end, output=result) if end.output == call.given[0] else end
+                replace(end, output=result) if _is_same(end.output, call.given[0]) else end
                 for end in above.ends
             ]
 
-    def _see(self, tensors: Any) -> None:
+    def _see_outputs(self, call: _Call, outputs: list[Tensor], is_changed: bool) -> None:
+        """Note that a call returned tensors, which may be those that it was given, changed."""
         self._clock += 1
+        origins = call.origins or (_Origin(self._clock),)  # given nothing that is seen
+        origin = _Origin(call.began, self._clock, origins)
+        if is_changed:
+            self._seen |= {s: origin for s in map(_storage, outputs) if s is not None}
+        self._see(outputs, origin)
+
+    def _see(self, tensors: Any, origin: _Origin | None = None) -> tuple[_Origin, ...]:
+        """Note where tensors that were not seen before come from, and return where all do."""
+        self._clock += 1
+        origin = origin or _Origin(self._clock)
+        origins = []
         for tensor in tensors:
             storage = _storage(tensor)
-            if storage is not None:
-                self._seen.setdefault(storage, self._clock)
+            origins.append(origin if storage is None else self._seen.setdefault(storage, origin))
+        return tuple(dict.fromkeys(origins))
 
 
 def _is_beside(end: End, call: _Call) -> bool:
@@ -238,18 +279,51 @@ def _is_beside(end: End, call: _Call) -> bool:
     is_copy = type(end.branch) is type(call.module) and (
         _is_trained(end.branch) and not _is_trained(call.module)
     )
-    return is_copy or (call.newest is not None and call.newest < end.began)
+    return is_copy or not _depends(call.origins, end)
+
+
+def _depends(origins: tuple[_Origin, ...], end: End) -> bool:
+    """Whether tensors of some origins may come from the branch of an end."""
+    if not origins:
+        return True
+    left, known = list(origins), set[_Origin]()
+    while left:
+        origin = left.pop()
+        if origin in known:
+            continue
+        known.add(origin)
+        last = origin.began if origin.ended is None else origin.ended
+        if last < end.began:
+            continue  # so were all that it was given
+        if origin.ended is None or origin.began <= end.ended:
+            return True
+        left += origin.given
+    return False
+
+
+def _is_same(one: StorageWeakRef | None, other: StorageWeakRef | None) -> bool:
+    """Whether two storages are known and the same: their ``==`` fails for None."""
+    return one is not None and other is not None and one == other
 
 
 def _narrowed(ends: list[End], output: StorageWeakRef | None) -> list[End]:
     """Return the ends that count: that of the first output, those of branches that are trained."""
-    ends = [end for end in ends if output is not None and end.output == output] or ends
+    ends = [end for end in ends if _is_same(end.output, output)] or ends
     if len(ends) > 1:
         ends = [end for end in ends if _is_trained(end.branch)] or ends
-    are_linear = all(isinstance(end.layer, nn.Linear) for end in ends)
+    are_linear = all(is_linear(end.layer) for end in ends)
     if are_linear and len({end.given for end in ends}) == 1 and ends[0].given is not None:
         return ends[:1]  # the last hidden representation is the same
     return ends
+
+
+def _has_own_norm(module: nn.Module) -> bool:
+    """Whether a module has vectors of parameters itself, as norms have."""
+    return any(
+        parameter.ndim == 1 and len(parameter) > 1
+        for parameter in module.parameters(recurse=False)
+        if not is_lazy(parameter)
+    )
 
 
 def _is_trained(module: nn.Module) -> bool:

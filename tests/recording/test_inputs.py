@@ -118,6 +118,23 @@ def test_what_is_computed_before_the_network_is_in_its_input():
     assert found["input"]["value"] == twonn_dimension(X**3).value
 
 
+class Flow(nn.Module):
+    """Makes a function of a context that it may be given; a network is called in it."""
+
+    def __init__(self):
+        super().__init__()
+        self.hyper = nn.Linear(6, 6)
+
+    def forward(self, context=None):
+        return self.hyper
+
+
+def test_a_call_without_arguments_is_not_that_of_the_network():
+    records, said = validate(Net(lambda self, x: self.net()(x), net=Flow()), X)
+    assert records["input"]["value"] == twonn_dimension(X).value
+    assert not [text for text in said if "'input'" in text]
+
+
 def test_a_step_that_a_wrapper_runs_through_the_forward_is_no_input():
     class Wrapper(nn.Module):
         """As DDP: the strategy calls it, and it calls the module."""

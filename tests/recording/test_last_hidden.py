@@ -177,10 +177,92 @@ class Squeezed(nn.Module):
         return self.third(x + self.second(self.first(x).relu())).squeeze(1).sigmoid()
 
 
+class Byol(nn.Module):
+    """A momentum encoder of other classes than the last module of the branch that is trained."""
+
+    def __init__(self):
+        super().__init__()
+        self.encoder = nn.Sequential(nn.Linear(6, 8), nn.ReLU())
+        self.projector = nn.Sequential(nn.Linear(8, 7), nn.LayerNorm(7), nn.Linear(7, 4))
+        self.predictor = nn.Linear(4, 4)
+        self.encoder_m = copy.deepcopy(self.encoder).requires_grad_(False)
+        self.projector_m = copy.deepcopy(self.projector).requires_grad_(False)
+
+    def forward(self, x):
+        online = self.predictor(self.projector(self.encoder(x)))
+        return (online * self.projector_m(self.encoder_m(x))).sum(1)
+
+
+class Quantized(nn.Module):
+    """A module with weights that returns whole numbers, beside the network."""
+
+    def __init__(self):
+        super().__init__()
+        self.codes, self.flatten = nn.Sequential(nn.Linear(6, 9), Codes()), nn.Flatten()
+        self.hidden, self.last = nn.Linear(6, 5), nn.Linear(5, 2)
+
+    def forward(self, x):
+        codes = self.codes(x)
+        return self.last(self.hidden(self.flatten(x)).relu()) + codes[:, None]
+
+
+class Codes(nn.Module):
+    def forward(self, x):
+        return x.argmax(1)
+
+
+class Matrix(nn.Module):
+    """The Linear of another package."""
+
+    def __init__(self, width, outputs):
+        super().__init__()
+        self.weight = nn.Parameter(torch.randn(outputs, width) / 3)
+        self.bias = nn.Parameter(torch.randn(outputs))
+
+    def forward(self, x):
+        return x @ self.weight.T + self.bias
+
+
+class OwnLinear(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.first, self.last = nn.Linear(6, 5), Matrix(5, 2)
+
+    def forward(self, x):
+        return self.last(self.first(x).relu())
+
+
+class InPlace(nn.Module):
+    """Blocks that add to the tensor that they are given."""
+
+    def __init__(self):
+        super().__init__()
+        self.embed, self.head = nn.Linear(6, 6), nn.Linear(6, 2)
+        self.blocks = nn.ModuleList(AddsInPlace() for _ in range(3))
+
+    def forward(self, x):
+        x = self.embed(x)
+        for block in self.blocks:
+            x = block(x)
+        return self.head(x)
+
+
+class AddsInPlace(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.left, self.right = nn.Linear(6, 6), nn.Linear(6, 6)
+
+    def forward(self, x):
+        x += self.left(x).tanh()
+        x += self.right(x).tanh()
+        return x
+
+
 @pytest.mark.parametrize(
     ("net", "name"),
     [
         (Momentum, "query.2"), (Heads, "heads.0"), (Auxiliary, "main.2"), (Squeezed, "third"),
+        (Byol, "predictor"), (Quantized, "last"), (OwnLinear, "last"), (InPlace, "head"),
     ],
 )  # fmt: skip
 def test_it_is_what_the_last_linear_on_the_way_to_the_output_is_given(net, name):
@@ -230,6 +312,25 @@ def test_where_the_network_ends_otherwise_there_is_no_key_and_one_warning():
         "IntrinsicDimensionCallback: no id/last_hidden: the network ends in Conv2d 'net.last', not"
         " in a Linear; last_hidden=... names a layer to take"
     ]
+
+
+class Headless(nn.Module):
+    """A residual block and a norm, as the towers of CLIP and encoders without a head end."""
+
+    def __init__(self):
+        super().__init__()
+        self.embed, self.norm = nn.Linear(36, 6), nn.LayerNorm(6)
+        self.block = nn.Sequential(nn.LayerNorm(6), nn.Linear(6, 24), nn.GELU(), nn.Linear(24, 6))
+
+    def forward(self, x):
+        x = self.embed(x)
+        return self.norm(x + self.block(x))
+
+
+def test_a_linear_inside_of_the_last_block_is_not_where_a_network_ends():
+    metrics, _, said = validate(Watched(Headless()), noise(N, 36))
+    assert "id/last_hidden" not in metrics
+    assert "the network ends in LayerNorm 'net.norm', not in a Linear" in said[0]
 
 
 class Tower(nn.Module):

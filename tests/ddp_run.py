@@ -23,7 +23,8 @@ from torch.distributed.fsdp import fully_shard
 
 from lightning_id import AtSteps, IntrinsicDimensionCallback
 from lightning_id.callback import running as running_module
-from lightning_id.functional.sharded import ShardedGeometry
+from lightning_id.functional import sharded
+from lightning_id.recording import processes
 from tests.toys import Toy, loader, trainer
 
 
@@ -67,17 +68,17 @@ def put_fault(fault: str, is_last: bool, patch: pytest.MonkeyPatch) -> None:
         patch.setattr(running_module, "samples_of", broken)
         return
     if fault == "die":
-        patch.setattr(ShardedGeometry, "settle", lambda *_args, **_kwargs: os._exit(1))
+        patch.setattr(sharded, "check_peers", lambda *_args, **_kwargs: os._exit(1))
         return
-    left, settle = [int(fault)], ShardedGeometry.settle
+    left, check_peers = [int(fault)], sharded.check_peers
 
-    def failing(self, ok=True):
+    def failing(device, group=None, ok=True):
         left[0] -= 1
         if left[0] == 0 and ok:
             raise ZeroDivisionError("injected")
-        settle(self, ok)
+        check_peers(device, group, ok)
 
-    patch.setattr(ShardedGeometry, "settle", failing)
+    patch.setattr(sharded, "check_peers", failing)
 
 
 class Widths(pl.Callback):
@@ -85,13 +86,14 @@ class Widths(pl.Callback):
 
     def __init__(self, patch: pytest.MonkeyPatch) -> None:
         self.widest = 0
-        made = ShardedGeometry.__init__
+        make = processes.sharded_geometry
 
-        def noting(geometry, *args, **kwargs):
-            made(geometry, *args, **kwargs)
+        def noting(rows):
+            geometry = make(rows)
             self.widest = max(self.widest, geometry.x.numel())
+            return geometry
 
-        patch.setattr(ShardedGeometry, "__init__", noting)
+        patch.setattr(processes, "sharded_geometry", noting)
 
 
 MODES = {

@@ -12,7 +12,7 @@ from lightning_id.functional.estimate import (
     normal_interval,
     shared_neighbor_std_error,
 )
-from lightning_id.functional.geometry import Geometry, as_geometry
+from lightning_id.functional.geometry import Geometry, geometry_of
 from lightning_id.functional.registry import Estimator, get_estimator
 
 
@@ -88,7 +88,7 @@ def change(
         0.22 +- of each
     """
     function = get_estimator(estimator) if isinstance(estimator, str) else estimator
-    return change_of_estimates(function(as_geometry(x)), function(as_geometry(y)))
+    return change_of_estimates(function(geometry_of(x)), function(geometry_of(y)))
 
 
 def change_of_estimates(first: Estimate, second: Estimate) -> Change:

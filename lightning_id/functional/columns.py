@@ -25,21 +25,24 @@ UNDERFLOW = 1e-30
 
 
 class Columns:
-    """Rows, of which all columns are here or only some; nothing is made before it is asked for.
+    """Rows of which all columns are here, or only some; every sum is made once, when asked for.
 
     Its methods expect `lightning_id.functional.precision.exact_arithmetic`.
 
     Args:
         x: (n, b) the columns that are here, in any floating dtype on any device.
-        ambient_dimension: Columns in all places, d; None if all are here.
-        complete: Adds, in place, what the other places hold of a sum over the columns, and hands it
-            back; None if all are here.
+        ambient_dimension: Columns on all ranks, d; None if all are here.
+        all_reduce: Adds, in place, the other ranks' parts of a sum over the columns and returns it;
+            None if all columns are here.
+        source_dtype: Dtype the rows came in, where it is not that of ``x``.
+        known: Gram matrix and means, where known already.
 
     Attributes:
-        x: The columns that are here.
+        x: The columns that are here; float8 is converted to float32, which has arithmetic.
         n_samples: Rows, n.
-        ambient_dimension: Columns in all places, d.
-        dtype: What is computed in: float64 for float64 rows, float32 for all others.
+        ambient_dimension: Columns on all ranks, d.
+        dtype: Dtype of computation: float64 for float64 rows, float32 for all others.
+        source_dtype: Dtype the rows came in.
         has_gram_spectrum: Whether the spectrum comes from the n x n matrix, not the d x d one.
     """
 
@@ -47,55 +50,68 @@ class Columns:
         self,
         x: Float[Tensor, "n b"],
         ambient_dimension: int | None = None,
-        complete: Callable[[Tensor], Tensor] | None = None,
+        all_reduce: Callable[[Tensor], Tensor] | None = None,
+        source_dtype: torch.dtype | None = None,
+        known: tuple[Float[Tensor, "n n"], Float[Tensor, " b"]] | None = None,
     ) -> None:
-        self.x = x
+        self.x = x if x.element_size() > 1 else x.float()
         self.n_samples = x.shape[0]
         self.ambient_dimension = x.shape[1] if ambient_dimension is None else ambient_dimension
         self.dtype = torch.float64 if x.dtype == torch.float64 else torch.float32
+        self.source_dtype = source_dtype or x.dtype
         # The d x d matrix needs all columns in one place.
-        self.has_gram_spectrum = complete is not None or self.ambient_dimension > self.n_samples
-        self._complete = complete
+        self.has_gram_spectrum = all_reduce is not None or self.ambient_dimension > self.n_samples
+        self._all_reduce = all_reduce
+        self._known = known
 
-    def sum(self, partial: Tensor) -> Tensor:
+    def all_reduce_sum(self, partial: Tensor) -> Tensor:
         """Complete, in place, a sum over the columns that are here."""
-        return partial if self._complete is None else self._complete(partial)
+        return partial if self._all_reduce is None else self._all_reduce(partial)
 
     def subset(self, index: Int[Tensor, " s"]) -> "Columns":
-        """Return some of the rows, with the part of the means and the Gram matrix that is theirs.
+        """Return some of the rows, with their part of the Gram matrix.
 
-        Args:
-            index: Numbers of the rows.
-
-        Returns:
-            The rows.
+        They stay centred at the mean of all rows: neighbours do not depend on it, and the spectrum
+        corrects for it.
         """
-        part = Columns(self.x[index], self.ambient_dimension, self._complete)
-        # Centred at the mean of all rows, which neighbours do not depend on and the spectrum
-        # corrects for.
-        part.__dict__["means"] = self.means
-        part.__dict__["gram"] = self.gram[index[:, None], index]
-        return part
+        known = self.gram[index[:, None], index], self.means
+        dimension, dtype = self.ambient_dimension, self.source_dtype
+        return Columns(self.x[index], dimension, self._all_reduce, dtype, known)
 
     # --- means and products ----------------------------------------------------------------------
 
     @cached_property
     def means(self) -> Float[Tensor, " b"]:
         """Mean of every column that is here, in the dtype of computation."""
-        if self.has_gram_spectrum:
+        if self._has_finite_means:
+            return self._first_means
+        means = [self.x[:, block].double().mean(0) for block in self.blocks()]
+        return torch.cat([self._first_means[:0], *means]).to(self.dtype)
+
+    @cached_property
+    def _first_means(self) -> Float[Tensor, " b"]:
+        """Means by sums in the dtype of computation, which overflow before the values do."""
+        if self.has_gram_spectrum or self._known is not None:
             return self._gram_and_means[1]  # all that follows needs the Gram matrix: one pass less
         return torch.cat([self.x[:, block].to(self.dtype).mean(0) for block in self.blocks()])
 
     @cached_property
+    def _has_finite_means(self) -> bool:
+        """Whether all means are finite, on all ranks: one synchronisation."""
+        return not bool(self.all_reduce_sum((~self._first_means.isfinite()).sum()))
+
+    @cached_property
     def gram(self) -> Float[Tensor, "n n"]:
         """Products of the centred rows, in the dtype of computation."""
-        if self.has_gram_spectrum:
+        if self.has_gram_spectrum or self._known is not None:
             return self._gram_and_means[0]
         return self.gram_matrix(self.dtype)
 
     @cached_property
     def _gram_and_means(self) -> tuple[Float[Tensor, "n n"], Float[Tensor, " b"]]:
         """Both from one pass over the columns."""
+        if self._known is not None:
+            return self._known
         means = self.x.new_empty(self.x.shape[1], dtype=self.dtype)
         return self.gram_matrix(self.dtype, means), means
 
@@ -125,7 +141,7 @@ class Columns:
                 means[block] = rows.mean(0)
                 torch.sub(rows, means[block], out=centred)
             add_triangle(gram, centred, first=block.start == 0)
-        return mirror_triangle(self.sum(gram))
+        return mirror_triangle(self.all_reduce_sum(gram))
 
     def centred(self, block: slice, dtype: torch.dtype) -> Float[Tensor, "n b"]:
         """Return the centred columns of a block.
@@ -162,17 +178,13 @@ class Columns:
 
     @cached_property
     def n_nonfinite(self) -> int:
-        """Rows that hold NaN or infinity: one synchronisation, more only if there are any."""
-        if not bool(self.sum((~self.means.isfinite()).sum())):
+        """Rows that hold NaN or infinity: one synchronisation, more only if there may be any."""
+        if self._has_finite_means:
             return 0
         counts = torch.zeros(self.n_samples, dtype=torch.int64, device=self.x.device)
         for block in self.blocks():
             counts += (~self.x[:, block].isfinite()).sum(1)
-        bad = self.sum(counts) > 0
-        if not bool(bad.any()):  # the sums overflow, the values do not
-            means = [self.x[:, block].double().mean(0) for block in self.blocks()]
-            self.means = torch.cat([self.means[:0], *means]).to(self.dtype)
-        return int(bad.sum())
+        return int((self.all_reduce_sum(counts) > 0).sum())
 
     @cached_property
     def spread(self) -> float:
@@ -181,17 +193,18 @@ class Columns:
         for block in self.blocks():
             torch.maximum(largest, (self.x[:, block] - self.x[0, block]).abs().amax(1), out=largest)
         # Of columns in several places the sum: a bound on the size of squares is all it is for.
-        return float(self.sum(largest).amax())
+        return float(self.all_reduce_sum(largest).amax())
 
     @cached_property
     def is_constant(self) -> bool:
         """Whether all rows are equal: their covariance would come out as roundings, not zeros."""
-        if bool(self.sum((self.x[0] != self.x[-1]).sum())):  # one row tells nearly always
+        # One row is enough nearly always.
+        if bool(self.all_reduce_sum((self.x[0] != self.x[-1]).sum())):
             return False
         others = torch.zeros((), dtype=torch.int64, device=self.x.device)
         for block in self.blocks():
             others += (self.x[:, block] != self.x[0, block]).sum()
-        return not bool(self.sum(others))
+        return not bool(self.all_reduce_sum(others))
 
     # --- second moments --------------------------------------------------------------------------
 
@@ -252,7 +265,7 @@ class Columns:
             centred -= centred.mean(0)
             centred *= _inverse_deviation(centred)
             add_triangle(gram, centred, first=block.start == 0)
-        return mirror_triangle(self.sum(gram))
+        return mirror_triangle(self.all_reduce_sum(gram))
 
 
 def _inverse_deviation(centred: Float[Tensor, "n b"]) -> Float[Tensor, " b"]:

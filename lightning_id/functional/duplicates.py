@@ -11,7 +11,7 @@ _COLUMNS = 4096  # columns hashed at a time, so that the 64-bit copy stays small
 
 
 def repeats_an_earlier_row(
-    x: Num[Tensor, "n d"], complete: Callable[[Tensor], Tensor] = lambda partial: partial
+    x: Num[Tensor, "n d"], all_reduce_sum: Callable[[Tensor], Tensor] = lambda partial: partial
 ) -> Bool[Tensor, " n"]:
     """Tell which rows equal, value for value, a row above them.
 
@@ -21,12 +21,12 @@ def repeats_an_earlier_row(
 
     Args:
         x: Rows to compare; 0.0 and -0.0 are the same value, NaN equals nothing.
-        complete: Completes a sum over columns of which only some are in ``x``.
+        all_reduce_sum: Completes a sum over columns of which only some are in ``x``.
 
     Returns:
         True for every row but the first of its kind.
     """
-    hashes = complete(_row_hashes(x))
+    hashes = all_reduce_sum(_row_hashes(x))
     order = hashes.argsort(stable=True)  # stable: the first of a kind stays first
     opens = torch.ones_like(order, dtype=torch.bool)
     opens[1:] = hashes[order][1:] != hashes[order][:-1]
@@ -38,7 +38,7 @@ def repeats_an_earlier_row(
     for start in range(0, x.shape[1], _COLUMNS):
         block = x[:, start : start + _COLUMNS]
         different += (block[order] != block[opener]).sum(1)
-    if bool(complete(different).any()):  # rows share a hash (about n^2 / 2^65), or hold NaN
+    if bool(all_reduce_sum(different).any()):  # rows share a hash (about n^2 / 2^65), or hold NaN
         return _repeats_by_sorting(x)
     repeats = torch.zeros_like(opens)
     repeats[order[~opens]] = True

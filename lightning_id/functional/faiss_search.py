@@ -14,22 +14,25 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 from lightning_id.functional.columns import Columns
-from lightning_id.functional.geometry import Geometry
+from lightning_id.functional.geometry import Geometry, checked_rows
 from lightning_id.functional.neighbors import Proposer
 
 _QUERIES = 16_384  # rows searched at a time: bounds the memory of the search
 
 
-class FaissGeometry(Geometry):
-    """A `Geometry` whose neighbours are proposed by an exact search of faiss.
+def faiss_geometry(x: Tensor) -> Geometry:
+    """Return a `Geometry` whose neighbours are proposed by an exact search of faiss.
 
-    Time goes with n², memory with n: a centred copy of the rows in float32, and one in faiss. Give
-    it to any estimator in place of the rows: ``twonn_dimension(FaissGeometry(x))``. The estimate
+    Time grows with n², memory with n: a centred copy of the rows in float32, and one in faiss. Give
+    it to any estimator in place of the rows: ``twonn_dimension(faiss_geometry(x))``. The estimate
     names it as its ``backend``. Where the GPU build of faiss is installed, rows on a GPU are
     searched there.
 
     Args:
         x: (n, d) rows of any floating dtype on any device.
+
+    Returns:
+        The geometry.
 
     Raises:
         ModuleNotFoundError: If faiss is not installed.
@@ -40,52 +43,38 @@ class FaissGeometry(Geometry):
         >>> import torch
         >>> from lightning_id.functional import twonn_dimension
         >>> x = torch.randn(500, 3, generator=torch.Generator().manual_seed(0))
-        >>> estimate = twonn_dimension(FaissGeometry(x))
+        >>> estimate = twonn_dimension(faiss_geometry(x))
         >>> estimate.backend, estimate.value == twonn_dimension(x).value
         ('faiss', True)
     """
+    return Geometry(FaissProposer(Columns(checked_rows(x))))
 
-    backend = "faiss"
-    largest = None
 
-    def _proposer(self, columns: Columns) -> Proposer:
-        return FaissProposer(columns)
-
-    def subset(self, index: Int[Tensor, " s"]) -> "FaissGeometry":
-        """Return the geometry of some of the rows: nothing is saved, there is no Gram matrix.
-
-        Args:
-            index: Numbers of the rows, on the device of ``x``.
-
-        Returns:
-            The geometry.
-        """
-        return FaissGeometry(self.x[index])
+FaissGeometry = faiss_geometry  # its name before
 
 
 class FaissProposer(Proposer):
-    """Proposes by an exact search of faiss in float32: see `lightning_id.functional.neighbors`.
+    """Proposes by an exact search of faiss in float32; needs faiss."""
 
-    Args:
-        columns: The rows.
-
-    Raises:
-        ModuleNotFoundError: If faiss is not installed.
-    """
-
+    backend = "faiss"
     dtype = torch.float32
     has_products = False  # there is no n x n matrix to take: all orders come from differences
 
     def __init__(self, columns: Columns) -> None:
         import faiss  # noqa: PLC0415 - an extra: only those who ask for it need it
 
-        self._columns = columns
+        self.columns = columns
         self._faiss: Any = faiss
+
+    def subset(self, index: Int[Tensor, " s"]) -> "FaissProposer":
+        """Return the proposer of some of the rows: nothing is saved, there is no Gram matrix."""
+        columns = self.columns
+        return FaissProposer(Columns(columns.x[index], source_dtype=columns.source_dtype))
 
     @cached_property
     def _rows(self) -> Float[Tensor, "n d"]:
-        everything = slice(0, self._columns.ambient_dimension)
-        return self._columns.centred(everything, torch.float32).contiguous()
+        everything = slice(0, self.columns.ambient_dimension)
+        return self.columns.centred(everything, torch.float32).contiguous()
 
     @cached_property
     def norm2(self) -> Float[Tensor, " n"]:
@@ -112,7 +101,7 @@ class FaissProposer(Proposer):
         return distance2.double().gather(1, order), numbers.gather(1, order)
 
     def _index(self, columns: Int[Tensor, " c"]) -> Any:
-        index = self._faiss.IndexFlatL2(self._columns.ambient_dimension)
+        index = self._faiss.IndexFlatL2(self.columns.ambient_dimension)
         if self._rows.is_cuda and hasattr(self._faiss, "StandardGpuResources"):
             resources = self._faiss.StandardGpuResources()
             index = self._faiss.index_cpu_to_gpu(resources, self._rows.device.index or 0, index)

@@ -7,7 +7,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from lightning_id.functional.estimate import Estimate
-from lightning_id.functional.geometry import Geometry, as_geometry
+from lightning_id.functional.geometry import Geometry, geometry_of
 from lightning_id.functional.pca import Spectrum, spectrum_or_reason
 from lightning_id.functional.twonn import twonn_dimension
 
@@ -57,7 +57,7 @@ def gaussian_twonn_dimension(x: Tensor | Geometry, seed: int = 0) -> Estimate:
         >>> both(torch.cat((harmonics.cos(), harmonics.sin()), dim=1))  # a closed curve
         1 27
     """
-    geometry = as_geometry(x)
+    geometry = geometry_of(x)
     spectrum = spectrum_or_reason(geometry)
     if isinstance(spectrum, str):
         return replace(geometry.estimate(distinct=False), reason=spectrum)

@@ -40,8 +40,9 @@ class Geometry:
     """Gram matrix, nearest distances and spectrum of rows, each made once and when first asked for.
 
     Args:
-        x: (n, d) rows of any floating dtype on any device. float16 and bfloat16 are computed in
-            float32, float64 in float64. The tensor is kept, not copied: leave it unchanged.
+        x: (n, d) rows of any floating dtype on any device, or a `Proposer` that holds them. float16
+            and bfloat16 are computed in float32, float64 in float64. The tensor is kept, not
+            copied: leave it unchanged.
 
     Attributes:
         x: The rows.
@@ -52,7 +53,7 @@ class Geometry:
 
     Memory beside ``x``: one n x n matrix and one block of n x 4096; for neighbours above order 16 a
     second n x n matrix, in float64, for as long as they are searched. For more than 50 000 rows
-    `lightning_id.functional.faiss_search.FaissGeometry` does without the matrix.
+    `lightning_id.functional.faiss_search.faiss_geometry` does without the matrix.
 
     Raises:
         ValueError: If ``x`` is not a dense two-dimensional floating tensor with at least one
@@ -68,33 +69,19 @@ class Geometry:
         (2.0, 2)
     """
 
-    backend = "gram"
-    largest: int | None = LARGEST_GRAM
-
-    def __init__(self, x: Tensor) -> None:
-        rows = _checked(x)
-        if self.largest is not None and len(x) > self.largest:
-            raise ValueError(
-                f"`x`: expected at most {self.largest} rows, got {len(x)}, whose n x n matrix would"
-                f" take {4e-9 * len(x) ** 2:.0f} GB; measure a sample of them, or give"
-                " lightning_id.functional.faiss_search.FaissGeometry(x) in place of x"
-            )
-        self._hold(Columns(rows), str(x.dtype).removeprefix("torch."))
-
-    def _hold(self, columns: Columns, dtype: str) -> None:
-        """Take rows over: all that is known of others is forgotten."""
+    def __init__(self, x: Tensor | Proposer) -> None:
+        proposer = x if isinstance(x, Proposer) else _gram_proposer(x)
+        columns = proposer.columns
         self.x = columns.x
         self.n_samples = columns.n_samples
         self.ambient_dimension = columns.ambient_dimension
-        self.dtype = dtype
+        self.dtype = str(columns.source_dtype).removeprefix("torch.")
+        self.backend = proposer.backend
         self._columns = columns
-        self._search = NeighborSearch(columns, self._proposer(columns))
+        self._proposer = proposer
+        self._search = NeighborSearch(proposer)
         self._found: Neighbors | None = None
         self._spectra: dict[bool, Float[Tensor, " r"]] = {}
-
-    def _proposer(self, columns: Columns) -> Proposer:
-        """Make what proposes neighbours: the one thing that a backend replaces."""
-        return GramProposer(columns)
 
     @cached_property
     def reason(self) -> str | None:
@@ -323,32 +310,21 @@ class Geometry:
         Returns:
             The geometry; only its products with the columns are saved, all else is its own.
         """
-        part = Geometry.__new__(Geometry)
         with exact_arithmetic(self.x.device):
-            part._hold(self._columns.subset(index), self.dtype)
-        return part
-
-    def settle(self, ok: bool = True) -> None:
-        """Tell the processes that share the work whether it went well here: there are none.
-
-        Args:
-            ok: Whether it did.
-        """
+            return Geometry(self._proposer.subset(index))
 
 
-def as_geometry(x: Tensor | Geometry) -> Geometry:
-    """Return ``x`` itself if it is a `Geometry`, else the geometry of its rows.
+def _gram_proposer(x: Tensor) -> GramProposer:
+    return GramProposer(Columns(few_enough(checked_rows(x))))
 
-    Args:
-        x: Rows, or a geometry made from them.
 
-    Returns:
-        The geometry.
-    """
+def geometry_of(x: Tensor | Geometry) -> Geometry:
+    """Return ``x`` itself if it is a `Geometry`, else the geometry of its rows."""
     return x if isinstance(x, Geometry) else Geometry(x)
 
 
-def _checked(x: Tensor) -> Tensor:
+def checked_rows(x: Tensor) -> Float[Tensor, "n d"]:
+    """Return rows without their gradients, on a device that has float64; raise if they are none."""
     if not isinstance(x, Tensor):
         raise ValueError(
             f"`x`: expected a torch.Tensor, got {type(x).__name__}; torch.as_tensor makes one"
@@ -365,6 +341,15 @@ def _checked(x: Tensor) -> Tensor:
     if x.shape[1] == 0:
         raise ValueError(f"`x`: expected at least one column, got shape {tuple(x.shape)}")
     x = x.detach()
-    # MPS has no float64, and the sums need it; float8 has no arithmetic at all.
-    x = x.cpu() if x.device.type == "mps" else x
-    return x if x.element_size() > 1 else x.float()
+    return x.cpu() if x.device.type == "mps" else x  # MPS has no float64, and the sums need it
+
+
+def few_enough(x: Float[Tensor, "n d"]) -> Float[Tensor, "n d"]:
+    """Return the rows; raise if there are too many for an n x n matrix."""
+    if len(x) > LARGEST_GRAM:
+        raise ValueError(
+            f"`x`: expected at most {LARGEST_GRAM} rows, got {len(x)}, whose n x n matrix would"
+            f" take {4e-9 * len(x) ** 2:.0f} GB; measure a sample of them, or give"
+            " lightning_id.functional.faiss_search.faiss_geometry(x) in place of x"
+        )
+    return x

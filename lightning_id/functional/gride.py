@@ -7,7 +7,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from lightning_id.functional.estimate import Estimate
-from lightning_id.functional.geometry import Geometry, as_geometry
+from lightning_id.functional.geometry import Geometry, geometry_of
 from lightning_id.functional.ratios import RatioFit, ratio_estimate
 
 
@@ -63,7 +63,7 @@ def gride_dimension(x: Tensor | Geometry, n1: int = 1, n2: int = 2) -> Estimate:
         score, information = _derivatives(log_mu, value, n1, n2)
         return RatioFit(value, score / information.mean(), law=_law(log_mu, value, n1, n2))
 
-    return ratio_estimate(as_geometry(x), n1, n2, fit)
+    return ratio_estimate(geometry_of(x), n1, n2, fit)
 
 
 def _maximum_likelihood(log_mu: Float[Tensor, " n"], n1: int, n2: int) -> float:

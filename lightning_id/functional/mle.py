@@ -7,7 +7,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from lightning_id.functional.estimate import Estimate
-from lightning_id.functional.geometry import Geometry, as_geometry
+from lightning_id.functional.geometry import Geometry, geometry_of
 from lightning_id.functional.ratios import RatioFit, ratio_estimate
 
 _AVERAGES = ("mackay-ghahramani", "levina-bickel", "unbiased")
@@ -77,7 +77,7 @@ def mle_dimension(
         bias = (k - 1) / (k - 2) if average == "levina-bickel" else 1.0
         return RatioFit(value, influence, law, bias)
 
-    return ratio_estimate(as_geometry(x), 1, k, fit)
+    return ratio_estimate(geometry_of(x), 1, k, fit)
 
 
 def _averaged(sums: Float[Tensor, " n"], k: int, average: str) -> tuple[float, Float[Tensor, " n"]]:

@@ -1,9 +1,9 @@
 """The nearest neighbours of rows, exact: proposed quickly, then checked against an error bound.
 
-A proposer, by default the float32 Gram matrix, only *proposes* candidates; their distances are
-computed again from the rows as they came, by differences, and a row is accepted only when no other
-row can be nearer within the error bound of the proposer. What fails the bound is looked at again
-with more candidates, then in float64, then by brute force.
+A `Proposer`, by default the float32 Gram matrix, proposes candidates. Their distances are computed
+again from the rows as they came, by differences, and a row is accepted only when no other row can
+be nearer within the error bound of the proposer. Rows that fail are tried again with more
+candidates, then in float64, then by brute force.
 """
 
 import math
@@ -20,13 +20,13 @@ from lightning_id.functional.duplicates import repeats_an_earlier_row
 from lightning_id.functional.products import block_width
 from lightning_id.functional.ranking import nearest, rank, score_pairs
 
-CANDIDATES = 5  # neighbours proposed for a row when those that are nearest leave a doubt
-EXACT_ORDERS = 16  # up to this order every distance comes from differences, above only in doubt
+CANDIDATES = 5  # neighbours proposed for a row when the nearest ones leave it uncertain
+EXACT_ORDERS = 16  # up to this order all distances are differences, above only of uncertain rows
 
-# A float64 distance whose squared error is below this share of it is taken: log mu is then right to
-# 1e-6 in the worst case seen (ID 100). It matters where many distances tie and none stands out.
+# A float64 distance whose squared error is below this share of it is accepted: log mu is then right
+# to 1e-6 in the worst case seen (ID 100). It matters where many distances tie and none stands out.
 _TOLERANCE = 1e-8
-# The same for a distance above order 16, which is itself read off the float64 products. log mu is
+# The same for a distance above order 16, which comes from the float64 products itself. log mu is
 # then large against the error.
 _FAR_TOLERANCE = 1e-6
 
@@ -44,14 +44,42 @@ class Neighbors:
     indices: Int[Tensor, "m k"]
 
 
-class Proposer(ABC):
-    """What proposes neighbours, by a reckoning of its own that may be coarse.
+@dataclass(frozen=True)
+class Candidates:
+    """Candidate neighbours of some rows, by squared distances read off products.
 
     Attributes:
-        dtype: What it reckons in; the error bound follows from it.
-        has_products: Whether float64 products of all rows may be made, for orders above 16.
+        estimates: (m, k) squared distances in float64, ascending.
+        index: (m, k) numbers of the candidates.
+        rest: (m,) squared distance of the nearest row that is no candidate; infinite if all are.
+        norm2: (m,) squared norms of the rows, in float64.
+        dtype: Dtype of the products: the error bound follows from it.
     """
 
+    estimates: Float[Tensor, "m k"]
+    index: Int[Tensor, "m k"]
+    rest: Float[Tensor, " m"]
+    norm2: Float[Tensor, " m"]
+    dtype: torch.dtype
+
+    def of(self, rows: Int[Tensor, " f"]) -> "Candidates":
+        """Return the candidates of some of the rows."""
+        estimates, index, rest = self.estimates[rows], self.index[rows], self.rest[rows]
+        return Candidates(estimates, index, rest, self.norm2[rows], self.dtype)
+
+
+class Proposer(ABC):
+    """Proposes candidate neighbours from approximate distances.
+
+    Attributes:
+        columns: The rows.
+        backend: Its name, in every `Estimate`.
+        dtype: Dtype of the products: the error bound follows from it.
+        has_products: Whether an n x n matrix of float64 products may be made, for orders above 16.
+    """
+
+    columns: Columns
+    backend: str
     dtype: torch.dtype
     has_products: bool
 
@@ -75,45 +103,65 @@ class Proposer(ABC):
             Estimated squared distances in float64, ascending, and the numbers of the rows.
         """
 
+    @abstractmethod
+    def subset(self, index: Int[Tensor, " s"]) -> "Proposer":
+        """Return the proposer of some of the rows."""
+
 
 class GramProposer(Proposer):
-    """Proposes by the Gram matrix of the rows.
+    """Proposes by the Gram matrix of the rows."""
 
-    Args:
-        columns: The rows.
-    """
-
+    backend = "gram"
     has_products = True
 
     def __init__(self, columns: Columns) -> None:
-        self._columns = columns
+        self.columns = columns
         self.dtype = columns.dtype
 
     @property
     def norm2(self) -> Float[Tensor, " n"]:
         """Squared norms of the centred rows."""
-        return self._columns.gram.diagonal()
+        return self.columns.gram.diagonal()
 
     def ranked(
         self, rows: Int[Tensor, " m"] | None, columns: Int[Tensor, " c"] | None, k: int
     ) -> tuple[Float[Tensor, "m k"], Int[Tensor, "m k"]]:
         """Propose the k nearest of ``columns`` for each of ``rows``: see `Proposer`."""
-        return rank(self._columns.gram, rows, columns, k)
+        return rank(self.columns.gram, rows, columns, k)
+
+    def subset(self, index: Int[Tensor, " s"]) -> "GramProposer":
+        """Return the proposer of some of the rows, with their part of the Gram matrix."""
+        return GramProposer(self.columns.subset(index))
+
+
+@dataclass(frozen=True)
+class _Found:
+    """Squared distances and row numbers of the neighbours of the distinct rows, made in place."""
+
+    distance2: Float[Tensor, "m k"]
+    index: Int[Tensor, "m k"]
+
+    @property
+    def k(self) -> int:
+        return self.index.shape[1]
+
+    def put(
+        self, rows: Int[Tensor, " f"], distance2: Float[Tensor, "f k"], index: Int[Tensor, "f k"]
+    ) -> None:
+        """Replace the neighbours of some rows."""
+        self.distance2[rows], self.index[rows] = distance2, index
 
 
 class NeighborSearch:
     """The distinct rows and their nearest neighbours.
 
-    Its methods expect `lightning_id.functional.precision.exact_arithmetic`.
-
-    Args:
-        columns: The rows.
-        proposer: What proposes neighbours of them.
+    Its methods expect `lightning_id.functional.precision.exact_arithmetic`. Rows that are uncertain
+    are numbered among the distinct rows.
     """
 
-    def __init__(self, columns: Columns, proposer: Proposer) -> None:
-        self._columns = columns
+    def __init__(self, proposer: Proposer) -> None:
         self._proposer = proposer
+        self._columns = proposer.columns
 
     @cached_property
     def distinct(self) -> Int[Tensor, " m"]:
@@ -128,91 +176,62 @@ class NeighborSearch:
         x = self._columns.x
         repeats = torch.zeros(len(x), dtype=torch.bool, device=x.device)
         if len(suspects):
-            repeats[suspects] = repeats_an_earlier_row(x[suspects], self._columns.sum)
+            repeats[suspects] = repeats_an_earlier_row(x[suspects], self._columns.all_reduce_sum)
         return (~repeats).nonzero()[:, 0]
 
     def find(self, k: int) -> Neighbors:
-        """Find the k nearest among the distinct rows; positions count the distinct rows only.
-
-        Args:
-            k: How many, from 1 to the number of distinct rows - 1.
-
-        Returns:
-            Distances and indices.
-        """
-        few = k <= EXACT_ORDERS or not self._proposer.has_products
-        distance2, index = self._propose_and_check(k) if few else self._many(k)
+        """Return the k nearest among the distinct rows; k is 1 to the number of them less one."""
+        is_far = k > EXACT_ORDERS and self._proposer.has_products
+        found = self._find_far(k) if is_far else self._find_near(k)
         device = self._columns.x.device
         position = torch.full((self._columns.n_samples,), -1, device=device)
         position[self.distinct] = torch.arange(len(self.distinct), device=device)
-        return Neighbors(distance2.sqrt().cpu(), position[index].cpu())
+        return Neighbors(found.distance2.sqrt().cpu(), position[found.index].cpu())
 
-    def _many(self, k: int) -> tuple[Float[Tensor, "m k"], Int[Tensor, "m k"]]:
-        """Return k neighbours where differences for all are too slow (3 times, at 64 x 21632)."""
-        distinct = self.distinct
-        most = len(distinct) - 1
-        wide = min(k + 6, most)
+    def _find_near(self, k: int) -> _Found:
+        """Find neighbours of which every distance comes from differences."""
+        candidates = self._propose(k)
+        dtype = self._columns.dtype
+        found = _Found(*nearest(self._columns, self.distinct, candidates.index, k, dtype))
+        certain = self._is_certain(found.distance2, candidates) & self._has_digits(found)
+        uncertain = self._uncertain_rows(certain)
+        wide = max(CANDIDATES, k + 3)
+        if len(uncertain):
+            more = self._propose(wide, uncertain)
+            uncertain = self._retry_with_more_candidates(found, uncertain, more)
+        if len(uncertain):
+            uncertain = self._retry_in_float64(found, uncertain, wide)
+        if len(uncertain):
+            self._brute_force(found, uncertain)
+        return found
+
+    def _find_far(self, k: int) -> _Found:
+        """Find neighbours where differences for all are too slow (3 times, at 64 x 21632)."""
         gram = self._columns.gram_matrix(torch.float64)
-        estimates, candidates = rank(gram, distinct, distinct, min(wide + 1, most))
-        norm2 = gram.diagonal()[distinct]
-        distance2, index = estimates[:, :k].clone(), candidates[:, :k].clone()
-        unknown = torch.full_like(norm2, -math.inf)  # products are taken only where they are right
-        sound = self._sound(distance2[:, EXACT_ORDERS:], unknown, norm2, gram.dtype, _FAR_TOLERANCE)
-        distance2[:, :EXACT_ORDERS], index[:, :EXACT_ORDERS] = nearest(
-            self._columns, distinct, index[:, :EXACT_ORDERS], EXACT_ORDERS, self._columns.dtype
+        candidates = self._rank(gram, self.distinct, k + 6, gram.diagonal())
+        near = slice(EXACT_ORDERS)
+        found = _Found(candidates.estimates[:, :k].clone(), candidates.index[:, :k].clone())
+        # Distances are read off the products only where these are right, whatever the rest.
+        error = self._bound(candidates.norm2, found.distance2[:, -1], gram.dtype)
+        certain = error <= _FAR_TOLERANCE * found.distance2[:, EXACT_ORDERS]
+        found.distance2[:, near], found.index[:, near] = nearest(
+            self._columns, self.distinct, found.index[:, near], EXACT_ORDERS, self._columns.dtype
         )
-        in_range = (distance2[:, 0] > self._vanishing) & distance2[:, EXACT_ORDERS - 1].isfinite()
-        doubt = self._doubtful(sound & in_range)
-        if len(doubt):
-            rest = estimates[:, wide] if wide < most else torch.full_like(norm2, math.inf)
-            doubt = self._look_wider(
-                distance2,
-                index,
-                doubt,
-                candidates[doubt, :wide],
-                rest[doubt],
-                norm2[doubt],
-                gram.dtype,
-            )
-        if len(doubt):
-            distance2[doubt], index[doubt] = self._brute_force(distinct[doubt], k)
-        return distance2, index
-
-    def _propose_and_check(self, k: int) -> tuple[Float[Tensor, "m k"], Int[Tensor, "m k"]]:
-        """Return exact squared distances and row numbers of the k nearest distinct rows."""
-        distinct = self.distinct
-        most = len(distinct) - 1
-        dtype = self._proposer.dtype
-        estimates, candidates = self._candidates(min(k + 1, most))
-        norm2 = self._proposer.norm2[distinct].double()
-
-        distance2, index = nearest(
-            self._columns, distinct, candidates[:, :k], k, self._columns.dtype
-        )
-        rest = estimates[:, k] if k < most else torch.full_like(norm2, math.inf)
-        sound = self._sound(distance2, rest, norm2, dtype)
-        doubt = self._doubtful(sound & (distance2[:, 0] > self._vanishing))
-        wide = min(max(CANDIDATES, k + 3), most)
-        if len(doubt):
-            estimates, candidates = self._proposer.ranked(
-                distinct[doubt], distinct, min(wide + 1, most)
-            )
-            rest = estimates[:, wide] if wide < most else torch.full_like(norm2[doubt], math.inf)
-            doubt = self._look_wider(
-                distance2, index, doubt, candidates[:, :wide], rest, norm2[doubt], dtype
-            )
-        if len(doubt):
-            doubt = self._look_closer(distance2, index, doubt, wide)
-        if len(doubt):
-            distance2[doubt], index[doubt] = self._brute_force(distinct[doubt], k)
-        return distance2, index
+        certain &= found.distance2.isfinite().all(1) & self._has_digits(found)
+        uncertain = self._uncertain_rows(certain)
+        if len(uncertain):
+            more = candidates.of(uncertain)
+            uncertain = self._retry_with_more_candidates(found, uncertain, more)
+        if len(uncertain):
+            self._brute_force(found, uncertain)
+        return found
 
     @property
     def largest_norm(self) -> float:
         """A bound on the norm of a row, not centred: one synchronisation."""
         d = self._columns.ambient_dimension
         centred2 = self._proposer.norm2.amax().double() + d * torch.finfo(self._proposer.dtype).tiny
-        mean2 = self._columns.sum(self._columns.means.double().square().sum())
+        mean2 = self._columns.all_reduce_sum(self._columns.means.double().square().sum())
         return float(centred2.sqrt() + mean2.sqrt())
 
     def scores(
@@ -233,43 +252,58 @@ class NeighborSearch:
         distance2, moved2 = torch.stack(score_pairs(self._columns, *pairs)).cpu()
         return distance2.sqrt(), (moved2 / distance2).sqrt()
 
-    @property
-    def _vanishing(self) -> float:
-        """Squared distances up to this size may have lost digits to underflow of their squares."""
-        return 1e8 * self._columns.ambient_dimension * torch.finfo(self._columns.dtype).tiny
+    # --- candidates ------------------------------------------------------------------------------
 
     @cached_property
     def _proposals(self) -> tuple[Float[Tensor, "n c"], Int[Tensor, "n c"]]:
         """Nearest three rows, equal rows among them: enough for order 2 unless there are such."""
         return self._proposer.ranked(None, None, min(3, self._columns.n_samples - 1))
 
-    def _candidates(self, k: int) -> tuple[Float[Tensor, "m k"], Int[Tensor, "m k"]]:
-        """Nearest *distinct* rows of every distinct row."""
-        estimates, candidates = self._proposals
-        if len(self.distinct) == self._columns.n_samples:
-            if k <= estimates.shape[1]:
-                return estimates[:, :k], candidates[:, :k]
-            return self._proposer.ranked(None, None, k)
-        return self._proposer.ranked(self.distinct, self.distinct, k)
+    def _propose(self, k: int, rows: Int[Tensor, " f"] | None = None) -> Candidates:
+        """Return k candidates, or all there are, for all distinct rows or some of them."""
+        some = self.distinct if rows is None else self.distinct[rows]
+        norm2 = self._proposer.norm2[some]
+        n_ranked = self._n_ranked(k)
+        if rows is not None or len(self.distinct) < self._columns.n_samples:
+            ranked = self._proposer.ranked(some, self.distinct, n_ranked)
+        elif n_ranked <= self._proposals[0].shape[1]:
+            ranked = self._proposals
+        else:
+            ranked = self._proposer.ranked(None, None, n_ranked)
+        return _candidates(ranked, k, norm2, self._proposer.dtype)
 
-    def _sound(
-        self,
-        distance2: Float[Tensor, "m k"],
-        rest: Float[Tensor, " m"],
-        norm2: Float[Tensor, " m"],
-        dtype: torch.dtype,
-        tolerance: float = 0.0,
+    def _rank(
+        self, products: Float[Tensor, "r n"], rows: Int[Tensor, " f"], k: int, norm2: Tensor
+    ) -> Candidates:
+        """Return k candidates, or all there are, by float64 products of rows with all rows."""
+        ranked = rank(products, rows, self.distinct, self._n_ranked(k), norm2)
+        return _candidates(ranked, k, norm2[rows], products.dtype)
+
+    def _n_ranked(self, k: int) -> int:
+        """Return k + 1: the row after the candidates is the rest; less if there are no more."""
+        return min(k + 1, len(self.distinct) - 1)
+
+    # --- certainty -------------------------------------------------------------------------------
+
+    def _is_certain(
+        self, distance2: Float[Tensor, "m k"], candidates: Candidates, tolerance: float = 0.0
     ) -> Bool[Tensor, " m"]:
-        """Tell the rows for which no row outside the candidates can be nearer."""
-        # Put so that NaN and infinity, in the norm or the estimate, are not sound.
+        """Return for which rows no row outside the candidates can be nearer."""
+        # NaN and infinity, in the norm or the estimate, compare as False.
         furthest = distance2[:, -1]
-        bound = self._bound(norm2, furthest, dtype)
-        beyond_reach = (rest > furthest + bound) | (bound <= tolerance * distance2[:, 0])
-        return beyond_reach & furthest.isfinite()
+        bound = self._bound(candidates.norm2, furthest, candidates.dtype)
+        no_other = (candidates.rest > furthest + bound) | (bound <= tolerance * distance2[:, 0])
+        return no_other & furthest.isfinite()
 
-    def _doubtful(self, sound: Bool[Tensor, " m"]) -> Int[Tensor, " f"]:
-        """Return the numbers of the rows that are not sound: one synchronisation."""
-        return self._columns.sum((~sound).int()).nonzero()[:, 0]
+    def _has_digits(self, found: _Found) -> Bool[Tensor, " m"]:
+        """Return for which rows no squared distance has lost digits to underflow of its squares."""
+        columns = self._columns
+        vanishing = 1e8 * columns.ambient_dimension * torch.finfo(columns.dtype).tiny
+        return found.distance2[:, 0] > vanishing
+
+    def _uncertain_rows(self, certain: Bool[Tensor, " m"]) -> Int[Tensor, " f"]:
+        """Return the numbers of the rows that are not certain: one synchronisation."""
+        return self._columns.all_reduce_sum((~certain).int()).nonzero()[:, 0]
 
     def _bound(
         self, norm2: Float[Tensor, " m"], distance2: Float[Tensor, " m"], dtype: torch.dtype
@@ -287,77 +321,71 @@ class NeighborSearch:
         relative = eta * (2 * norm2.sqrt() + distance2.sqrt()).square()
         return relative + 4 * self._columns.ambient_dimension * torch.finfo(dtype).tiny
 
-    def _look_wider(
-        self,
-        distance2: Float[Tensor, "m k"],
-        index: Int[Tensor, "m k"],
-        doubt: Int[Tensor, " f"],
-        candidates: Int[Tensor, "f c"],
-        rest: Float[Tensor, " f"],
-        norm2: Float[Tensor, " f"],
-        dtype: torch.dtype,
-    ) -> Int[Tensor, " g"]:
-        """Redo the rows in doubt, in place, from more candidates; return those still in doubt."""
-        near2, near = nearest(
-            self._columns, self.distinct[doubt], candidates, distance2.shape[1], torch.float64
-        )
-        distance2[doubt], index[doubt] = near2, near
-        return doubt[self._doubtful(self._sound(near2, rest, norm2, dtype))]
+    # --- uncertain rows --------------------------------------------------------------------------
 
-    def _look_closer(
+    def _retry_with_more_candidates(
         self,
-        distance2: Float[Tensor, "m k"],
-        index: Int[Tensor, "m k"],
-        doubt: Int[Tensor, " f"],
-        wide: int,
+        found: _Found,
+        rows: Int[Tensor, " f"],
+        candidates: Candidates,
+        tolerance: float = 0.0,
     ) -> Int[Tensor, " g"]:
-        """Redo the rows in doubt, in place, from float64 products; return those still in doubt."""
+        """Find the neighbours of some rows by float64 differences; return the uncertain rows."""
+        own = self.distinct[rows]
+        distance2, index = nearest(self._columns, own, candidates.index, found.k, torch.float64)
+        found.put(rows, distance2, index)
+        return rows[self._uncertain_rows(self._is_certain(distance2, candidates, tolerance))]
+
+    def _retry_in_float64(
+        self, found: _Found, rows: Int[Tensor, " f"], wide: int
+    ) -> Int[Tensor, " g"]:
+        """Find the neighbours of some rows by float64 products; return the uncertain rows."""
         chunk = max(1, 2**26 // self._columns.n_samples)  # 512 MB of products at a time
-        parts = [
-            self._look_closer_at(distance2, index, part, wide) for part in torch.split(doubt, chunk)
-        ]
-        return torch.cat(parts)
+        uncertain = []
+        for part in torch.split(rows, chunk):
+            own = self.distinct[part]
+            products, norm2 = self._float64_products(own)
+            more = self._rank(products, own, wide, norm2)
+            uncertain.append(self._retry_with_more_candidates(found, part, more, _TOLERANCE))
+        return torch.cat(uncertain)
 
-    def _look_closer_at(
-        self,
-        distance2: Float[Tensor, "m k"],
-        index: Int[Tensor, "m k"],
-        doubt: Int[Tensor, " f"],
-        wide: int,
-    ) -> Int[Tensor, " g"]:
-        distinct = self.distinct
-        rows = distinct[doubt]
-        products = self._columns.x.new_zeros(
-            (len(rows), self._columns.n_samples), dtype=torch.float64
-        )
-        norm2 = self._columns.x.new_zeros(self._columns.n_samples, dtype=torch.float64)
+    def _float64_products(
+        self, rows: Int[Tensor, " f"]
+    ) -> tuple[Float[Tensor, "f n"], Float[Tensor, " n"]]:
+        """Return the products of some rows with all rows, and the squared norms of all."""
+        n = self._columns.n_samples
+        products = self._columns.x.new_zeros((len(rows), n), dtype=torch.float64)
+        norm2 = self._columns.x.new_zeros(n, dtype=torch.float64)
         for block in self._columns.blocks():
             centred = self._columns.centred(block, torch.float64)
             products += centred[rows] @ centred.T
             norm2 += centred.square().sum(1)
-        products, norm2 = self._columns.sum(products), self._columns.sum(norm2)
-        most = len(distinct) - 1
-        estimates, candidates = rank(products, rows, distinct, min(wide + 1, most), norm2)
-        rest = estimates[:, wide] if wide < most else torch.full_like(norm2[rows], math.inf)
-        near2, near = nearest(
-            self._columns, rows, candidates[:, :wide], distance2.shape[1], torch.float64
-        )
-        distance2[doubt], index[doubt] = near2, near
-        sound = self._sound(near2, rest, norm2[rows], torch.float64, _TOLERANCE)
-        return doubt[self._doubtful(sound)]
+        return self._columns.all_reduce_sum(products), self._columns.all_reduce_sum(norm2)
 
-    def _brute_force(
-        self, rows: Int[Tensor, " f"], k: int
-    ) -> tuple[Float[Tensor, "f k"], Int[Tensor, "f k"]]:
+    def _brute_force(self, found: _Found, rows: Int[Tensor, " f"]) -> None:
         """Compare each of the rows with every distinct row, in float64 differences."""
-        distance2 = self._columns.x.new_zeros((len(rows), len(self.distinct)), dtype=torch.float64)
+        x, own = self._columns.x, self.distinct[rows]
+        distance2 = x.new_zeros((len(own), len(self.distinct)), dtype=torch.float64)
         for block in self._columns.blocks():
-            others = self._columns.x[self.distinct, block].double()
+            others = x[self.distinct, block].double()
             # Gathered in one go: x[row] with a row number on a GPU would wait for the GPU.
-            for i, mine in enumerate(self._columns.x[rows, block].double()):
+            for i, mine in enumerate(x[own, block].double()):
                 difference = others - mine
                 distance2[i] += torch.linalg.vecdot(difference, difference)
-        distance2 = self._columns.sum(distance2)
-        distance2[self.distinct == rows[:, None]] = math.inf
-        nearest, at = distance2.topk(k, dim=1, largest=False)
-        return nearest, self.distinct[at]
+        distance2 = self._columns.all_reduce_sum(distance2)
+        distance2[self.distinct == own[:, None]] = math.inf
+        nearest_first, at = distance2.topk(found.k, dim=1, largest=False)
+        found.put(rows, nearest_first, self.distinct[at])
+
+
+def _candidates(
+    ranked: tuple[Float[Tensor, "m c"], Int[Tensor, "m c"]],
+    k: int,
+    norm2: Float[Tensor, " m"],
+    dtype: torch.dtype,
+) -> Candidates:
+    """Return the first k of ranked rows as candidates, and the one after them as the rest."""
+    estimates, index = ranked
+    norm2 = norm2.double()
+    rest = estimates[:, k] if estimates.shape[1] > k else torch.full_like(norm2, math.inf)
+    return Candidates(estimates[:, :k], index[:, :k], rest, norm2, dtype)

@@ -9,7 +9,7 @@ from torch import Tensor
 
 from lightning_id.functional.eigenvalues import LinAlgError
 from lightning_id.functional.estimate import Estimate
-from lightning_id.functional.geometry import Geometry, as_geometry
+from lightning_id.functional.geometry import Geometry, geometry_of
 
 
 @dataclass(frozen=True)
@@ -72,7 +72,7 @@ def pca_spectrum(x: Tensor | Geometry, standardize: bool = False) -> Spectrum:
         >>> [spectrum.components(share) for share in (0.9, 0.95, 0.99)]
         [22, 25, 29]
     """
-    geometry = as_geometry(x)
+    geometry = geometry_of(x)
     eigenvalues = geometry.spectrum(standardize)
     dtype = torch.float64 if geometry.dtype == "float64" else torch.float32
     return Spectrum(eigenvalues, rounding_noise(eigenvalues, geometry.n_samples, dtype))
@@ -138,7 +138,7 @@ def pca_dimension(
         >>> float(pca_dimension(x))
         3.0
     """
-    geometry = as_geometry(x)
+    geometry = geometry_of(x)
     spectrum = spectrum_or_reason(geometry, standardize)
     if isinstance(spectrum, str):
         return _linear(geometry, math.nan, spectrum)
@@ -170,7 +170,7 @@ def participation_ratio(x: Tensor | Geometry, standardize: bool = False) -> Esti
         >>> float(participation_ratio(x))
         2.0
     """
-    geometry = as_geometry(x)
+    geometry = geometry_of(x)
     if geometry.reason is not None:
         return _linear(geometry, math.nan, geometry.reason)
     trace, square = geometry.moments(standardize)
@@ -201,7 +201,7 @@ def effective_rank(x: Tensor | Geometry, standardize: bool = False) -> Estimate:
         >>> round(float(effective_rank(x)), 6)
         2.0
     """
-    geometry = as_geometry(x)
+    geometry = geometry_of(x)
     spectrum = spectrum_or_reason(geometry, standardize)
     if isinstance(spectrum, str):
         return _linear(geometry, math.nan, spectrum)

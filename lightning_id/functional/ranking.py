@@ -128,7 +128,7 @@ def nearest(
                 difference = block.index_select(0, candidates[low : low + chunk, j]).to(dtype)
                 difference.sub_(mine).square_()
                 distance2[low : low + chunk, j] += difference.sum(1)
-    distance2, order = columns.sum(distance2).sort(dim=1)
+    distance2, order = columns.all_reduce_sum(distance2).sort(dim=1)
     return distance2[:, :k], candidates.gather(1, order[:, :k])
 
 
@@ -170,4 +170,4 @@ def score_pairs(
                 distance2[some, j] += square.sum(1)
                 largest = torch.maximum(other.abs_(), mine.abs()).clamp_min_(typical)
                 moved2[some, j] += torch.linalg.vecdot(square, largest.square_())
-    return columns.sum(distance2), columns.sum(moved2)
+    return columns.all_reduce_sum(distance2), columns.all_reduce_sum(moved2)

@@ -9,7 +9,7 @@ from jaxtyping import Int
 from torch import Tensor
 
 from lightning_id.functional.estimate import Estimate
-from lightning_id.functional.geometry import Geometry, as_geometry
+from lightning_id.functional.geometry import Geometry, geometry_of
 from lightning_id.functional.gride import gride_dimension
 from lightning_id.functional.twonn import twonn_dimension
 
@@ -120,7 +120,7 @@ def scale_profile(
         raise ValueError(f"`max_order`: expected at least 2, got {max_order}")
     if not all(b >= 1 for b in blocks):
         raise ValueError(f"`blocks`: expected numbers from 1, got {tuple(blocks)}")
-    geometry = as_geometry(x)
+    geometry = geometry_of(x)
     orders = tuple((2**i, 2 ** (i + 1)) for i in range(max_order.bit_length() - 1))
     if geometry.neighbor_reason is None:
         geometry.neighbors(min(orders[-1][1], len(geometry.distinct) - 1))  # one search for all

@@ -1,16 +1,15 @@
-"""The geometry of rows that several processes recorded: the columns are dealt out to them.
+"""The geometry of rows that several ranks recorded: the columns are divided among them.
 
-Everything needed of a layer is a sum over its columns. So each process is given some of the columns
-of *all* rows (one ``all_to_all``), does the work on those, and the sums are completed by
-``all_reduce``. No process holds all of a wide layer, and all end with the same numbers.
+Everything needed of a layer is a sum over its columns. So each rank is given some of the columns of
+*all* rows (one all-to-all), does the work on those, and an all-reduce completes each sum. No rank
+holds all of a wide layer, and all end with the same numbers.
 
-A process that fails must not leave the others waiting. Before every sum the processes tell each
-other whether all is well, and at the end of the work on a layer once more
-(`ShardedGeometry.settle`): so a failure of one becomes a `PeerError` of the others at the same
-place.
+A rank that fails must not leave the others waiting: before every sum, and at the end of the work on
+a layer, `check_peers` turns the failure of one rank into a `PeerError` of the others.
 """
 
 from collections.abc import Callable
+from functools import partial
 from itertools import pairwise
 
 import torch
@@ -18,75 +17,78 @@ from jaxtyping import Float
 from torch import Tensor, distributed
 
 from lightning_id.functional.columns import Columns
-from lightning_id.functional.geometry import Geometry
+from lightning_id.functional.geometry import Geometry, checked_rows, few_enough
+from lightning_id.functional.neighbors import GramProposer
 
 
 class PeerError(RuntimeError):
-    """Another process failed on this layer."""
+    """Another rank failed on this layer."""
 
 
-class ShardedGeometry(Geometry):
-    """A `Geometry` of all rows, of which each process recorded some.
+def sharded_geometry(rows: Tensor, group: distributed.ProcessGroup | None = None) -> Geometry:
+    """Return the `Geometry` of all rows, of which each rank recorded some.
 
-    All processes of the group make it at the same time, ask the same of it in the same order, and
-    call `settle` when they are done. It gives every estimator the same numbers everywhere.
-
-    Args:
-        rows: (n_here, d) rows recorded by this process, n_here >= 0; d and dtype alike everywhere.
-        group: The processes; None is all of them.
-
-    Raises:
-        PeerError: If another process failed.
-    """
-
-    backend = "gram"
-
-    def __init__(self, rows: Tensor, group: distributed.ProcessGroup | None = None) -> None:
-        self._group = group
-        super().__init__(rows)
-        try:
-            exchange = deal_columns(self.x, group)
-            self.settle()  # the memory is taken everywhere: only now does anyone wait for rows
-            self._hold(Columns(exchange(), self.ambient_dimension, self._complete), self.dtype)
-            self.settle()
-        except PeerError:
-            raise
-        except Exception:
-            self.settle(ok=False)
-            raise
-
-    def settle(self, ok: bool = True) -> None:
-        """Tell the other processes whether this one is well, and hear the same of them.
-
-        Args:
-            ok: False if this process failed. It hears of no one else then.
-
-        Raises:
-            PeerError: If this process is well and another is not.
-        """
-        flag = torch.tensor(int(ok), device=self.x.device)
-        distributed.all_reduce(flag, distributed.ReduceOp.MIN, group=self._group)
-        if ok and not bool(flag):
-            raise PeerError("another process failed on this layer; its log says why")
-
-    def _complete(self, partial: Tensor) -> Tensor:
-        self.settle()
-        distributed.all_reduce(partial, group=self._group)
-        return partial
-
-
-def deal_columns(
-    rows: Float[Tensor, "r d"], group: distributed.ProcessGroup | None = None
-) -> Callable[[], Float[Tensor, "n b"]]:
-    """Prepare to exchange rows for columns: this process's share of the columns of all rows.
+    All ranks of the group call it at the same time and use the geometry in the same order. Every
+    estimator returns the same numbers on all ranks.
 
     Args:
-        rows: Rows recorded here.
-        group: The processes; None is all of them.
+        rows: (n_here, d) rows recorded by this rank, n_here >= 0; d and dtype identical on all
+            ranks.
+        group: The ranks; None is all of them.
 
     Returns:
-        A function that does the exchange and returns all n rows, those of the first process first,
-        of about d / processes columns.
+        The geometry. Its ``x`` holds about d / world size columns of all rows.
+
+    Raises:
+        ValueError: If ``rows`` is no dense floating tensor of at least one column, or has more than
+            50 000 rows.
+        PeerError: If another rank failed.
+    """
+    rows = checked_rows(rows)
+    try:
+        exchange = exchange_rows_for_columns(few_enough(rows), group)
+        check_peers(rows.device, group)  # memory is allocated on all ranks: now one may wait
+        columns = Columns(exchange(), rows.shape[1], partial(_all_reduce, group=group))
+        check_peers(rows.device, group)
+    except PeerError:
+        raise
+    except Exception:
+        check_peers(rows.device, group, ok=False)
+        raise
+    return Geometry(GramProposer(columns))
+
+
+def check_peers(
+    device: torch.device, group: distributed.ProcessGroup | None = None, ok: bool = True
+) -> None:
+    """Check on all ranks whether any rank failed.
+
+    Args:
+        device: Device of the flag.
+        group: The ranks; None is all of them.
+        ok: False if this rank failed: it raises an error of its own.
+
+    Raises:
+        PeerError: If another rank failed, and this one did not.
+    """
+    flag = torch.tensor(int(ok), device=device)
+    distributed.all_reduce(flag, distributed.ReduceOp.MIN, group=group)
+    if ok and not bool(flag):
+        raise PeerError("another process failed on this layer; its log says why")
+
+
+def _all_reduce(partial_sum: Tensor, group: distributed.ProcessGroup | None) -> Tensor:
+    check_peers(partial_sum.device, group)
+    distributed.all_reduce(partial_sum, group=group)
+    return partial_sum
+
+
+def exchange_rows_for_columns(
+    rows: Float[Tensor, "r d"], group: distributed.ProcessGroup | None = None
+) -> Callable[[], Float[Tensor, "n b"]]:
+    """Prepare the all-to-all: return the function that does it.
+
+    It returns this rank's d / world size columns of all rows, those of the first rank first.
     """
     world, me = distributed.get_world_size(group), distributed.get_rank(group)
     counts = [torch.zeros(1, dtype=torch.int64, device=rows.device) for _ in range(world)]

@@ -8,7 +8,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from lightning_id.functional.estimate import Estimate
-from lightning_id.functional.geometry import MIN_DISTINCT, Geometry, as_geometry
+from lightning_id.functional.geometry import MIN_DISTINCT, Geometry, geometry_of
 from lightning_id.functional.ratios import RatioFit, ratio_estimate
 
 
@@ -79,7 +79,7 @@ def twonn_dimension(
             value, influence = _censored_mle(log_mu, n_fitted)
         return RatioFit(value, influence, law=-torch.expm1(-value * log_mu))
 
-    return ratio_estimate(as_geometry(x), 1, 2, fit, fewest)
+    return ratio_estimate(geometry_of(x), 1, 2, fit, fewest)
 
 
 def _linear_fit(log_mu: Float[Tensor, " n"], r: int) -> tuple[float, Float[Tensor, " n"]]:

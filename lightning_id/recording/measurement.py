@@ -8,6 +8,7 @@ from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack
 from dataclasses import dataclass, field, replace
+from functools import partial
 from typing import Any
 
 import torch
@@ -16,7 +17,6 @@ from torch import Tensor, nn
 
 from lightning_id.functional import Estimate, Geometry
 from lightning_id.functional.coarseness import CoarseFeaturesWarning
-from lightning_id.functional.sharded import PeerError
 from lightning_id.recording.batches import count_samples, labels_of, mask_of, padding_in
 from lightning_id.recording.hooks import Hooks
 from lightning_id.recording.inputs import InputSearch
@@ -521,7 +521,7 @@ def _estimate(
         start = time.perf_counter()
         try:
             geometry = geometry or processes.geometry(rows)
-            outcome = _run_estimator(name, estimator, geometry)
+            outcome = processes.estimate(partial(_run_estimator, name, estimator), geometry)
         except Exception as error:
             _forget_locals(error)
             for other in [other for other in estimators if other not in result.estimates]:
@@ -563,25 +563,8 @@ def _checked(name: str, estimate: Any) -> Estimate:
     return estimate
 
 
-def _run_estimator(
-    name: str, estimator: Callable[[Geometry], Any], geometry: Geometry
-) -> Estimate | Exception:
-    """Return the estimate, or the error of this estimator, on whichever rank: agreed by all.
-
-    What is raised could not be agreed: the other ranks are out of reach.
-    """
-    try:
-        with warnings.catch_warnings():
-            # The callback says it itself, with the name of the layer.
-            warnings.simplefilter("ignore", CoarseFeaturesWarning)
-            estimate = _checked(name, estimator(geometry))
-    except PeerError as error:
-        return error
-    except Exception as error:
-        geometry.settle(ok=False)
-        return error
-    try:
-        geometry.settle()
-    except PeerError as error:
-        return error
-    return estimate
+def _run_estimator(name: str, estimator: Callable[[Geometry], Any], geometry: Geometry) -> Estimate:
+    with warnings.catch_warnings():
+        # The callback warns itself, with the name of the layer.
+        warnings.simplefilter("ignore", CoarseFeaturesWarning)
+        return _checked(name, estimator(geometry))

@@ -1,11 +1,12 @@
 """Collectives used by a measurement, with a no-op version for a single process."""
 
+from collections.abc import Callable
 from typing import Any, Protocol, runtime_checkable
 
 from torch import Tensor, distributed
 
-from lightning_id.functional import Geometry
-from lightning_id.functional.sharded import ShardedGeometry
+from lightning_id.functional import Estimate, Geometry, sharded
+from lightning_id.functional.sharded import PeerError, sharded_geometry
 
 
 @runtime_checkable
@@ -22,6 +23,11 @@ class Processes(Protocol):
     def geometry(self, rows: Tensor) -> Geometry:
         """Return the geometry of the rows of all ranks."""
 
+    def estimate(
+        self, estimator: Callable[[Geometry], Estimate], geometry: Geometry
+    ) -> Estimate | Exception:
+        """Return the estimate, or an error that all ranks agree on; raise if they cannot."""
+
 
 class SingleProcess:
     """A training in one process."""
@@ -35,6 +41,15 @@ class SingleProcess:
     def geometry(self, rows: Tensor) -> Geometry:
         """Return the geometry of the rows."""
         return Geometry(rows)
+
+    def estimate(
+        self, estimator: Callable[[Geometry], Estimate], geometry: Geometry
+    ) -> Estimate | Exception:
+        """Return the estimate, or the error of the estimator."""
+        try:
+            return estimator(geometry)
+        except Exception as error:
+            return error
 
 
 class DistributedProcesses:
@@ -53,4 +68,22 @@ class DistributedProcesses:
 
     def geometry(self, rows: Tensor) -> Geometry:
         """Return the geometry of the rows of all ranks, its columns divided among them."""
-        return ShardedGeometry(rows)
+        return sharded_geometry(rows)
+
+    def estimate(
+        self, estimator: Callable[[Geometry], Estimate], geometry: Geometry
+    ) -> Estimate | Exception:
+        """Return the estimate, or the error of whichever rank failed; raise if none can agree."""
+        device = geometry.x.device
+        try:
+            estimate = estimator(geometry)
+        except PeerError as error:
+            return error
+        except Exception as error:
+            sharded.check_peers(device, ok=False)
+            return error
+        try:
+            sharded.check_peers(device)
+        except PeerError as error:
+            return error
+        return estimate

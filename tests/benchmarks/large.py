@@ -9,7 +9,7 @@ from pathlib import Path
 
 from lightning_id import manifolds
 from lightning_id.functional import twonn_dimension
-from lightning_id.functional.faiss_search import FaissGeometry
+from lightning_id.functional.faiss_search import faiss_geometry
 
 MIB = 1024
 
@@ -29,7 +29,7 @@ def main() -> None:
     x = manifolds.ball(options.rows, 5, ambient=options.columns)
     Path("/proc/self/clear_refs").write_text("5")  # the peak counts from here on
     before, start = resident("VmRSS"), time.perf_counter()
-    estimate = twonn_dimension(FaissGeometry(x))
+    estimate = twonn_dimension(faiss_geometry(x))
     print(f"{options.rows} x {options.columns}: {estimate.value:.3f} ± {estimate.std_error:.3f}")
     print(f"{time.perf_counter() - start:.0f} s, {resident('VmHWM') - before} MiB beside the rows")
 

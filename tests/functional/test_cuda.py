@@ -63,9 +63,9 @@ def test_ordinary_rows_wait_for_the_device_a_few_times_only():
         geometry = Geometry(x)
         with pytest.raises(RuntimeError, match="synchroniz"):
             _ = geometry.reason
-        geometry._columns.__dict__["n_nonfinite"] = 0
+        geometry._columns.__dict__["_has_finite_means"] = True
         geometry._search.__dict__["distinct"] = torch.arange(1000, device="cuda")
-        geometry._search._doubtful = lambda sound: torch.arange(0, device="cuda")
+        geometry._search._uncertain_rows = lambda certain: torch.arange(0, device="cuda")
         with pytest.raises(RuntimeError, match="synchroniz"):  # the final copy
             geometry.neighbors(2)
     finally:

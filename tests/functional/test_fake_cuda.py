@@ -38,7 +38,7 @@ pytestmark = [
 ]
 
 N = 200
-WAITING = ("n_nonfinite", "spread", "is_constant")  # of the columns
+WAITING = ("_has_finite_means", "spread", "is_constant")  # of the columns
 SHAPES = [(N, 30), (N, 5000)]
 DTYPES = [torch.float32, torch.float64, torch.bfloat16]
 
@@ -60,16 +60,16 @@ class Copies(TorchDispatchMode):
         return result
 
 
-def geometry_on_cuda(shape, dtype, monkeypatch, n_doubtful=0, n_distinct=None):
+def geometry_on_cuda(shape, dtype, monkeypatch, n_retried=0, n_distinct=None):
     x = torch.empty(shape, dtype=dtype, device="cuda")
     geometry = Geometry(x)
     distinct = torch.arange(n_distinct or shape[0], device="cuda")
-    geometry._columns.__dict__.update(n_nonfinite=0, is_constant=False, spread=1.0)
+    geometry._columns.__dict__.update(_has_finite_means=True, is_constant=False, spread=1.0)
     geometry._search.__dict__["distinct"] = distinct
     monkeypatch.setattr(
         NeighborSearch,
-        "_doubtful",
-        lambda self, sound: torch.arange(n_doubtful, device=sound.device),
+        "_uncertain_rows",
+        lambda self, certain: torch.arange(n_retried, device=certain.device),
     )
     monkeypatch.setattr(Columns, "_left_float32", lambda self, moment: False)
     return geometry
@@ -92,13 +92,13 @@ def test_means_gram_matrix_and_ranking_stay_on_the_device(shape, dtype, monkeypa
 
 
 @pytest.mark.parametrize("n_distinct", [N, N - 20])
-@pytest.mark.parametrize("n_doubtful", [0, 7])
+@pytest.mark.parametrize("n_retried", [0, 7])
 @pytest.mark.parametrize("k", [2, 40])
 @pytest.mark.parametrize("dtype", DTYPES[1:])
 @pytest.mark.parametrize("shape", SHAPES)
-def test_neighbors_are_copied_once_at_the_end(shape, dtype, k, n_doubtful, n_distinct, monkeypatch):
+def test_neighbors_are_copied_once_at_the_end(shape, dtype, k, n_retried, n_distinct, monkeypatch):
     with FakeTensorMode(), Copies() as copies:
-        geometry = geometry_on_cuda(shape, dtype, monkeypatch, n_doubtful, n_distinct)
+        geometry = geometry_on_cuda(shape, dtype, monkeypatch, n_retried, n_distinct)
         found = geometry.neighbors(k)
         assert found.distances.shape == found.indices.shape == (n_distinct, k)
         assert found.distances.device.type == found.indices.device.type == "cpu"
@@ -147,7 +147,7 @@ def test_the_second_moment_stays_on_the_device_and_the_spectrum_is_copied_once(
     [
         *WAITING,
         "distinct",
-        "_doubtful",
+        "_uncertain_rows",
         "largest_norm",
         "_left_float32",
         "alive",
@@ -160,10 +160,10 @@ def test_the_named_places_wait(place):
         geometry = Geometry(x)
         columns, search = geometry._columns, geometry._search
         if place == "moments":
-            columns.__dict__.update(n_nonfinite=0, is_constant=False, spread=1.0)
+            columns.__dict__.update(_has_finite_means=True, is_constant=False, spread=1.0)
         go = {
             "distinct": lambda: search.distinct,
-            "_doubtful": lambda: search._doubtful(x[:, 0] > 0),
+            "_uncertain_rows": lambda: search._uncertain_rows(x[:, 0] > 0),
             "largest_norm": lambda: search.largest_norm,
             "alive": lambda: columns.alive(x[:30]),
             "_left_float32": lambda: columns._left_float32(x[:30]),

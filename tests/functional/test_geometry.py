@@ -9,7 +9,7 @@ from lightning_id import manifolds
 from lightning_id.functional import Geometry, products, ranking, twonn_dimension
 from lightning_id.functional.neighbors import NeighborSearch
 
-STAGES = ("_look_wider", "_look_closer", "_brute_force")
+STAGES = ("_retry_with_more_candidates", "_retry_in_float64", "_brute_force")
 
 
 @pytest.fixture
@@ -17,17 +17,17 @@ def stages(monkeypatch):
     """Rows that went through each stage after the first."""
     rows = dict.fromkeys(STAGES, 0)
 
-    def counting(name, position):
+    def count(name):
         stage = getattr(NeighborSearch, name)
 
-        def counted(self, *args):
-            rows[name] += len(args[position])
-            return stage(self, *args)
+        def counted(self, found, uncertain, *args):
+            rows[name] += len(uncertain)
+            return stage(self, found, uncertain, *args)
 
         monkeypatch.setattr(NeighborSearch, name, counted)
 
-    for name, position in zip(STAGES, (2, 2, 0), strict=True):
-        counting(name, position)
+    for name in STAGES:
+        count(name)
     return rows
 
 
@@ -62,7 +62,9 @@ def test_orders_above_16_are_exact_too(k, dtype):
     assert_neighbors_exact(x, min(k, rows - 1))
 
 
-@pytest.mark.parametrize(("width", "stage"), [(1e-2, "_look_wider"), (1e-9, "_brute_force")])
+@pytest.mark.parametrize(
+    ("width", "stage"), [(1e-2, "_retry_with_more_candidates"), (1e-9, "_brute_force")]
+)
 def test_orders_above_16_are_exact_where_float64_products_are_not(width, stage, stages):
     apart = 1e4 * torch.arange(5.0).repeat_interleave(40)[:, None] * torch.eye(1, 30)
     x = apart.double() + width * manifolds.ball(200, 3, ambient=30).double()
@@ -92,7 +94,7 @@ def test_fewer_neighbors_after_more_come_from_the_same_search(monkeypatch):
 
 def test_ordinary_rows_pass_the_first_stage(stages):
     assert_neighbors_exact(manifolds.ball(1000, 5, ambient=64), 2)
-    assert stages["_look_closer"] == stages["_brute_force"] == 0
+    assert stages["_retry_in_float64"] == stages["_brute_force"] == 0
 
 
 def clumps(n, width, per_clump):
@@ -107,8 +109,8 @@ def clumps(n, width, per_clump):
 # products can tell, a tenth is far away; fifty are; fifty are nearer than float64 products can
 # tell.
 NEEDS = {
-    "_look_wider": clumps(500, 1e-3, 5),
-    "_look_closer": clumps(500, 1e-4, 50),
+    "_retry_with_more_candidates": clumps(500, 1e-3, 5),
+    "_retry_in_float64": clumps(500, 1e-4, 50),
     "_brute_force": clumps(500, 1e-9, 50),
 }
 
@@ -122,8 +124,8 @@ def test_each_stage_is_reached_by_the_data_it_is_for_and_exact(stage, stages):
 
 @pytest.mark.parametrize("stage", STAGES)
 def test_data_that_need_a_stage_are_wrong_without_it(stage, monkeypatch):
-    if stage == "_look_wider":
-        monkeypatch.setattr(NeighborSearch, "_doubtful", lambda self, sound: torch.arange(0))
+    if stage == "_retry_with_more_candidates":
+        monkeypatch.setattr(NeighborSearch, "_uncertain_rows", lambda *_: torch.arange(0))
     else:
         before = STAGES[STAGES.index(stage) - 1]
         run = getattr(NeighborSearch, before)
@@ -141,7 +143,7 @@ def test_products_that_overflow_or_vanish_are_in_doubt(stages):
     for scale in (1e-25, 1e-23, 1e-22, 1e-21, 1e25):
         x = scale * manifolds.ball(100, 3, ambient=10)
         assert_neighbors_exact(x, 2)
-    assert stages["_look_closer"] > 0
+    assert stages["_retry_in_float64"] > 0
 
 
 def test_tiles_and_groups_change_nothing(monkeypatch):

@@ -17,17 +17,17 @@ import sys, torch
 from torch import distributed
 from lightning_id import manifolds
 from lightning_id.functional import change, gaussian_twonn_dimension, scale_profile
-from lightning_id.functional.sharded import ShardedGeometry
+from lightning_id.functional.sharded import sharded_geometry
 rank, meeting = int(sys.argv[1]), sys.argv[2]
 torch.set_num_threads(1)
 distributed.init_process_group("gloo", f"file://{meeting}", rank=rank, world_size=2)
 for ambient in map(int, sys.argv[3:]):
     x = manifolds.gaussian(300, 6, ambient, seed=7)
     here = slice(200) if rank == 0 else slice(200, 300)
-    geometry = ShardedGeometry(x[here])
+    geometry = sharded_geometry(x[here])
     print(float(gaussian_twonn_dimension(geometry)))
     print(*[part.mean for part in scale_profile(geometry, blocks=(1, 3)).decimation])
-    moved = change(geometry, ShardedGeometry(torch.relu(x[here])))
+    moved = change(geometry, sharded_geometry(torch.relu(x[here])))
     print(moved.value, moved.std_error)
 distributed.destroy_process_group()
 """

@@ -4,7 +4,7 @@ import warnings
 
 from lightning_id.functional.geometry import Geometry
 
-# Share of tied rows above which a grid or coarse features, not geometry, may be measured. Smooth
+# Share of tied rows above which the estimate may be that of a grid or of coarse features. Smooth
 # features in half precision have none; bfloat16 at mean 1, deviation 1, ID 2 has 0.6 % and is 25 %
 # off.
 TIES_WORTH_A_NOTE = 0.002
@@ -15,15 +15,7 @@ class CoarseFeaturesWarning(UserWarning):
 
 
 def ties_note(geometry: Geometry, tied_share: float) -> str | None:
-    """Return the note on tied nearest distances; warn too, where half precision is too coarse.
-
-    Args:
-        geometry: The rows.
-        tied_share: Share of the distinct rows that were left out for a tie.
-
-    Returns:
-        The note, or None up to a share of 0.2 %.
-    """
+    """Return the note on ties, if any; warn where half precision is too coarse."""
     if tied_share <= TIES_WORTH_A_NOTE:
         return None
     if geometry.x.element_size() > 2:

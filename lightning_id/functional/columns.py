@@ -1,9 +1,9 @@
 """Sums over the columns of rows, a block of columns at a time: means, products, second moments.
 
 One convention of shapes throughout: ``x`` is (n, d), n rows (samples) of d columns (features).
-Everything needed of a layer is a sum over its columns: so one block of columns at a time is enough,
-the n x n Gram matrix is the only big thing that is made, and several processes can each hold some
-of the columns (see `lightning_id.functional.sharded`).
+Everything needed of a layer is a sum over its columns. So one block of columns at a time is enough,
+the n x n Gram matrix is the only large array, and each rank may hold some of the columns only (see
+`lightning_id.functional.sharded`).
 """
 
 from collections.abc import Callable, Iterator
@@ -118,18 +118,10 @@ class Columns:
     def gram_matrix(
         self, dtype: torch.dtype, means: Float[Tensor, " b"] | None = None
     ) -> Float[Tensor, "n n"]:
-        """Return the products of the centred rows, made in a dtype.
-
-        Args:
-            dtype: Dtype of differences, products and sums.
-            means: Written to, if given; else known before.
-
-        Returns:
-            A matrix of its own.
-        """
+        """Return new products of the centred rows, in a dtype; write the means to ``means``."""
         gram = self._new_gram(dtype)
-        # One block of memory for all: fresh ones of this size cost page faults, and malloc does not
-        # find them again (1.5 GB lost over 200 704 columns in float16).
+        # One block of memory for all: new ones of this size cost page faults, and malloc does not
+        # reuse them (1.5 GB lost over 200 704 columns in float16).
         work = self.x.new_empty((self.n_samples, block_width(self.x.shape[1])), dtype=dtype)
         for block in self.blocks():
             centred = work[:, : block.stop - block.start]
@@ -144,15 +136,7 @@ class Columns:
         return mirror_triangle(self.all_reduce_sum(gram))
 
     def centred(self, block: slice, dtype: torch.dtype) -> Float[Tensor, "n b"]:
-        """Return the centred columns of a block.
-
-        Args:
-            block: Which of the columns that are here.
-            dtype: Dtype of the differences.
-
-        Returns:
-            A block of its own.
-        """
+        """Return a new array of the centred columns of a block."""
         shape = self.n_samples, block.stop - block.start
         return self._centre(block, self.x.new_empty(shape, dtype=dtype))
 
@@ -161,10 +145,9 @@ class Columns:
         return column_blocks(self.x.shape[1])
 
     def _centre(self, block: slice, out: Float[Tensor, "n b"]) -> Float[Tensor, "n b"]:
-        """Write the centred columns of a block to ``out`` and hand it back."""
-        # Without centring, float32 products lose the neighbours as soon as the features have an
-        # offset: 1928 of 2000 nearest distances come out as 0 at mean 10 and standard deviation
-        # 0.01.
+        """Write the centred columns of a block to ``out``; return it."""
+        # Without centring, float32 products lose the neighbours of features that have an offset:
+        # 1928 of 2000 nearest distances are 0 at mean 10 and standard deviation 0.01.
         return torch.sub(self.x[:, block], self.means[block].to(out.dtype), out=out)
 
     def _new_gram(self, dtype: torch.dtype) -> Float[Tensor, "n n"]:
@@ -174,7 +157,7 @@ class Columns:
             self.x.new_empty(shape, dtype=dtype) if some else self.x.new_zeros(shape, dtype=dtype)
         )
 
-    # --- what would spoil the numbers ------------------------------------------------------------
+    # --- invalid and degenerate rows -------------------------------------------------------------
 
     @cached_property
     def n_nonfinite(self) -> int:
@@ -192,12 +175,12 @@ class Columns:
         largest = torch.zeros(self.n_samples, dtype=self.x.dtype, device=self.x.device)
         for block in self.blocks():
             torch.maximum(largest, (self.x[:, block] - self.x[0, block]).abs().amax(1), out=largest)
-        # Of columns in several places the sum: a bound on the size of squares is all it is for.
+        # Of columns on several ranks the sum: a bound on the size of squares is enough.
         return float(self.all_reduce_sum(largest).amax())
 
     @cached_property
     def is_constant(self) -> bool:
-        """Whether all rows are equal: their covariance would come out as roundings, not zeros."""
+        """Whether all rows are equal: their computed covariance would be rounding, not zero."""
         # One row is enough nearly always.
         if bool(self.all_reduce_sum((self.x[0] != self.x[-1]).sum())):
             return False
@@ -211,12 +194,8 @@ class Columns:
     def second_moment(self, standardize: bool) -> Float[Tensor, "r r"]:
         """Return centred X Xᵀ or XᵀX, the smaller; they share their non-zero eigenvalues.
 
-        Args:
-            standardize: Scale every column to unit variance first; columns without variance stay
-                zero.
-
-        Returns:
-            The matrix, in float64 where float32 squares overflow or vanish.
+        In float64 where float32 squares overflow or vanish. Standardised columns have unit
+        variance; those without variance stay zero.
         """
         if self.is_constant:
             size = min(self.n_samples, self.ambient_dimension)
@@ -269,11 +248,11 @@ class Columns:
 
 
 def _inverse_deviation(centred: Float[Tensor, "n b"]) -> Float[Tensor, " b"]:
-    # The deviation of equal values comes out as a rounding, not 0, and would be blown up to 1.
+    # The computed deviation of equal values is a rounding, not 0, and would be scaled up to 1.
     return torch.where(_is_constant(centred), 0, 1 / centred.std(0))
 
 
 def _is_constant(centred: Float[Tensor, "n b"]) -> Bool[Tensor, " b"]:
-    """Tell the columns of equal values: they stay equal when the same mean is subtracted."""
+    """Return which columns hold equal values: these stay equal when their mean is subtracted."""
     low, high = centred.aminmax(dim=0)
     return low == high

@@ -1,4 +1,4 @@
-"""Eigenvalues of a second moment, where solvers fail too."""
+"""Eigenvalues of a second moment, also where a solver fails."""
 
 import torch
 from jaxtyping import Float, Int
@@ -10,21 +10,10 @@ LinAlgError: type[RuntimeError] = torch.linalg.LinAlgError  # type: ignore[attr-
 def eigenvalues(
     moment: Float[Tensor, "r r"], alive: Int[Tensor, " a"] | None = None
 ) -> Float[Tensor, " r"]:
-    """Return all eigenvalues of a symmetric matrix, largest first.
+    """Return all eigenvalues of a symmetric matrix, largest first; ``alive`` numbers non-zero rows.
 
-    LAPACK's float32 solver gives up on covariances of which most rows are zero (90 % of 1024
-    columns without variance): those rows are left out first, and what still fails is tried in
-    float64.
-
-    Args:
-        moment: The matrix.
-        alive: Numbers of the rows that are not zero; None if all are.
-
-    Returns:
-        The eigenvalues; 0 for every row left out.
-
-    Raises:
-        torch.linalg.LinAlgError: If the solver does not converge in float64 either.
+    LAPACK's float32 solver fails on covariances of which most rows are zero (90 % of 1024 columns
+    without variance): zero rows are left out, and a failure is retried in float64.
     """
     part = moment if alive is None else moment[alive[:, None], alive]
     values: Tensor

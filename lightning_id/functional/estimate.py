@@ -1,4 +1,4 @@
-"""What every estimator returns: a number, how sure it is, and what it was made from."""
+"""An estimate with its error bar and counts, and the statistics that estimators share."""
 
 import math
 from dataclasses import dataclass, field, fields
@@ -12,14 +12,14 @@ NORMAL_975 = 1.959963984540054  # 97.5 % point of the normal law: half the width
 
 @dataclass(frozen=True)
 class Influence:
-    """Share of every sample in the error of an estimate: what the error of a difference is made of.
+    """Share of every sample in the error of an estimate, for the error of a difference.
 
     Attributes:
         shares: (n,) float64 on the CPU, one for each row given, in units of dimension; they add up
             to 0. The value differs from its expectation by about the sum of the shares that fresh
             samples would have. 0 for rows that did not enter the fit.
-        neighbors: (n, k) numbers of the nearest rows of each row, -1 where there is none: rows
-            whose errors go together.
+        neighbors: (n, k) numbers of the nearest rows of each row, whose errors are correlated; -1
+            where there is none.
     """
 
     shares: Float[Tensor, " n"]
@@ -44,9 +44,9 @@ class Estimate:
         goodness: Kolmogorov-Smirnov distance between the data and the fitted law, in [0, 1];
             smaller is better. NaN for estimators without a law.
         dtype: The dtype the rows came in, for example ``"float32"``.
-        backend: What searched the neighbours or made the spectrum.
+        backend: Name of the search for neighbours.
         reason: Why ``value`` is NaN; None where there is a value.
-        note: What a reader should know of a number that is valid otherwise; None if nothing.
+        note: Caveat about a valid value; None if there is none.
         influence: Share of every row in the error, for `lightning_id.functional.change`; None for
             estimators without an error bar. Not in `to_dict`.
     """
@@ -82,15 +82,7 @@ _RECORDED = tuple(each.name for each in fields(Estimate) if each.name != "influe
 
 
 def normal_interval(value: float, std_error: float) -> tuple[float, float]:
-    """Return the 95 % interval ``value -+ 1.96 std_error``.
-
-    Args:
-        value: The estimate.
-        std_error: Its standard error.
-
-    Returns:
-        Lower and upper end; both NaN if the error is.
-    """
+    """Return the ends of the 95 % interval ``value -+ 1.96 std_error``; NaN if the error is."""
     return value - NORMAL_975 * std_error, value + NORMAL_975 * std_error
 
 
@@ -99,7 +91,7 @@ def shared_neighbor_std_error(
 ) -> float:
     r"""Return the standard error of a mean whose terms share neighbours.
 
-    The distances of row i and row j hang together when one row is a neighbour of the other, so the
+    The distances of row i and row j are correlated when one row is a neighbour of the other, so the
     usual :math:`\sum_i IF_i^2 / N^2` is too small (by 10 to 30 % in the error for TwoNN). With
     :math:`K_{ij} = 1` if i = j or one is among the k nearest of the other,
 
@@ -112,7 +104,7 @@ def shared_neighbor_std_error(
 
     Returns:
         The standard error, in units of dimension; NaN where the sum is not positive (some ten
-        rows), because no error can be told then.
+        rows).
     """
     n, k = neighbors.shape
     centred = influence - influence.mean()
@@ -127,31 +119,16 @@ def shared_neighbor_std_error(
 
 
 def renumber(neighbors: Int[Tensor, "m k"], used: Bool[Tensor, " m"]) -> Int[Tensor, "n k"]:
-    """Return the neighbours of the rows used, numbered among the rows used.
-
-    Args:
-        neighbors: Row numbers of the k nearest neighbours of each row.
-        used: The rows that entered a fit.
-
-    Returns:
-        Neighbours as `shared_neighbor_std_error` takes them; -1 for one that was not used.
-    """
+    """Return the neighbours of the rows used, numbered among these; -1 for one not used."""
     number = torch.where(used, used.cumsum(0) - 1, -1)
     return number[neighbors[used]]
 
 
 def ks_distance(law: Float[Tensor, " n"]) -> float:
-    r"""Return the Kolmogorov-Smirnov distance of n observations from a law.
+    r"""Return the Kolmogorov-Smirnov distance of n observations from a law, by its values at them.
 
-    With a fitted dimension, values above about :math:`1.2 / \sqrt n` (5 % level on neighbour
-    ratios) say that the law does not hold: the points are not of one dimension on the scale of
-    their neighbours.
-
-    Args:
-        law: Distribution function of the law at each of the observations, in any order.
-
-    Returns:
-        The distance, in [0, 1].
+    Above about :math:`1.2 / \sqrt n` (5 % level on neighbour ratios) the fitted law does not hold:
+    the points are not of one dimension on the scale of their neighbours.
     """
     n = len(law)
     law = law.sort().values

@@ -1,8 +1,7 @@
-"""Neighbours by faiss, for more rows than an n x n matrix can be made of.
+"""Neighbours by faiss, for more rows than an n x n matrix can hold (extra ``faiss``).
 
-An optional backend (extra ``faiss``): it replaces the search that *proposes* neighbours, and
-nothing else. Its proposals are scored again from the rows as they came and checked against the same
-error bound, so that the distances are as exact as those of the default.
+faiss replaces the proposer of neighbours alone. Distances are computed again from the rows as they
+came and checked against the same error bound, so they are as exact as those of the default.
 """
 
 from functools import cached_property
@@ -23,10 +22,9 @@ _QUERIES = 16_384  # rows searched at a time: bounds the memory of the search
 def faiss_geometry(x: Tensor) -> Geometry:
     """Return a `Geometry` whose neighbours are proposed by an exact search of faiss.
 
-    Time grows with n², memory with n: a centred copy of the rows in float32, and one in faiss. Give
-    it to any estimator in place of the rows: ``twonn_dimension(faiss_geometry(x))``. The estimate
-    names it as its ``backend``. Where the GPU build of faiss is installed, rows on a GPU are
-    searched there.
+    Any estimator takes it in place of the rows; the ``backend`` of the estimate is ``"faiss"``.
+    Time grows with n², memory with n: a centred copy of the rows in float32, and one in faiss. The
+    GPU build of faiss searches rows on a GPU there.
 
     Args:
         x: (n, d) rows of any floating dtype on any device.
@@ -58,16 +56,16 @@ class FaissProposer(Proposer):
 
     backend = "faiss"
     dtype = torch.float32
-    has_products = False  # there is no n x n matrix to take: all orders come from differences
+    has_products = False  # no n x n matrix: distances of all orders come from differences
 
     def __init__(self, columns: Columns) -> None:
-        import faiss  # noqa: PLC0415 - an extra: only those who ask for it need it
+        import faiss  # noqa: PLC0415 - an extra
 
         self.columns = columns
         self._faiss: Any = faiss
 
     def subset(self, index: Int[Tensor, " s"]) -> "FaissProposer":
-        """Return the proposer of some of the rows: nothing is saved, there is no Gram matrix."""
+        """Return the proposer of some of the rows."""
         columns = self.columns
         return FaissProposer(Columns(columns.x[index], source_dtype=columns.source_dtype))
 
@@ -89,7 +87,7 @@ class FaissProposer(Proposer):
         rows = every if rows is None else rows
         columns = every if columns is None else columns
         index = self._index(columns)
-        # A row finds itself too, first or among its equals: one more, and it is left out.
+        # A row is its own neighbour, first or among its equals: search one more, and leave it out.
         found = [
             index.search(self._rows[part].cpu().numpy(), k + 1)
             for part in torch.split(rows, _QUERIES)

@@ -1,4 +1,4 @@
-"""The dimension that TwoNN gives for Gaussian rows of the same covariance: what linearity makes."""
+"""TwoNN of Gaussian rows of the same covariance: the null model of a linear representation."""
 
 from dataclasses import replace
 
@@ -20,11 +20,11 @@ def gaussian_twonn_dimension(x: Tensor | Geometry, seed: int = 0) -> Estimate:
 
     .. math:: y_{ik} = \sqrt{\lambda_k} \, z_{ik}, \qquad z_{ik} \sim N(0, 1) ,
 
-    and `twonn_dimension` is asked of them. Where ``x`` fills a linear subspace as a Gaussian does,
+    and their `twonn_dimension` is returned. Where ``x`` fills a linear subspace as a Gaussian does,
     the two agree within their errors. Where this one is far higher, the rows of ``x`` lie on a
-    curved surface that no second moment sees, or are far from Gaussian. It is a lower bound above
-    about 20 like every TwoNN dimension, and depends on the number of rows: compare it with the
-    TwoNN of the same rows only.
+    curved surface that no second moment shows, or are far from Gaussian. It is a lower bound above
+    about 20 like every TwoNN dimension, and depends on the number of rows: compare it only with the
+    TwoNN of the same rows.
 
     The paper's code took the square roots of the *singular values* of the rows for the standard
     deviations. That lifts the small ones: on its published spectrum (VGG-16, 2000 rows) its recipe
@@ -72,16 +72,14 @@ def gaussian_twonn_dimension(x: Tensor | Geometry, seed: int = 0) -> Estimate:
 
 def _gaussian_rows(spectrum: Spectrum, n_samples: int, seed: int) -> Float[Tensor, "n r"]:
     """Draw rows of the same covariance up to a rotation and a factor, which TwoNN does not see."""
-    # Directions without variance come out as roundings of the largest eigenvalue, and neighbours on
-    # a surface of few dimensions would be told by them: they are left out. At least one stays: of a
-    # constant cloud all are 0, or below it by rounding.
+    # Eigenvalues below the noise floor would decide which rows are neighbours on a surface of few
+    # dimensions: they are left out. At least one stays: of a constant cloud all are 0 or rounding.
     held = spectrum.eigenvalues[: max(spectrum.components(1.0), 1)].clamp_min(0)
-    # Relative to the largest: float32 then holds what float64 rows may spread over.
+    # Relative to the largest: float32 then holds the range of float64 rows.
     largest = held[0].clamp_min(torch.finfo(torch.float64).tiny)
     generator = torch.Generator().manual_seed(seed)
-    # On the CPU like the spectrum, so that processes which share the work on a layer draw the same
-    # rows. Direction by direction, the largest first: another thread or another version of LAPACK
-    # may count one more above the rounding, and that must not draw another cloud.
+    # On the CPU like the spectrum: all ranks draw the same rows. Direction by direction, the
+    # largest first: one more above the noise floor, by another LAPACK, leaves the others the same.
     drawn = torch.randn(
         len(held), n_samples, generator=generator, dtype=torch.float32, device="cpu"
     )

@@ -1,9 +1,8 @@
-"""The geometry of the rows of one layer: nearest distances and spectrum, each made once.
+"""The geometry of the rows of one layer: nearest distances and spectrum, each computed once.
 
 One convention of shapes throughout: ``x`` is (n, d), n rows (samples) of d columns (features). The
-sums over the columns are made in `lightning_id.functional.columns`, the neighbours are found in
-`lightning_id.functional.neighbors`; here stand what an estimator may ask for, and the reasons why
-it may have to go without.
+sums over the columns are computed in `lightning_id.functional.columns`, the neighbours are found in
+`lightning_id.functional.neighbors`.
 """
 
 from dataclasses import replace
@@ -22,22 +21,20 @@ from lightning_id.functional.precision import exact_arithmetic
 LARGEST_GRAM = 50_000  # rows; their n x n matrix takes 10 GB
 MIN_DISTINCT = 3  # a point and its two nearest neighbours
 
-# A coordinate that was computed in the dtype it came in is a sum, and off by more than a rounding;
-# one that was stored in half precision is off by one. Both in units of the largest difference that
-# roundings can make between two distances along one column.
+# A coordinate computed in the dtype it came in is a sum, and wrong by more than a rounding; one
+# stored in half precision is wrong by one. In units of the largest difference that roundings can
+# make between two distances along one column.
 _ROUNDINGS_COMPUTED, _ROUNDINGS_STORED = 2.0, 1.0
 # Roundings by which sums over the columns may differ, and the sums that made the rows.
 _ROUNDINGS_OF_SUMS = 64
 # Distances above order 16 are right to this: see `Geometry.neighbors`.
 _RIGHT_TO = 1e-6
-
-# Beyond, the squares and fourth powers of float64 rows leave float64. float32 rows cannot get
-# there.
+# Beyond, squares and fourth powers of float64 rows leave float64; float32 rows cannot reach it.
 _LARGEST_SPREAD = 1e60
 
 
 class Geometry:
-    """Gram matrix, nearest distances and spectrum of rows, each made once and when first asked for.
+    """Gram matrix, nearest distances and spectrum of rows, each computed once, when first needed.
 
     Args:
         x: (n, d) rows of any floating dtype on any device, or a `Proposer` that holds them. float16
@@ -49,11 +46,11 @@ class Geometry:
         n_samples: Rows, n.
         ambient_dimension: Columns, d.
         dtype: Name of the dtype the rows came in.
-        backend: What makes the neighbours and the spectrum; ``"gram"``.
+        backend: Name of the search for neighbours; ``"gram"``.
 
-    Memory beside ``x``: one n x n matrix and one block of n x 4096; for neighbours above order 16 a
-    second n x n matrix, in float64, for as long as they are searched. For more than 50 000 rows
-    `lightning_id.functional.faiss_search.faiss_geometry` does without the matrix.
+    Memory beside ``x``: one n x n matrix and one block of n x 4096; for neighbours above order 16,
+    while they are searched, a second n x n matrix in float64.
+    `lightning_id.functional.faiss_search.faiss_geometry` needs no n x n matrix.
 
     Raises:
         ValueError: If ``x`` is not a dense two-dimensional floating tensor with at least one
@@ -85,7 +82,7 @@ class Geometry:
 
     @cached_property
     def reason(self) -> str | None:
-        """Why no number can be had from these rows, or None."""
+        """Why there is no estimate of these rows, or None."""
         if self.n_samples < MIN_DISTINCT:
             return f"expected at least {MIN_DISTINCT} rows, got {self.n_samples}"
         with exact_arithmetic(self.x.device):
@@ -104,7 +101,7 @@ class Geometry:
 
     @cached_property
     def neighbor_reason(self) -> str | None:
-        """Why the rows have no nearest neighbours to measure, or None."""
+        """Why there is no estimate from nearest neighbours of these rows, or None."""
         if self.reason is not None:
             return self.reason
         distinct = len(self.distinct)
@@ -131,9 +128,9 @@ class Geometry:
 
         Which rows are nearest is exact but for ties within 1e-7. Distances up to order 16 are sums
         of squared differences of the rows as they came: of float64 rows right to float64 rounding,
-        of others, whose differences and squares are made in float32, to 1e-7 of themselves. Higher
-        orders come from a float64 Gram matrix where that is right to 1e-6, and from float64
-        differences elsewhere.
+        of others, whose differences and squares are float32, to 1e-7 of themselves. Higher orders
+        come from a float64 Gram matrix where that is right to 1e-6, from float64 differences
+        elsewhere.
 
         Args:
             k: How many neighbours, from 1 to the number of distinct rows - 1.
@@ -142,7 +139,7 @@ class Geometry:
             Distances and indices.
 
         Raises:
-            ValueError: If there are no neighbours to measure, or not k of them.
+            ValueError: If `neighbor_reason` is not None, or there are not k neighbours.
         """
         if self.neighbor_reason is not None:
             raise ValueError(self.neighbor_reason)
@@ -155,15 +152,7 @@ class Geometry:
         return Neighbors(self._found.distances[:, :k], self._found.indices[:, :k])
 
     def resolution_bound(self, near: int) -> Float[Tensor, " m"]:
-        """Return a bound on `resolution` for every distinct row, from the largest row alone.
-
-        Args:
-            near: Order of the nearer neighbour.
-
-        Returns:
-            The bound, relative to the distance of the nearer neighbour; it allows for the rounding
-            in `neighbors` too.
-        """
+        """Return a bound on `resolution` and the rounding in `neighbors`, by the largest row."""
         with exact_arithmetic(self.x.device):
             moved = 4 * self._rounding * self._search.largest_norm
         return moved / self.neighbors(near).distances[:, -1] + self._resolution_of_sums + _RIGHT_TO
@@ -171,27 +160,19 @@ class Geometry:
     def resolution(
         self, near: int, far: int, rows: Int[Tensor, " s"]
     ) -> tuple[Float[Tensor, "s 2"], Float[Tensor, " s"]]:
-        r"""Return two distances of some rows in float64, and the difference that rounding can make.
+        r"""Return two distances of some distinct rows in float64, and their relative resolution.
 
-        With the unit roundoff u of the dtype that the rows came in and :math:`m_c`, the
-        largest of both coordinates and the median magnitude of their column, roundings of the
-        coordinates change :math:`r_2 / r_1 - 1` by up to
+        With the unit roundoff u of the dtype that the rows came in and :math:`m_c`, the largest of
+        both coordinates and the median magnitude of their column, roundings of the coordinates
+        change :math:`r_2 / r_1 - 1` by up to
 
         .. math:: 2 u \sqrt{2 (w_1 + w_2)} / r_1, \qquad
             w_j = \sum_c (x_c - y_{jc})^2 m_c^2 / r_j^2 ,
 
         which is :math:`4 u m / r_1` along one column, and five half standard deviations of
-        independent roundings along many. Twice that is returned, because features are sums; once of
-        half precision, to which sums are rounded only once. And at least 64 roundings of the sums
-        over the columns.
-
-        Args:
-            near: Order of the nearer neighbour.
-            far: Order of the further one.
-            rows: Numbers of the rows, among the distinct rows.
-
-        Returns:
-            The distances, and the resolution relative to the nearer one.
+        independent roundings along many. The resolution is twice that, because features are sums;
+        once of half precision, to which sums are rounded only once. And at least 64 roundings of
+        the sums over the columns.
         """
         found = self.neighbors(far)
         others = found.indices[rows][:, [near - 1, far - 1]]
@@ -202,13 +183,14 @@ class Geometry:
 
     @property
     def _rounding(self) -> float:
-        """Roundings of a coordinate, relative to its size."""
+        """Rounding of a coordinate, relative to its size."""
         computed = self.x.element_size() > 2 and "float8" not in self.dtype
         roundings = _ROUNDINGS_COMPUTED if computed else _ROUNDINGS_STORED
         return roundings * torch.finfo(getattr(torch, self.dtype)).eps / 2
 
     @property
     def _resolution_of_sums(self) -> float:
+        """Rounding of a sum over the columns, relative to its size."""
         return _ROUNDINGS_OF_SUMS * torch.finfo(self._columns.dtype).eps / 2
 
     def spectrum(self, standardize: bool = False) -> Float[Tensor, " r"]:
@@ -222,11 +204,11 @@ class Geometry:
                 without variance stay zero.
 
         Returns:
-            min(n, d) eigenvalues in float64 on the CPU, with n - 1 as the divisor. The smallest may
-            be slightly negative by rounding.
+            min(n, d) eigenvalues in float64 on the CPU, divided by n - 1. The smallest may be
+            negative by rounding.
 
         Raises:
-            ValueError: If there are fewer than three rows, or NaN or infinite ones.
+            ValueError: If `reason` is not None.
             torch.linalg.LinAlgError: If no solver converges, in float64 either.
         """
         if self.reason is not None:
@@ -240,7 +222,7 @@ class Geometry:
 
     @property
     def known_spectrum(self) -> Float[Tensor, " r"] | None:
-        """The spectrum, not standardised, if it was asked for before; None otherwise."""
+        """The spectrum, not standardised, if it has been computed; None otherwise."""
         return self._spectra.get(False)
 
     def moments(self, standardize: bool = False) -> tuple[float, float]:
@@ -253,7 +235,7 @@ class Geometry:
             Sum of the eigenvalues and sum of their squares.
 
         Raises:
-            ValueError: If there are fewer than three rows, or NaN or infinite ones.
+            ValueError: If `reason` is not None.
         """
         if self.reason is not None:
             raise ValueError(self.reason)
@@ -265,14 +247,13 @@ class Geometry:
         return trace, square
 
     def estimate(self, *, distinct: bool) -> Estimate:
-        """Return what is known of the rows before anything is estimated.
+        """Return an estimate without a value, which an estimator completes unless it has a reason.
 
         Args:
-            distinct: Whether the estimator looks at the distinct rows only.
+            distinct: Whether the estimator uses the distinct rows only, as those from neighbours.
 
         Returns:
-            An estimate without a value, to be completed by an estimator; ``reason`` says why it
-            must stay empty, or is None.
+            Counts, dtype and backend; ``reason`` is not None where there can be no value.
         """
         return Estimate(
             n_samples=self.n_samples,
@@ -283,14 +264,13 @@ class Geometry:
         )
 
     def estimate_of_order(self, k: int) -> Estimate:
-        """Return what is known of the rows before anything is estimated from k neighbours.
+        """Return an estimate without a value, as `estimate`, for k neighbours of every row.
 
         Args:
             k: Neighbours needed of every distinct row.
 
         Returns:
-            An estimate without a value; ``reason`` says that there are too few distinct rows, if
-            so.
+            The same; the ``reason`` may be that there are not enough distinct rows.
         """
         estimate = self.estimate(distinct=True)
         if estimate.reason is None and len(self.distinct) <= k:
@@ -302,14 +282,7 @@ class Geometry:
         return estimate
 
     def subset(self, index: Int[Tensor, " s"]) -> "Geometry":
-        """Return the geometry of some of the rows, with the part of the Gram matrix that is theirs.
-
-        Args:
-            index: Numbers of the rows, on the device of ``x``.
-
-        Returns:
-            The geometry; only its products with the columns are saved, all else is its own.
-        """
+        """Return the geometry of some rows, by numbers on their device, with their Gram matrix."""
         with exact_arithmetic(self.x.device):
             return Geometry(self._proposer.subset(index))
 
@@ -324,7 +297,7 @@ def geometry_of(x: Tensor | Geometry) -> Geometry:
 
 
 def checked_rows(x: Tensor) -> Float[Tensor, "n d"]:
-    """Return rows without their gradients, on a device that has float64; raise if they are none."""
+    """Return rows without gradients, on a device that has float64; raise if they are no rows."""
     if not isinstance(x, Tensor):
         raise ValueError(
             f"`x`: expected a torch.Tensor, got {type(x).__name__}; torch.as_tensor makes one"

@@ -25,11 +25,11 @@ def gride_dimension(x: Tensor | Geometry, n1: int = 1, n2: int = 2) -> Estimate:
     32), while curvature and borders do the opposite. `scale_profile` goes through the scales.
 
     Equal rows count as one point. Rows whose two distances tie, or differ only by the rounding of
-    the rows, are left out and counted. The error bar is that of the influence of every row, with
-    the shared neighbours allowed for (see `shared_neighbor_std_error`). On spheres, balls and
-    Gaussians of 1000 rows it is within 7 % of the truth up to orders (4, 8), and too large above: 5
-    to 15 % at (8, 16), 15 to 40 % at (32, 64). On a mixture of very different dimensions it is
-    twice too large. Where n2 comes near a quarter of the rows it may be NaN.
+    the rows, are left out and counted. The error bar allows for shared neighbours (see
+    `shared_neighbor_std_error`). On spheres, balls and Gaussians of 1000 rows it is within 7 % of
+    the truth up to orders (4, 8), and too large above: 5 to 15 % at (8, 16), 15 to 40 % at (32,
+    64). On a mixture of very different dimensions it is twice too large. Where n2 is near a quarter
+    of the rows it may be NaN.
 
     Source: Denti, Doimo, Laio, Mira, Scientific Reports 12, 20005 (2022).
 
@@ -67,7 +67,7 @@ def gride_dimension(x: Tensor | Geometry, n1: int = 1, n2: int = 2) -> Estimate:
 
 
 def _maximum_likelihood(log_mu: Float[Tensor, " n"], n1: int, n2: int) -> float:
-    """Return where the score is zero, by bisection."""
+    """Return the zero of the score, by bisection."""
     n, total = len(log_mu), float(log_mu.sum())
     if n2 == n1 + 1:
         return (n - 1) / (n1 * total)

@@ -22,7 +22,7 @@ def mle_dimension(
 
     Where the density is constant on the scale of neighbour k,
     :math:`L_i = \sum_{j < k} \log (r_{ik} / r_{ij})` follows a Gamma law of shape k - 1 and rate d.
-    Three ways to make one number of the N rows are in use, and they differ by 10 % at k = 10:
+    Three averages over the N rows are in use, and differ by 10 % at k = 10:
 
     - ``"mackay-ghahramani"``: :math:`(k - 1) / \overline L`, the maximum likelihood of all rows
       together (its bias is 1 / N only); at k = 2 that of TwoNN;
@@ -32,11 +32,11 @@ def mle_dimension(
 
     The scale is that of neighbour k: on curved or bounded clouds of high dimension larger k gives
     smaller numbers. Equal rows count as one point. Rows whose k distances all tie, or differ only
-    by the rounding of the rows, are left out and counted. The error bar is that of the influence of
-    every row, with the shared neighbours allowed for (see `shared_neighbor_std_error`). On spheres,
-    balls and Gaussians of 1000 rows it is within 10 % of the truth up to k = 5, 0 to 13 % too large
-    at k = 10, and between 8 % too small and 24 % too large at k = 20. On a mixture of very
-    different dimensions it is five times too large.
+    by the rounding of the rows, are left out and counted. The error bar allows for shared
+    neighbours (see `shared_neighbor_std_error`). On spheres, balls and Gaussians of 1000 rows it is
+    within 10 % of the truth up to k = 5, 0 to 13 % too large at k = 10, and between 8 % too small
+    and 24 % too large at k = 20. On a mixture of very different dimensions it is five times too
+    large.
 
     Source: Levina, Bickel, NeurIPS 2004; MacKay, Ghahramani, "Comments on 'Maximum likelihood
     estimation of intrinsic dimension'", 2005.

@@ -1,4 +1,4 @@
-"""Linear dimensions: how many principal components, and over how many the variance is spread."""
+"""Linear dimensions: number of principal components, participation ratio, effective rank."""
 
 import math
 from dataclasses import dataclass, replace
@@ -19,7 +19,7 @@ class Spectrum:
     Attributes:
         eigenvalues: (min(n, d),) float64 on the CPU, largest first; the smallest may be negative by
             rounding.
-        noise: Eigenvalues up to this size are rounding: sqrt(n) roundings of the largest.
+        noise: Noise floor: eigenvalues up to this size are rounding.
     """
 
     eigenvalues: Float[Tensor, " r"]
@@ -29,7 +29,7 @@ class Spectrum:
         """Return the smallest number of components that hold a share of the variance.
 
         Args:
-            explained_variance: The share, in (0, 1]; 1 counts the eigenvalues above the noise.
+            explained_variance: The share, in (0, 1]; 1 counts eigenvalues above the noise floor.
 
         Returns:
             The number, counted from 1; 0 if there is no variance.
@@ -79,7 +79,7 @@ def pca_spectrum(x: Tensor | Geometry, standardize: bool = False) -> Spectrum:
 
 
 def spectrum_or_reason(geometry: Geometry, standardize: bool = False) -> Spectrum | str:
-    """Return the spectrum of rows, or why they have none."""
+    """Return the spectrum of rows, or the reason why there is none."""
     if geometry.reason is not None:
         return geometry.reason
     try:
@@ -91,19 +91,11 @@ def spectrum_or_reason(geometry: Geometry, standardize: bool = False) -> Spectru
 def rounding_noise(
     eigenvalues: Float[Tensor, " r"], n_samples: int, dtype: torch.dtype = torch.float32
 ) -> float:
-    """Return the size up to which eigenvalues of a covariance are rounding: sqrt(n) of the largest.
+    """Return the noise floor of eigenvalues of a covariance: sqrt(n) roundings of the largest.
 
     Not max(n, d) roundings, as for the rank of a matrix: of 150 000 columns that is 2 % of the
     largest eigenvalue, and photographs keep nine tenths of their components below. Measured: at
-    most 3 roundings over 20 to 5000 rows of 10 to 400 000 columns; here are at least 4.
-
-    Args:
-        eigenvalues: Largest first, at least one.
-        n_samples: Rows n that they are of.
-        dtype: What they were computed in.
-
-    Returns:
-        The bound.
+    most 3 roundings over 20 to 5000 rows of 10 to 400 000 columns; these are at least 4.
     """
     return math.sqrt(n_samples) * torch.finfo(dtype).eps * float(eigenvalues[0])
 
@@ -121,7 +113,7 @@ def pca_dimension(
 
     Args:
         x: (n, d) rows, n >= 3, of any floating dtype on any device, or a `Geometry` made from them.
-        explained_variance: The share, in (0, 1]. At 1 the components above the rounding noise are
+        explained_variance: The share, in (0, 1]. At 1 the components above the noise floor are
             counted: eigenvalues larger than sqrt(n) roundings of the largest.
         standardize: Scale every column to unit variance first; constant columns stay zero.
 
@@ -148,8 +140,8 @@ def pca_dimension(
 def participation_ratio(x: Tensor | Geometry, standardize: bool = False) -> Estimate:
     r"""Return the participation ratio :math:`(\sum \lambda)^2 / \sum \lambda^2` of the covariance.
 
-    The number of equal eigenvalues that would spread the variance as much. Needs no eigenvalues: it
-    is the squared trace of the Gram matrix over its squared norm.
+    The number of equal eigenvalues over which the variance would be spread as evenly. Computed
+    without eigenvalues, as the squared trace of the Gram matrix over its squared norm.
 
     Source: Litwin-Kumar, Harris, Axel, Sompolinsky, Abbott, Neuron 93, 1153 (2017).
 
@@ -180,7 +172,7 @@ def participation_ratio(x: Tensor | Geometry, standardize: bool = False) -> Esti
 def effective_rank(x: Tensor | Geometry, standardize: bool = False) -> Estimate:
     r"""Return the effective rank :math:`\exp(-\sum p \log p)` of the centred rows.
 
-    p are the singular values divided by their sum; those that are rounding noise are left out.
+    p are the singular values divided by their sum; those below the noise floor are left out.
 
     Source: Roy, Vetterli, EUSIPCO 2007.
 

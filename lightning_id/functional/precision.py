@@ -1,4 +1,4 @@
-"""Full float32 arithmetic for as long as a ``with`` lasts, whatever the user has set."""
+"""Full float32 arithmetic inside a ``with`` block, whatever the user has set."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -9,17 +9,11 @@ import torch
 
 @contextmanager
 def exact_arithmetic(device: torch.device) -> Iterator[None]:
-    """Switch gradients, autocast and reduced-precision matrix products off, and back as they were.
+    """Switch gradients, autocast and reduced-precision matrix products off, then restore them.
 
     ``torch.set_float32_matmul_precision("medium")`` lets float32 products run in bfloat16, on the
     CPU too, and ``"high"`` in TF32: both keep 8 to 11 bits, and neighbours are lost. Lightning
     advises its users to set one of them.
-
-    Args:
-        device: The device the products run on.
-
-    Yields:
-        Nothing.
     """
     before = _matmul_precision()
     _set_matmul_precision(dict.fromkeys(before, _EXACT))
@@ -30,8 +24,8 @@ def exact_arithmetic(device: torch.device) -> Iterator[None]:
         _set_matmul_precision(before)
 
 
-# torch 2.9 brought one setting per backend. There the older getter raises once the two have been
-# mixed, so it is asked only where the newer settings do not exist.
+# torch 2.9 has a setting per backend, and its older getter raises once both have been used: it is
+# called only where there is no other.
 _MKLDNN: Any = torch.backends.mkldnn
 _PER_BACKEND = hasattr(_MKLDNN, "matmul")
 _EXACT = "ieee" if _PER_BACKEND else "highest"

@@ -1,4 +1,4 @@
-"""Which rows are nearest: by their products, quickly, or by their differences."""
+"""Nearest rows: by their products, quickly, or by their differences, exactly."""
 
 import math
 
@@ -19,18 +19,17 @@ def rank(
     k: int,
     norm2: Float[Tensor, " n"] | None = None,
 ) -> tuple[Float[Tensor, "m k"], Int[Tensor, "m k"]]:
-    """Rank by distance, a tile of rows at a time: no second n x n matrix is made.
+    """Return the k nearest of ``columns`` for each of ``rows`` by products; None is all rows.
 
-    |x_i - x_j|² = g_ii + g_jj - 2 g_ij is smallest where g_ij - g_jj / 2 is largest.
+    |x_i - x_j|² = g_ii + g_jj - 2 g_ij is smallest where g_ij - g_jj / 2 is largest. A tile of rows
+    at a time: no second n x n matrix is made.
 
     Args:
-        products: Inner products of rows with all n rows: the Gram matrix, or only its rows
-            ``rows``.
-        rows: Numbers of the rows to rank for; None for all.
-        columns: Numbers of the rows that may be neighbours, None for all; a row is no neighbour of
-            itself.
+        products: Gram matrix, or only its rows ``rows``.
+        rows: Numbers of the rows to rank for.
+        columns: Numbers of the rows that may be neighbours; a row is no neighbour of itself.
         k: How many to keep.
-        norm2: Squared norms of all n rows; the diagonal of ``products`` if it is left out.
+        norm2: Squared norms of all rows; the diagonal of ``products`` if left out.
 
     Returns:
         Estimated squared distances in float64, ascending, and the numbers of the rows.
@@ -61,14 +60,14 @@ def rank(
 
 
 def _tile_elements(device: torch.device) -> int:
-    """Return how many numbers to work on at a time: a CPU's cache full, or enough for a GPU."""
+    """Return the numbers in a tile: as many as fit a CPU's cache, or occupy a GPU."""
     return 2**20 if device.type == "cpu" else 2**26
 
 
 def _largest(
     scores: Float[Tensor, "t n"], k: int
 ) -> tuple[Float[Tensor, "t k"], Int[Tensor, "t k"]]:
-    """Return the k largest of each row and where they are.
+    """Return the k largest of each row and their columns.
 
     The k largest lie in the k groups of largest maximum, and a maximum is found at the speed of
     memory: for three of 10 000 columns twice as fast as ``topk`` alone on a CPU.
@@ -100,25 +99,15 @@ def nearest(
     k: int,
     dtype: torch.dtype,
 ) -> tuple[Float[Tensor, "m k"], Int[Tensor, "m k"]]:
-    """Return the k nearest of the candidates by distances computed from differences.
+    """Return squared distances, ascending, and numbers of the k nearest candidates of some rows.
 
-    Differences, squares and sums over at most 4096 columns in ``dtype``, sums beyond in float64: in
-    float32 a distance is right to 1e-7 of itself.
-
-    Args:
-        columns: The rows, of which all columns are here or only some.
-        rows: Numbers of the rows to rank for.
-        candidates: Numbers of the rows that may be their nearest.
-        k: How many to keep.
-        dtype: Dtype of the differences.
-
-    Returns:
-        Squared distances, ascending, and the numbers of the rows.
+    From differences: these, their squares and sums over at most 4096 columns in ``dtype``, sums
+    beyond in float64. In float32 a distance is right to 1e-7 of itself.
     """
     x = columns.x
     m, c = candidates.shape
     distance2 = torch.zeros((m, c), dtype=torch.float64, device=x.device)
-    width = max(1, block_width(x.shape[1]))  # one of several processes may hold no column
+    width = max(1, block_width(x.shape[1]))  # a rank may hold no column
     chunk = max(1, _tile_elements(x.device) // (4 * width))
     for part in columns.blocks():
         block = x[:, part]
@@ -135,22 +124,15 @@ def nearest(
 def score_pairs(
     columns: Columns, rows: Int[Tensor, " m"], others: Int[Tensor, "m j"]
 ) -> tuple[Float[Tensor, "m j"], Float[Tensor, "m j"]]:
-    r"""Return squared distances in float64, and how much the rounding of the rows moves them.
+    r"""Return :math:`|x - y|^2` and :math:`w |x - y|^2` of pairs of rows, in float64.
 
-    A value is wrong by a rounding of itself, or of the larger ones that it was computed from:
-    :math:`m_c` is the largest of the two coordinates and the median magnitude of their column. (The
-    largest of the column would let a few outlying rows hide the distances of all others.) Roundings
-    that are independent then move a distance :math:`|x - y|` by about :math:`u \sqrt{2 w}` with
+    The rounding of the rows moves a distance by about :math:`u \sqrt{2 w}`. A value is wrong by a
+    rounding of itself, or of the larger ones that it was computed from: with the largest of the two
+    coordinates and the median magnitude of their column, :math:`m_c`,
 
     .. math:: w = \sum_c (x_c - y_c)^2 m_c^2 / |x - y|^2 .
 
-    Args:
-        columns: The rows, of which all columns are here or only some.
-        rows: Numbers of the first rows of the pairs.
-        others: Numbers of their partners.
-
-    Returns:
-        :math:`|x - y|^2` and :math:`w |x - y|^2`.
+    (With the largest of the column, a few outlying rows would hide the distances of all others.)
     """
     x = columns.x
     distance2 = torch.zeros(others.shape, dtype=torch.float64, device=x.device)

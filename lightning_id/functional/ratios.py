@@ -1,7 +1,6 @@
-"""What the estimators from ratios of nearest distances share: ties, error bar, reasons.
+"""Ties, error bar and reasons of the estimators from ratios of nearest distances.
 
-TwoNN, Gride and MLE bring their own mathematics, a `RatioFit` of the distances of the rows that
-carry a ratio. Here stands, once for all of them, which rows those are.
+TwoNN, Gride and MLE each supply a `RatioFit` of the distances of the rows that carry a ratio.
 """
 
 import math
@@ -39,7 +38,7 @@ _ABOVE_COLUMNS = 1.5
 
 @dataclass(frozen=True)
 class RatioFit:
-    """What an estimator makes of the distances of n rows.
+    """Fit of an estimator to the distances of n rows.
 
     Attributes:
         value: The dimension.
@@ -61,7 +60,7 @@ def ratio_estimate(
     fit: Callable[[Float[Tensor, "n k"]], RatioFit],
     fewest: int = MIN_DISTINCT,
 ) -> Estimate:
-    """Return the estimate from the distances of orders up to ``far``, or why there is none.
+    """Return the estimate from distances of orders up to ``far``, or the reason for none.
 
     Args:
         geometry: The rows.
@@ -71,9 +70,8 @@ def ratio_estimate(
         fewest: Rows that the fit needs.
 
     Returns:
-        The estimate with its error bar and counts. NaN with a reason where the rows have none (see
-        `Geometry.neighbor_reason`), where fewer than ``fewest`` rows or the smaller half of them
-        carry a ratio, and where the value is above what the rows can have.
+        The estimate. NaN with a reason where the rows have one, where fewer than ``fewest`` or half
+        of them carry a ratio, and where the value is more than the rows can have.
     """
     estimate = geometry.estimate_of_order(far)
     if estimate.reason is not None:
@@ -128,7 +126,7 @@ def _influence_of_samples(
 
 
 def _ties(geometry: Geometry, near: int, far: int) -> Bool[Tensor, " m"]:
-    """Tell the distinct rows whose two distances are equal, or differ by broken ties alone."""
+    """Return which distinct rows have two distances equal, or apart by broken ties alone."""
     distances = geometry.neighbors(far).distances[:, [near - 1, far - 1]]
     few = max(_NEGLIGIBLE_SHARE * len(distances), _CHANCE_ROWS)
     excess = _excess(distances)
@@ -147,10 +145,7 @@ def _ties(geometry: Geometry, near: int, far: int) -> Bool[Tensor, " m"]:
 
 
 def _excess(distances: Float[Tensor, "m 2"]) -> Float[Tensor, " m"]:
-    """Return by how much the further distance exceeds the nearer one, relative to it.
-
-    0 where both vanish: distinct float64 rows so near that their squares leave float64.
-    """
+    """Return the relative excess of the further distance; 0 where squares of both vanish."""
     near, far = distances.T
     return torch.where(near > 0, far / near - 1, 0.0)
 
@@ -158,7 +153,7 @@ def _excess(distances: Float[Tensor, "m 2"]) -> Float[Tensor, " m"]:
 def _beyond_the_columns(
     geometry: Geometry, fitted: RatioFit, std_error: float, n_used: int
 ) -> str | None:
-    """Return why a value is no dimension of the rows, if it is beyond what they can have."""
+    """Return the reason where a value is more than the rows can have."""
     value = fitted.value
     most = min(geometry.ambient_dimension, geometry.n_samples)
     # At least that of independent rows: of some ten rows the other is NaN, or small by chance.
@@ -166,8 +161,8 @@ def _beyond_the_columns(
     error = error if math.isnan(std_error) else max(error, std_error)
     if value - 2 * error <= _ABOVE_COLUMNS * fitted.bias * most:
         return None
-    what = "columns" if most == geometry.ambient_dimension else "rows"
+    limit = "columns" if most == geometry.ambient_dimension else "rows"
     return (
-        f"expected a dimension of at most {most}, the {what}, got {value:.4g} ± {error:.2g}: the"
+        f"expected a dimension of at most {most}, the {limit}, got {value:.4g} ± {error:.2g}: the"
         " nearest distances of most rows hardly differ, or by rounding alone"
     )

@@ -1,4 +1,4 @@
-"""Estimators by name: what a configuration file can ask for, and how to add one."""
+"""Estimators by name, with the texts that tables, figures, reports and loggers show for them."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -113,7 +113,7 @@ ESTIMATORS: dict[str, EstimatorSpec] = {spec.name: spec for spec in _BUILT_IN}
 
 
 def estimator_spec(name: str) -> EstimatorSpec:
-    """Return the texts of an estimator, its name for all of them if it is not registered here.
+    """Return the record of an estimator, or one of its name alone if it is not registered here.
 
     A history may hold estimators that another program registered.
 
@@ -137,7 +137,7 @@ def estimator_spec(name: str) -> EstimatorSpec:
 
 
 def get_estimator(name: str) -> Estimator:
-    """Return the estimator of that name, with its default arguments but for what the name says.
+    """Return the estimator of that name, with its default arguments unless the name implies others.
 
     Args:
         name: A built-in name or one given to `register_estimator`.
@@ -173,7 +173,7 @@ def register_estimator(
     lower_bound_above: int | float | None = None,
     counts_repeats: bool = False,
 ) -> None:
-    """Make an estimator available under a name, to configurations and to the callback.
+    """Register an estimator under a name, for configurations and the callback.
 
     Args:
         name: The name; letters, digits and underscores, because it becomes part of a logged key.

@@ -18,7 +18,7 @@ FEWEST_FLAT = 3  # three doublings in a row: neighbours 2 to 8, or 4 to 16
 
 @dataclass(frozen=True)
 class Decimation:
-    """TwoNN over disjoint random blocks of the distinct rows.
+    """TwoNN of disjoint random blocks of the distinct rows.
 
     Attributes:
         n_blocks: Number of blocks, b.
@@ -56,8 +56,8 @@ class ScaleProfile:
     Attributes:
         orders: (n1, n2) of every Gride estimate: (1, 2), (2, 4), (4, 8), ...
         gride: The Gride estimates, all of every row, from near to far.
-        scales: The distance at which each of them looks: the mean over the rows of
-            (r_n1 + r_n2) / 2; NaN where there is no estimate.
+        scales: Scale of each of them, the mean over the rows of (r_n1 + r_n2) / 2; NaN where there
+            is no estimate.
         decimation: TwoNN of fewer and fewer rows, from all of them.
         flat: Positions in ``gride`` of the first and the last estimate of the flat part, or None if
             there is none.
@@ -77,12 +77,12 @@ def scale_profile(
     flat_tolerance: float = 0.1,
     seed: int = 0,
 ) -> ScaleProfile:
-    """Return the dimension of the rows of ``x`` against the scale at which it is looked at.
+    """Return the dimension of the rows of ``x`` at many scales.
 
-    Two ways, of one Gram matrix: Gride with n2 = 2 n1 = 2, 4, 8, ... over all rows, from one search
-    of neighbours, and TwoNN over random disjoint blocks of the distinct rows, whose neighbours are
-    the further the fewer rows there are. Noise shows as a profile that falls from the smallest
-    scale on; a number to trust comes from where the profile is flat.
+    In two ways, from one Gram matrix: Gride with n2 = 2 n1 = 2, 4, 8, ... over all rows, and TwoNN
+    over random disjoint blocks of the distinct rows, whose neighbours are farther the fewer rows
+    there are. With noise the profile decreases from the smallest scale on; trust a value from where
+    the profile is flat.
 
     **Flat** is the longest run of at least three Gride estimates of which the largest is at most
     ``flat_tolerance`` above the smallest; of two equally long runs, the nearer one.
@@ -95,10 +95,10 @@ def scale_profile(
         max_order: Largest n2, at least 2.
         blocks: Numbers of blocks, each at least 1.
         flat_tolerance: Share by which the largest may exceed the smallest estimate of a flat run.
-        seed: Seed of the private generator that deals the rows to the blocks.
+        seed: Seed of the private generator that assigns the rows to blocks.
 
     Returns:
-        The profile. Estimates that cannot be had (too few rows, ties only) are NaN with a reason.
+        The profile. Where there is no estimate (too few rows, ties only) it is NaN with a reason.
 
     Raises:
         ValueError: If ``x`` is no dense floating (n, d) tensor, or an argument is out of its range.
@@ -147,10 +147,9 @@ def _decimation(geometry: Geometry, n_blocks: int, seed: int) -> Decimation:
         n_rows = geometry.n_samples - geometry.n_duplicates
         return Decimation(n_blocks, n_rows // n_blocks, (twonn_dimension(geometry),))
     n_rows = len(geometry.distinct) // n_blocks
-    dealt = _shuffled(geometry.distinct, seed)[: n_blocks * n_rows].view(n_blocks, n_rows)
-    return Decimation(
-        n_blocks, n_rows, tuple(twonn_dimension(geometry.subset(rows)) for rows in dealt)
-    )
+    blocks = _shuffled(geometry.distinct, seed)[: n_blocks * n_rows].view(n_blocks, n_rows)
+    estimates = tuple(twonn_dimension(geometry.subset(rows)) for rows in blocks)
+    return Decimation(n_blocks, n_rows, estimates)
 
 
 def _shuffled(rows: Int[Tensor, " m"], seed: int) -> Int[Tensor, " m"]:

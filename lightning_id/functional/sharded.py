@@ -1,11 +1,11 @@
 """The geometry of rows that several ranks recorded: the columns are divided among them.
 
-Everything needed of a layer is a sum over its columns. So each rank is given some of the columns of
-*all* rows (one all-to-all), does the work on those, and an all-reduce completes each sum. No rank
-holds all of a wide layer, and all end with the same numbers.
+Everything needed of a layer is a sum over its columns. So each rank gets some of the columns of
+*all* rows by an all-to-all, and an all-reduce completes each sum. No rank holds all of a wide
+layer, and all ranks get the same numbers.
 
-A rank that fails must not leave the others waiting: before every sum, and at the end of the work on
-a layer, `check_peers` turns the failure of one rank into a `PeerError` of the others.
+A rank that fails must not leave the others waiting: before every sum, and after every estimator,
+`check_peers` turns the failure of one rank into a `PeerError` of the others.
 """
 
 from collections.abc import Callable
@@ -61,16 +61,7 @@ def sharded_geometry(rows: Tensor, group: distributed.ProcessGroup | None = None
 def check_peers(
     device: torch.device, group: distributed.ProcessGroup | None = None, ok: bool = True
 ) -> None:
-    """Check on all ranks whether any rank failed.
-
-    Args:
-        device: Device of the flag.
-        group: The ranks; None is all of them.
-        ok: False if this rank failed: it raises an error of its own.
-
-    Raises:
-        PeerError: If another rank failed, and this one did not.
-    """
+    """Check on all ranks whether any rank failed (not ``ok``); raise `PeerError` on the others."""
     flag = torch.tensor(int(ok), device=device)
     distributed.all_reduce(flag, distributed.ReduceOp.MIN, group=group)
     if ok and not bool(flag):
@@ -86,9 +77,9 @@ def _all_reduce(partial_sum: Tensor, group: distributed.ProcessGroup | None) -> 
 def exchange_rows_for_columns(
     rows: Float[Tensor, "r d"], group: distributed.ProcessGroup | None = None
 ) -> Callable[[], Float[Tensor, "n b"]]:
-    """Prepare the all-to-all: return the function that does it.
+    """Prepare the all-to-all: the function returned exchanges rows of d columns for d / world size.
 
-    It returns this rank's d / world size columns of all rows, those of the first rank first.
+    All rows, those of the first rank first.
     """
     world, me = distributed.get_world_size(group), distributed.get_rank(group)
     counts = [torch.zeros(1, dtype=torch.int64, device=rows.device) for _ in range(world)]

@@ -30,11 +30,11 @@ def twonn_dimension(
       this is the unbiased :math:`(N - 1) / \sum l`.
 
     Equal rows count as one point. Rows whose two nearest distances tie, or differ only by the
-    rounding of the rows, are left out and counted, as in the paper. The error bar allows for
-    shared neighbours; it is within 7 % of the truth on spheres, balls and Gaussians, and too large
-    (1.25 to 1.36 times) on mixtures of very different dimensions. The interval is about the mean of
-    the estimator: **above about 20 the estimate is a lower bound** of the true dimension, because
-    no sample of practical size is dense there.
+    rounding of the rows, are left out and counted, as in the paper. The error bar allows for shared
+    neighbours; it is within 7 % of the truth on spheres, balls and Gaussians, and too large (1.25
+    to 1.36 times) on mixtures of very different dimensions. The interval is about the mean of the
+    estimator: **above about 20 the estimate is a lower bound** of the true dimension, because no
+    sample of practical size is dense there.
 
     Source: Facco, d'Errico, Rodriguez, Laio, Scientific Reports 7, 12140 (2017); Ansuini, Laio,
     Macke, Zoccolan, NeurIPS 2019.

@@ -87,15 +87,18 @@ class Charts:
                 logger.experiment.add_custom_scalars({PAGE: charts})
 
     def _figures(self, history: History) -> Iterator[tuple[str, "Figure"]]:
-        """Yield key and figure, of every sample set."""
+        """Yield key and figure, of every sample set, then of all together."""
         # Not at the top: without figures no matplotlib is needed.
-        from lightning_id.figures import depth_profile, heat_map  # noqa: PLC0415
+        from lightning_id.figures import depth_profile, heat_map, last_hidden_over_time  # noqa: PLC0415
 
-        estimator = main_estimator(history)
-        for i, name in enumerate(history.sample_sets() or [""]):
+        estimator, sets = main_estimator(history), history.sample_sets() or [""]
+        for i, name in enumerate(sets):
             of_set, prefix = history.of_set(name), f"{self.prefix}{name}_" if i else self.prefix
             yield f"{prefix}id/depth_profile", depth_profile(of_set, estimator)
             yield f"{prefix}id/heat_map", heat_map(of_set, estimator)
+        if len(sets) > 1 and estimator == "twonn":
+            key = f"{self.prefix}id/last_hidden_over_time"
+            yield key, last_hidden_over_time(history)
 
     def _warn_once(self, logger: str, failure: Exception) -> None:
         if logger not in self._failed:

@@ -16,7 +16,12 @@ from lightning_id.figures.by_depth import (
     linear_and_nonlinear,
 )
 from lightning_id.figures.by_scale import scale_profiles
-from lightning_id.figures.by_time import heat_map, last_hidden_and_metric
+from lightning_id.figures.by_time import (
+    compare_last_hidden,
+    heat_map,
+    last_hidden_and_metric,
+    last_hidden_over_time,
+)
 from lightning_id.figures.eigenvalues import spectra
 from lightning_id.history import History
 
@@ -26,6 +31,7 @@ KINDS: dict[str, Callable[..., Figure]] = {
         depth_profile,
         heat_map,
         last_hidden_and_metric,
+        last_hidden_over_time,
         linear_and_nonlinear,
         per_class,
         spectra,
@@ -36,9 +42,11 @@ __all__ = [
     "KINDS",
     "LOWER_BOUND_ABOVE",
     "compare",
+    "compare_last_hidden",
     "depth_profile",
     "heat_map",
     "last_hidden_and_metric",
+    "last_hidden_over_time",
     "linear_and_nonlinear",
     "per_class",
     "plot",

@@ -1,7 +1,8 @@
 """Figures over the time of a training."""
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from typing import Any
 
 import numpy as np
 from matplotlib import colormaps
@@ -27,6 +28,7 @@ from lightning_id.figures._drawing import (
     COLORS,
     FEW_COLORS,
     SMALL,
+    color_of,
     draw_band,
     draw_text,
     footnote,
@@ -97,18 +99,14 @@ def last_hidden_and_metric(history: History, metric: str = "val_acc") -> Figure:
         history: The history.
         metric: Key of the metric.
     """
-    records = by_validation(history, "twonn")
-    hidden = {v: r for v, each in records.items() if (r := last_hidden(filter(has_value, each)))}
-    shown = {v: hidden[v] for v in course(hidden)}
+    shown = _course_of_last_hidden(history)
     if not shown:
-        if any(has_value(r) for each in records.values() for r in each):
-            return text_figure("No record of twonn with a value is of a last hidden layer.")
-        return text_figure(explain_missing(history, "twonn"))
+        return text_figure(_explain_missing_last_hidden(history))
     clock = Clock.of(shown)
     figure = new_figure(4.2)
     panels = figure.subplot_mosaic([["id", "both"], ["metric", "both"]], width_ratios=(1.15, 1))
     panels["metric"].sharex(panels["id"])
-    _draw_last_hidden(panels["id"], shown, clock)
+    _draw_last_hidden(panels["id"], shown, clock, FEW_COLORS[0])
     values = metric_values(history, metric)
     logged = [v for v in values if v in shown or v.stage == FIT]
     shared = [v for v in shown if v in values]
@@ -130,9 +128,7 @@ def last_hidden_and_metric(history: History, metric: str = "val_acc") -> Figure:
     panels["metric"].set_ylabel(escape_mathtext(shortened(metric, 24)))
     bottom = panels["metric"] if logged else panels["id"]
     bottom.set_xlabel(clock.name)
-    if is_skewed(map(clock.time, shown)):
-        panels["id"].set_xscale("symlog", linthresh=1)
-        plain_numbers(panels["id"].xaxis)
+    _scale_time(panels["id"], list(map(clock.time, shown)))
     for axes in (panels["id"], panels["metric"], panels["both"]):
         style_axes(axes)
     footnote(
@@ -141,6 +137,77 @@ def last_hidden_and_metric(history: History, metric: str = "val_acc") -> Figure:
         "band: 95 %" if any(map(band, shown.values())) else "",
     )
     return figure
+
+
+def last_hidden_over_time(history: History) -> Figure:
+    """Draw the TwoNN dimension of the last hidden layer over time, a line for each sample set.
+
+    Args:
+        history: The history, for example of a callback with ``data=("val", "train")``.
+    """
+    sets = history.sample_sets() or [""]
+    return compare_last_hidden({name: history.of_set(name) for name in sets})
+
+
+def compare_last_hidden(histories: Mapping[str, History]) -> Figure:
+    """Draw the TwoNN dimension of the last hidden layer over time, with 95 % bands.
+
+    Args:
+        histories: The histories, by name of the run or sample set.
+
+    Returns:
+        The figure. Histories without a value are named below it.
+    """
+    found = {name: _course_of_last_hidden(history) for name, history in histories.items()}
+    drawn = {name: each for name, each in found.items() if each}
+    if not drawn:
+        return text_figure(
+            _explain_missing_last_hidden(next(iter(histories.values()), History()))
+            if len(histories) < 2
+            else f"None of {', '.join(histories)} has a twonn estimate of a last hidden layer."
+        )
+    clock = Clock(any(Clock.of(each).by_step for each in drawn.values()))
+    figure = new_figure(3.6)
+    axes = figure.add_subplot()
+    names = short_names(list(drawn), most=28)
+    for i, (name, each) in enumerate(drawn.items()):
+        _draw_last_hidden(axes, each, clock, color_of(i, len(drawn)), names[name])
+    axes.set_xlabel(clock.name)
+    _scale_time(axes, [clock.time(v) for each in drawn.values() for v in each])
+    style_axes(axes)
+    if len(drawn) > 1:
+        figure.legend(loc="outside upper left", ncols=3, frameon=False, fontsize=SMALL)
+    records = [record for each in drawn.values() for record in each.values()]
+    without = ", ".join(name for name in histories if name not in drawn)
+    footnote(
+        figure,
+        describe_samples(records),
+        "band: 95 %" if any(map(band, records)) else "",
+        f"without a value: {shortened(without, 150)}" if without else "",
+    )
+    return figure
+
+
+def _course_of_last_hidden(history: History) -> dict[Validation, Estimated]:
+    """Return the records of the last hidden layer before and during the fit, by measurement."""
+    records = by_validation(history, "twonn")
+    hidden = {v: r for v, each in records.items() if (r := last_hidden(filter(has_value, each)))}
+    return {v: hidden[v] for v in course(hidden)}
+
+
+def _explain_missing_last_hidden(history: History) -> str:
+    if any(map(has_value, (r for r in history.records if r["estimator"] == "twonn"))):
+        return "No record of twonn with a value is of a last hidden layer."
+    return explain_missing(history, "twonn")
+
+
+def _scale_time(axes: Axes, times: Sequence[int]) -> None:
+    """Make the time axis logarithmic where the times crowd at the beginning."""
+    if is_skewed(times):
+        axes.set_xscale("symlog", linthresh=1)
+        plain_numbers(axes.xaxis)
+    elif len(set(times)) == 1:
+        axes.set_xlim(times[0] - 1, times[0] + 1)
 
 
 def _cells(
@@ -192,19 +259,15 @@ def _draw_curve(
     style_axes(axes)
 
 
-def _draw_last_hidden(axes: Axes, course: dict[Validation, Estimated], clock: Clock) -> None:
-    axes.plot(
-        [clock.time(v) for v in course],
-        [r["value"] for r in course.values()],
-        color=FEW_COLORS[0],
-        marker=_marker(list(course)),
-    )
+def _draw_last_hidden(
+    axes: Axes, course: Mapping[Validation, Estimated], clock: Clock, color: Any, name: str = ""
+) -> None:
     by_time = {clock.time(v): record for v, record in course.items()}
-    draw_band(axes, by_time, by_time.values(), FEW_COLORS[0])
+    values = [r["value"] for r in by_time.values()]
+    axes.plot(list(by_time), values, color=color, marker=_marker(values), label=name)
+    draw_band(axes, by_time, by_time.values(), color)
     axes.set_ylabel("last hidden ID")
     axes.xaxis.set_major_locator(MaxNLocator(nbins=6, integer=True))
-    if len(course) == 1:
-        axes.set_xlim(min(map(clock.time, course)) - 1, max(map(clock.time, course)) + 1)
 
 
 def _draw_together(

@@ -83,7 +83,7 @@ def html_page(runs: Mapping[str, History]) -> str:
         ],
         chart=Markup(interactive_profile(measured)) if measured else None,
         has_slider=len(slider_positions(measured.values())) > 1,
-        comparison=_data_uri(comparison(measured)) if len(measured) > 1 else None,
+        comparisons=list(_comparisons(measured)) if len(measured) > 1 else [],
     )
 
 
@@ -112,6 +112,15 @@ def png(figure: Figure) -> bytes:
     file = io.BytesIO()
     figure.savefig(file, format="png")
     return file.getvalue()
+
+
+def _comparisons(runs: Mapping[str, History]) -> Iterator[dict[str, str]]:
+    """Yield title and image of the figures of all runs or sample sets together."""
+    yield {"title": "Last profiles", "source": _data_uri(comparison(runs))}
+    over_time = [name for name, each in runs.items() if len(each.validations()) > 1]
+    if over_time and any(last_hidden(runs[name].records) is not None for name in over_time):
+        figure = figures.compare_last_hidden({name: runs[name] for name in over_time})
+        yield {"title": "Last hidden layer over training", "source": _data_uri(figure)}
 
 
 def _pictures(history: History) -> Iterator[dict[str, str]]:

@@ -97,12 +97,15 @@ def test_a_report_has_every_set(both, tmp_path):
     page = write_report(both[2].log_dir, tmp_path / "report.md", "markdown").read_text()
     assert "(val)" in page
     assert "(train)" in page
+    html = write_report(both[2].log_dir, tmp_path / "report.html").read_text()
+    assert "Last hidden layer over training" in html
 
 
-def test_figures_of_every_set_but_the_first_have_its_prefix(both):
+def test_figures_of_each_set_have_its_prefix_and_one_shows_the_last_hidden_layer_of_all(both):
     drawn = {path.name for path in Path(both[2].log_dir).rglob("*.png")}
-    assert drawn == {"depth_profile.png", "heat_map.png"}
+    assert drawn == {"depth_profile.png", "heat_map.png", "last_hidden_over_time.png"}
     assert (Path(both[2].log_dir) / "train_id" / "depth_profile.png").exists()
+    assert (Path(both[2].log_dir) / "id" / "last_hidden_over_time.png").exists()
 
 
 def test_the_training_is_the_same_to_the_last_bit(both, tmp_path):

@@ -20,6 +20,7 @@ from lightning_id.figures import (
     depth_profile,
     heat_map,
     last_hidden_and_metric,
+    last_hidden_over_time,
     linear_and_nonlinear,
     per_class,
     scale_profiles,
@@ -35,6 +36,7 @@ FIGURES = {
     "heat_map": heat_map,
     "linear_and_nonlinear": linear_and_nonlinear,
     "last_hidden_and_metric": last_hidden_and_metric,
+    "last_hidden_over_time": last_hidden_over_time,
     "spectra": spectra,
     "per_class": per_class,
     "compare": lambda history: compare({"this": history, "the same": history}),
@@ -475,6 +477,24 @@ def test_the_last_hidden_layer_is_drawn_over_time_and_against_the_metric():
     assert list(curve.get_lines()[0].get_ydata()) == metric
     points = both.collections[0].get_offsets()
     assert np.allclose(points, list(zip(expected, metric, strict=True)))
+
+
+def test_the_last_hidden_layer_of_every_set_is_a_line_with_its_band():
+    history = history_of(4, 5)
+    history.records += [
+        r | {"data": "train", "value": r["value"] + 1, "low": r["low"] + 1, "high": r["high"] + 1}
+        for r in history.records
+        if r["label"] is None
+    ]
+    figure = last_hidden_over_time(history)
+    (axes,) = figure.axes
+    val, train = axes.get_lines()
+    assert (val.get_label(), train.get_label()) == ("val", "train")
+    assert list(val.get_xdata()) == list(train.get_xdata()) == [0, 1, 2, 3]
+    assert np.allclose(train.get_ydata(), val.get_ydata() + 1)
+    band = axes.collections[1].get_paths()[0].vertices[:, 1]
+    assert band.max() == pytest.approx(max(train.get_ydata()) + 0.8)
+    assert "2000 samples of val, train" in texts(figure)
 
 
 def test_the_spectra_are_shares_and_their_ratio_is_last_over_first():

@@ -14,15 +14,7 @@ OnError = Literal["warn", "raise", "ignore"]
 
 
 class FailurePolicy:
-    """Handles failures as the user asked for, and repeats no message.
-
-    Args:
-        on_error: ``"warn"``, ``"raise"`` or ``"ignore"``.
-        owner: Name of the class that begins each message.
-
-    Raises:
-        ValueError: If ``on_error`` is none of them.
-    """
+    """Warns, raises or ignores, and repeats no message; the name of the owner begins each."""
 
     def __init__(self, on_error: str, owner: str) -> None:
         if on_error not in get_args(OnError):
@@ -37,17 +29,14 @@ class FailurePolicy:
         key: str | None = None,
         emit: Callable[[str], None] = rank_zero_warn,
     ) -> None:
-        """Emit a message, unless it was emitted before or failures are ignored.
-
-        ``key`` identifies a message whose text contains changing numbers.
-        """
+        """Emit a message, unless one of its key (or text) was emitted or failures are ignored."""
         if self.on_error != "ignore" and self._is_new("", key or text):
             emit(f"{self._owner}: {text}")
 
     def report_layers(self, results: Sequence[LayerResult]) -> None:
-        """Emit the remarks on layers: each cause once, for all layers that have it.
+        """Emit the remarks on layers: each cause once, for all its layers.
 
-        A failure on this rank is in the log of this rank alone: the others refer to it.
+        A failure on this rank is in the log of this rank only: the others refer to it.
         """
         causes: dict[tuple[str, bool], list[tuple[str, str]]] = {}
         for result in results:

@@ -9,26 +9,21 @@ from lightning_id.history import FIT, Validation
 class LoggedMetrics:
     """Reads the metrics of validations and of training epochs from a Trainer.
 
-    A validation runs inside of a training epoch: ``trainer.callback_metrics`` then holds the means
-    of the epoch *before*, until Lightning reduces the new ones after ``on_train_epoch_end``. They
-    are left out of a validation, and read between that hook and the next epoch. To be used on all
-    ranks: reading a metric may reduce it over them.
+    A validation runs within a training epoch: ``trainer.callback_metrics`` then holds the means of
+    the epoch *before*, until Lightning reduces the new ones after ``on_train_epoch_end``. They are
+    left out of a validation, and read between that hook and the next epoch. Call every method on
+    all ranks: reading a metric may reduce it over them.
     """
 
     def __init__(self) -> None:
-        self._past: dict[str, Tensor] = {}  # what the training logged up to the epoch before
+        self._past: dict[str, Tensor] = {}  # logged by the training up to the epoch before
         self._ended: Validation | None = None  # the training epoch whose metrics become final
         self._recorded: tuple[Validation | None, set[str]] = None, set()  # the last place, names
 
     def at_validation(self, trainer: AnyTrainer, place: Validation) -> dict[str, float]:
         """Return the metrics that are final at the end of a validation or test.
 
-        Args:
-            trainer: In its hook ``on_validation_end`` or ``on_test_end``.
-            place: Stage, epoch and step of the validation.
-
-        Returns:
-            Numbers by name: those of the validation, and of the training those of single steps.
+        These are all of the validation, and those of single training steps.
         """
         logged: dict[str, Tensor] = trainer.callback_metrics
         current = {
@@ -45,13 +40,9 @@ class LoggedMetrics:
         self._ended = Validation(FIT, trainer.current_epoch, logger_step(trainer) - 1)
 
     def of_epoch(self, trainer: AnyTrainer) -> tuple[Validation, dict[str, float]] | None:
-        """Return the metrics of the training epoch that ended, without those returned before.
+        """Return place and metrics of the training epoch that ended, without those returned before.
 
-        Args:
-            trainer: After ``on_train_epoch_end`` of the module.
-
-        Returns:
-            Stage, epoch and step, and numbers by name; None between two such hooks.
+        None between the beginning of an epoch and ``on_train_epoch_end`` of the module.
         """
         if self._ended is None:
             return None
@@ -66,7 +57,7 @@ class LoggedMetrics:
         return self._ended, self._record(self._ended, dict(sorted(current.items())))
 
     def begin_epoch(self, trainer: AnyTrainer) -> None:
-        """Note that what the training has logged so far is of an epoch that is over."""
+        """Note that metrics logged by the training so far are of an epoch that is over."""
         logged = trainer.callback_metrics
         self._past = {name: logged[name] for name in logged.keys() & training_names(trainer)}
         self._ended = None

@@ -1,7 +1,7 @@
-"""One way to put a figure into every logger, and the page of TensorBoard.
+"""Figures for every logger, names of layers in keys, and the page of TensorBoard's custom scalars.
 
-Loggers are told apart by the names of their classes, because Lightning has two trees of them, and
-nothing of a tracker is imported before such a logger is there.
+Loggers are distinguished by the names of their classes: Lightning has two trees of them, and no
+tracker is imported before its logger exists.
 """
 
 import io
@@ -26,23 +26,22 @@ HEAD = 20  # of them from the beginning of a longer name; layers differ at the e
 def log_figure(
     loggers: Iterable[Any], key: str, figure: "Figure", step: int, folder: str | Path | None
 ) -> list[tuple[Any, Exception]]:
-    """Put a figure into every logger; where a logger takes no pictures, into the folder of the run.
+    """Store a figure in every logger; if a logger takes no images, in the folder of the run.
 
-    The figure is rendered once, at its own resolution. TensorBoard, W&B and MLflow keep it beside
-    the curves at its step, Comet too. The file, ``<folder>/<key>.png``, is replaced every time: a
-    figure of a history holds all that came before. To be called on one process only.
+    The figure is rendered once, at its own resolution. TensorBoard, W&B, MLflow and Comet keep it
+    at its step. The file ``<folder>/<key>.png`` is replaced every time. Call it on one rank only.
 
     Args:
-        loggers: Those of the Trainer, of either class tree; if there is none, the file is written.
-        key: Its name, for example ``"id/depth_profile"``.
-        figure: The figure, which is left as it is.
+        loggers: Loggers of the Trainer, of either class tree; without any, the file is written.
+        key: Name of the figure, for example ``"id/depth_profile"``.
+        figure: The figure, which is not changed.
         step: The logger's step.
         folder: The folder of the run; None to write no file.
 
     Returns:
-        The loggers that failed, each with what it raised; the others have the figure.
+        The loggers that failed, each with its exception; the others have the figure.
     """
-    from PIL import Image  # noqa: PLC0415 - comes with matplotlib, without which nothing has a figure
+    from PIL import Image  # noqa: PLC0415 - comes with matplotlib
 
     png = io.BytesIO()
     figure.savefig(png, format="png", dpi="figure")
@@ -50,11 +49,11 @@ def log_figure(
     failures = []
     for logger in list(loggers) or [None]:
         try:
-            put = _way_into(logger)
-            if put is not None:
-                put(logger, key, image, step)
+            write = _image_writer(logger)
+            if write is not None:
+                write(logger, key, image, step)
             elif folder is not None:
-                _write(Path(folder) / f"{key}.png", png.getvalue())
+                _write_file(Path(folder) / f"{key}.png", png.getvalue())
         except Exception as error:  # a tracker that is down must not stop the others
             failures.append((logger, error))
     return failures
@@ -68,20 +67,19 @@ def tensorboard_layout(
 ) -> dict[str, dict[str, list[Any]]]:
     r"""Return the page of TensorBoard's Custom Scalars, for `SummaryWriter.add_custom_scalars`.
 
-    A chart per estimator with a line for each layer; the last hidden layer in its 95 % band; and a
-    chart for each metric, to be read beside it. TensorBoard takes the first layout of a run: call
-    it once, and know that the user may have a page of their own.
+    A chart for each estimator with a line for each layer, the last hidden layer in its 95 % band,
+    and a chart for each metric. TensorBoard takes the first layout of a run: call it once.
 
     Args:
-        layers: Names as they are in the logged keys: see `key_names`.
-        estimators: Names of the estimators that are logged.
-        metrics: Keys of the metrics.
-        prefix: What every logged key of the callback begins with.
+        layers: Names of layers in the logged keys: see `key_names`.
+        estimators: Names of the logged estimators.
+        metrics: Keys of metrics.
+        prefix: The beginning of every logged key of the callback.
 
     Returns:
         Title of the page to title of the chart to kind and tags. Tags of ``"Multiline"`` are
-        regular expressions that match their key alone; those of ``"Margin"`` are keys: value, lower
-        and upper end.
+        regular expressions that match one key; those of ``"Margin"`` are keys: value, lower and
+        upper end.
 
     Example:
         >>> tensorboard_layout(["net.0"], ["twonn"])["Intrinsic dimension"]["TwoNN"]
@@ -103,20 +101,19 @@ def tensorboard_layout(
 
 
 def key_names(layers: Sequence[str]) -> dict[str, str]:
-    r"""Return a name for each layer that every logger takes as a part of a key.
+    r"""Return a name for each layer that every logger accepts as a part of a key.
 
-    The loggers do refuse or confuse others: MLflow raises for ``//``, for a leading slash, for a
-    part that is ``..`` and for more than 250 characters, and its file store for a key that is a
-    folder of another; Lightning strips what MLflow does not allow, so that two layers may become
-    one; tensorboardX writes ``_`` for what it does not know. So everything but the letters and
-    digits of ASCII, ``_``, ``.`` and ``-`` becomes ``_`` (slashes too), long names lose their
-    middle, and names that become alike are numbered. The names of a model's modules mostly stay.
+    Characters other than ASCII letters and digits, ``_``, ``.`` and ``-`` become ``_`` (slashes
+    too), long names lose their middle, and names that become equal are numbered. Without this,
+    MLflow raises for ``//``, a leading slash, ``..`` and more than 250 characters, and for a key
+    that is a folder of another; Lightning strips characters that MLflow refuses, so that two layers
+    may share a key; tensorboardX replaces unknown characters. Most module names stay unchanged.
 
     Args:
         layers: Names or aliases, each once.
 
     Returns:
-        Name in a key by layer, each once.
+        Names in keys, by layer.
 
     Example:
         >>> key_names(["net.0", "block (1)", "block [1]"])
@@ -137,11 +134,11 @@ def key_names(layers: Sequence[str]) -> dict[str, str]:
     return names
 
 
-Put = Callable[[Any, str, Any, int], None]  # logger, key, PIL image, step
+ImageWriter = Callable[[Any, str, Any, int], None]  # logger, key, PIL image, step
 
 
-def _way_into(logger: Any) -> Put | None:
-    """Return how a logger is given a picture: by its class, by what it can do, or None."""
+def _image_writer(logger: Any) -> ImageWriter | None:
+    """Return the function that stores an image in a logger, by its class or methods, or None."""
     for base in type(logger).__mro__:
         if base.__name__ in _BY_CLASS:
             return _BY_CLASS[base.__name__]
@@ -161,7 +158,7 @@ def _into_wandb(logger: Any, key: str, image: "Image", step: int) -> None:
 
 
 def _into_mlflow(logger: Any, key: str, image: "Image", step: int) -> None:
-    # Not the slash: several releases wrote files for such keys that they could not read again.
+    # Several releases could not read keys with a slash back.
     logger.experiment.log_image(logger.run_id, image, key=key.replace("/", "."), step=step)
 
 
@@ -169,7 +166,7 @@ def _into_comet(logger: Any, key: str, image: "Image", step: int) -> None:
     logger.experiment.log_image(image, name=key, step=step)
 
 
-_BY_CLASS: dict[str, Put | None] = {
+_BY_CLASS: dict[str, ImageWriter | None] = {
     "TensorBoardLogger": _into_tensorboard,
     "WandbLogger": _into_wandb,
     "MLFlowLogger": _into_mlflow,
@@ -178,7 +175,7 @@ _BY_CLASS: dict[str, Put | None] = {
 }
 
 
-def _write(path: Path, content: bytes) -> None:
+def _write_file(path: Path, content: bytes) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_bytes(content)
 

@@ -1,8 +1,4 @@
-"""A pass of our own over samples: between validations, or over another set than theirs.
-
-The user's training must not notice: the model is put into eval mode and back module by module, no
-gradient is kept, and no global random number is used up, whatever the data set draws.
-"""
+"""A separate forward pass over chosen samples of a loader, which does not change the training."""
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sized
 from contextlib import contextmanager
@@ -36,20 +32,9 @@ _LIGHTNING = ("pytorch_lightning", "lightning")
 class Probe:
     """Chosen samples of a loader, and the batches that hold them.
 
-    Of a data set of known size only the chosen samples are loaded, in its order, without shuffling.
-    Several processes take every so-many-th of them each; as many batches pass through each, so that
-    a model that is sharded over them may be asked.
-
-    Args:
-        loader: What the samples come from; an iterable of unknown length is gone through whole.
-        n_samples: How many to choose.
-        seed: See `lightning_id.recording.samples.choose_samples`.
-        rank: Number of this process.
-        world: How many there are.
-
-    Attributes:
-        samples: The chosen samples, in the order of `batches`.
-        batches: The batches, on the CPU.
+    Only the chosen samples of a data set of known size are loaded, in its order; an iterable of
+    unknown length is iterated whole. Rank r of w takes every w-th sample, and all ranks pass as
+    many batches, so that a sharded model works. Samples are in the order of the batches.
     """
 
     def __init__(
@@ -67,7 +52,7 @@ class Probe:
             torch.arange(len(mine)), uniform_draws(len(positions), seed)[mine]
         )
         self.samples.equal_share = -(-len(positions) // world)
-        # A last one again where the others have one more: it passes, and is not recorded.
+        # Ranks with one sample less repeat the last: it passes, and is not recorded.
         filled = torch.arange(rank, rank + world * -(-len(positions) // world), world)
         taken = positions[filled.clamp(max=len(positions) - 1)]
         batch_size = loader.batch_size or 64
@@ -89,17 +74,11 @@ class Probe:
         begin_batch: Callable[[Any], None],
         end_batch: Callable[[], None],
     ) -> None:
-        """Let the batches pass through the model.
+        """Pass the batches through the model, each between the two callables.
 
-        The model is given what its own steps give it: ``predict_step(batch, batch_idx)`` where the
-        user wrote one, else the first element of a batch that is a sequence, the items of a mapping
-        as keywords if ``forward`` takes them, and any other batch as it is.
-
-        Args:
-            trainer: Moves the batches and knows the wrappers of the model.
-            module: The user's module.
-            begin_batch: Called with each batch before it passes.
-            end_batch: Called after it.
+        By ``predict_step(batch, batch_idx)`` if the user wrote one, else by ``forward`` of the
+        first element of a sequence, of the items of a mapping as keywords if it takes them, or of
+        any other batch as a whole.
         """
         with _as_in_validation(trainer, module):
             for index, batch in enumerate(self.batches):
@@ -111,19 +90,7 @@ class Probe:
 
 
 def probe_loader(trainer: AnyTrainer, name: str, dataloader_idx: int) -> Iterable[Any]:
-    """Return a loader of a fit by its name.
-
-    Args:
-        trainer: The trainer that fits.
-        name: ``"train"`` or ``"val"``.
-        dataloader_idx: Which one, if there are several.
-
-    Returns:
-        The one that is in use, or a new one before there is one in use.
-
-    Raises:
-        ValueError: If there is none.
-    """
+    """Return the train or val loader of a fit: the one in use, or a new one before that."""
     loaders = loaders_of_fit(trainer, name)
     each = list(loaders) if isinstance(loaders, (list, tuple)) else [loaders]
     if dataloader_idx >= len(each) or each[dataloader_idx] is None:
@@ -156,7 +123,7 @@ def _size(loader: DataLoader[Any]) -> int:
 
 @contextmanager
 def _as_in_validation(trainer: AnyTrainer, module: nn.Module) -> Iterator[None]:
-    """Be in validation for a while: eval mode, no gradients, no random number used up."""
+    """Temporarily switch to validation: eval mode, no gradients, global RNG states preserved."""
     modes = [(each, each.training) for each in module.modules()]
     stage = trainer.state.stage
     stages: Any = type(stage)  # of either class tree
@@ -164,7 +131,7 @@ def _as_in_validation(trainer: AnyTrainer, module: nn.Module) -> Iterator[None]:
         # Set, not called: `eval` and `train` may be overridden and do more, such as merge weights.
         for each, _ in modes:
             each.training = False
-        # What the user does after the transfer, such as augmenting, depends on it.
+        # The user's hooks after the transfer, such as augmentation, read the stage.
         trainer.state.stage = stage if trainer.evaluating else stages.VALIDATING
         with kept_rng(), torch.no_grad():
             yield
@@ -193,7 +160,7 @@ def _pass_through(trainer: AnyTrainer, module: AnyModule, batch: Any, index: int
 
 
 def _takes(forward: Callable[..., Any], keywords: Mapping[Any, Any]) -> bool:
-    """Whether a forward can be called with these keywords."""
+    """Return whether a forward can be called with these keywords."""
     try:
         signature(forward).bind(**keywords)
     except (TypeError, ValueError):  # or no signature
@@ -202,5 +169,5 @@ def _takes(forward: Callable[..., Any], keywords: Mapping[Any, Any]) -> bool:
 
 
 def _is_written(method: Callable[..., Any]) -> bool:
-    """Tell whether a method is the user's, and not what Lightning put in its place."""
+    """Return whether a method is written by the user, and not by Lightning."""
     return method.__module__.split(".")[0] not in _LIGHTNING

@@ -1,4 +1,4 @@
-"""The global random numbers as they were, whatever happens in between."""
+"""Context manager that restores the global RNG state."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -8,25 +8,24 @@ from pytorch_lightning.utilities.seed import isolate_rng
 
 @contextmanager
 def kept_rng() -> Iterator[None]:
-    """Give the states of the global generators of torch, numpy and Python back at the end.
+    """Restore the global RNG states of torch, numpy and Python, also after an exception.
 
-    Also after an exception, after which `isolate_rng` of pytorch-lightning 2.6 gives nothing back.
+    `isolate_rng` of pytorch-lightning 2.6 does not restore them after an exception.
 
-    Example:
-        >>> import random
-        >>> before = random.getstate()
-        >>> try:
-        ...     with kept_rng():
-        ...         1 / (random.random() * 0)
-        ... except ZeroDivisionError:
-        ...     random.getstate() == before
-        True
+    >>> import random
+    >>> before = random.getstate()
+    >>> try:
+    ...     with kept_rng():
+    ...         1 / (random.random() * 0)
+    ... except ZeroDivisionError:
+    ...     random.getstate() == before
+    True
     """
     failure = None
     with isolate_rng():
         try:
             yield
-        except BaseException as error:  # raised again when the states are given back
+        except BaseException as error:  # raised again when the states are restored
             failure = error
     if failure is not None:
         raise failure

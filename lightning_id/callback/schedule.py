@@ -1,4 +1,4 @@
-"""When to measure: values that YAML can write."""
+"""Schedules of measurements, which YAML can write."""
 
 import math
 from abc import ABC
@@ -9,40 +9,34 @@ from lightning_id._checks import whole_number
 
 
 class Schedule(ABC):  # noqa: B024 - either method will do, and both have a default
-    """Something that says when to measure. In YAML: class_path and init_args.
+    """Validations and training steps at which to measure. In YAML: class_path and init_args.
 
-    A schedule answers for validations, for training steps, or for both.
+    A subclass overrides `at_validation`, `at_step`, or both.
     """
 
     @property
     def has_validations(self) -> bool:
-        """Whether it answers for validations at all."""
+        """Whether any validation is measured."""
         return type(self).at_validation is not Schedule.at_validation
 
     @property
     def has_steps(self) -> bool:
-        """Whether it answers for training steps at all."""
+        """Whether any training step is measured."""
         return type(self).at_step is not Schedule.at_step
 
     def at_validation(self, validation: int) -> bool:  # noqa: ARG002
-        """Say whether to measure at a validation.
+        """Return whether to measure at a validation.
 
         Args:
             validation: Validations run before this one, sanity checks not counted.
-
-        Returns:
-            True to measure.
         """
         return False
 
     def at_step(self, step: int) -> bool:  # noqa: ARG002
-        """Say whether to measure between two training steps, by a pass of its own.
+        """Return whether to measure between two training steps, in a separate pass.
 
         Args:
             step: Optimiser steps taken; 0 before the first.
-
-        Returns:
-            True to measure.
         """
         return False
 
@@ -65,13 +59,13 @@ class EveryNValidations(Schedule):
         whole_number("n", self.n, least=1)
 
     def at_validation(self, validation: int) -> bool:
-        """Say whether the validation is one of the n-th."""
+        """Return whether the validation is an n-th one."""
         return validation % self.n == 0
 
 
 @dataclass(frozen=True)
 class AtSteps(Schedule):
-    """Measure after the steps that are listed, and then at every multiple of a number.
+    """Measure after the listed steps, and then at every multiple of a number.
 
     Attributes:
         steps: Numbers of optimiser steps; 0 is before the first.
@@ -93,7 +87,7 @@ class AtSteps(Schedule):
             whole_number("then_every", self.then_every, least=1)
 
     def at_step(self, step: int) -> bool:
-        """Say whether the step is listed, or a multiple beyond the list."""
+        """Return whether the step is listed, or a multiple beyond the list."""
         if step <= max(self.steps, default=-1) or self.then_every is None:
             return step in self.steps
         return step % self.then_every == 0
@@ -117,7 +111,7 @@ class LogSpaced(Schedule):
         whole_number("per_decade", self.per_decade, least=1)
 
     def at_step(self, step: int) -> bool:
-        """Say whether the step is 0 or a rounded 10^(i / per_decade)."""
+        """Return whether the step is 0 or a rounded 10^(i / per_decade)."""
         if step == 0:
             return True
         nearest = round(self.per_decade * math.log10(step))

@@ -1,4 +1,4 @@
-"""What the callback asks of a Trainer, of either class tree."""
+"""State and parts of a Trainer, of either class tree; all private names of Lightning are here."""
 
 from typing import TYPE_CHECKING, Any, TypeAlias
 
@@ -7,8 +7,8 @@ from torch.nn.parallel import DistributedDataParallel
 
 from lightning_id.callback.randomness import kept_rng
 
-# Of `pytorch_lightning` or of `lightning.pytorch`: two class trees that share no base. The types of
-# one are checked; at run time both are accepted.
+# `pytorch_lightning` and `lightning.pytorch` are two class trees that share no base. The types of
+# the first are checked; at run time both are accepted.
 if TYPE_CHECKING:
     from pytorch_lightning import LightningModule, Trainer
 
@@ -19,18 +19,7 @@ else:
 
 
 def measured_loader(trainer: AnyTrainer, dataloader_idx: int) -> tuple[Any, int | float]:
-    """Return the loader that is measured, and how many of its batches this pass takes.
-
-    Args:
-        trainer: In a validation or a test.
-        dataloader_idx: Which of its loaders.
-
-    Returns:
-        The loader; the number of batches, infinite for an iterable of unknown length.
-
-    Raises:
-        ValueError: If there is no such loader.
-    """
+    """Return a loader of the running validation or test, and its number of batches (or inf)."""
     loaders: Any = trainer.test_dataloaders if trainer.testing else trainer.val_dataloaders
     if trainer.testing:
         batches = trainer.num_test_batches
@@ -50,7 +39,7 @@ def measured_loader(trainer: AnyTrainer, dataloader_idx: int) -> tuple[Any, int 
 
 
 def loaders_of_fit(trainer: AnyTrainer, name: str) -> Any:
-    """Return the train or val loaders of a fit, made anew before there are any in use."""
+    """Return the train or val loaders of a fit; new ones before any are in use."""
     loop: Any = trainer.fit_loop if name == "train" else trainer.fit_loop.epoch_loop.val_loop
     loaders = trainer.train_dataloader if name == "train" else trainer.val_dataloaders
     if loaders is None and loop._data_source.is_defined():
@@ -84,7 +73,7 @@ def callbacks_of(trainer: AnyTrainer) -> list[Any]:
 
 
 def has_validation(trainer: AnyTrainer) -> bool:
-    """Tell whether a fit validates: it has a ``validation_step``, a loader, and batches to take."""
+    """Return whether a fit has a ``validation_step``, a validation loader, and batches of it."""
     return bool(trainer.enable_validation)
 
 
@@ -106,20 +95,20 @@ def training_names(trainer: AnyTrainer) -> set[str]:
 
 
 def stage_of(trainer: AnyTrainer) -> str:
-    """Return what was called: ``"fit"``, ``"validate"``, ``"test"``, or ``""`` for nothing."""
+    """Return the running method: ``"fit"``, ``"validate"``, ``"test"``, or ``""`` for none."""
     return "" if trainer.state.fn is None else trainer.state.fn.value
 
 
 def is_untrained(trainer: AnyTrainer, between_steps: bool) -> bool:
-    """Tell whether what is measured now is the network as it was given to the fit."""
+    """Return whether the network is as it was given to the fit."""
     return bool(trainer.sanity_checking or (between_steps and trainer.global_step == 0))
 
 
 def is_fast_dev_run(trainer: AnyTrainer) -> bool:
-    """Tell whether this is a rehearsal, which leaves no files."""
+    """Return whether this is a trial run, which leaves no files."""
     return bool(getattr(trainer, "fast_dev_run", False))
 
 
 def is_compiled(module: nn.Module) -> bool:
-    """Tell whether a module was compiled by itself: its graph never sees a hook put on later."""
+    """Return whether a module was compiled separately: its graph never runs hooks added later."""
     return hasattr(module, "_orig_mod") or getattr(module, "_compiled_call_impl", None) is not None

@@ -1,4 +1,4 @@
-"""Questions about a history, each with one rule that tables, figures, reports and claims share.
+"""Answers about a history, each by one rule for tables, figures, reports and claims.
 
 The trained network is the `last_of_fit`, because a test after the fit measures another data set.
 It is compared with the `start`: the network `before_training` if that was measured.
@@ -28,7 +28,7 @@ from lightning_id.recording.layers import LAST_HIDDEN
 
 
 def last(history: History) -> Validation | None:
-    """Return the newest measurement, of any stage."""
+    """Return the last measurement of any stage."""
     return validation_of(history.records[-1]) if history.records else None
 
 
@@ -116,8 +116,7 @@ def main_estimator(history: History) -> str:
 def by_validation(history: History, estimator: str) -> dict[Validation, list[Record]]:
     """Return the records of an estimator by measurement, in the order of execution.
 
-    Records of single classes are left out, and those of all sample sets but the first. One pass,
-    where `History.at` makes one for each measurement.
+    As `History.at` of every measurement, in one pass over the records.
     """
     found: dict[tuple[str, int, int], list[Record]] = {}
     for r in history.records:
@@ -129,8 +128,8 @@ def by_validation(history: History, estimator: str) -> dict[Validation, list[Rec
 def profiles(history: History, estimator: str) -> dict[Validation, list[Placed]]:
     """Return the layers that have a value and a depth, by measurement, in the order of execution.
 
-    Of a layer that was measured twice at one step the later record counts. A measurement without
-    any such layer is left out.
+    Of a layer that was measured twice at one step the later record counts. Measurements without
+    any such layer are left out.
     """
     found = by_validation(history, estimator).items()
     return {validation: layers for validation, records in found if (layers := _placed(records))}
@@ -149,13 +148,7 @@ def profile(
 ) -> list[Placed]:
     """Return the layers of a measurement that have a value and a depth, in the order of execution.
 
-    Args:
-        history: The history.
-        validation: Stage, epoch and step; None for `last_of_fit`.
-        estimator: None for `main_estimator`.
-
-    Returns:
-        One record per layer; none if nothing was measured then.
+    The measurement is by default the `last_of_fit`, the estimator the `main_estimator`.
     """
     measured = validation or last_of_fit(history.validations())
     return _placed(history.at(measured, estimator or main_estimator(history))) if measured else []
@@ -167,7 +160,7 @@ def last_hidden(records: Iterable[R]) -> R | None:
 
 
 def metric_names(history: History) -> list[str]:
-    """Return the names of the metrics that the user's code logged, in order."""
+    """Return the names of the metrics logged by the user's code, in order."""
     return list(dict.fromkeys(metric["name"] for metric in history.metrics))
 
 

@@ -1,4 +1,4 @@
-"""The records of a history, one per measurement, layer and estimator, and their files."""
+"""Records of a history, one for each measurement, layer and estimator, and their files."""
 
 import csv
 import math
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
     from typing_extensions import ReadOnly
 
-BEFORE_TRAINING = "before_training"  # stage of the measurement of the network as it was given
+BEFORE_TRAINING = "before_training"  # stage of the measurement before the first step
 FIT = "fit"
 
 RECORDS_FILE = "history.csv"
@@ -69,7 +69,7 @@ class Validation(NamedTuple):
 
 
 class Record(TypedDict):
-    """One estimate: see `History.records`; None or NaN where a number is missing."""
+    """One estimate: see `History.records`. A missing number is None or NaN."""
 
     stage: str
     epoch: int
@@ -116,7 +116,7 @@ Spectra = dict[Validation, dict[str, Tensor]]  # eigenvalues by measurement and 
 
 
 class Metric(TypedDict):
-    """One number that the user's code logged."""
+    """One number logged by the user's code."""
 
     stage: str
     epoch: int
@@ -129,17 +129,15 @@ class History:
     """All measurements of a run, as lists of plain dictionaries.
 
     Attributes:
-        records: One dictionary per measurement, layer and estimator, with the keys of `COLUMNS`:
-            the stage (``"before_training"``, ``"fit"``, ``"validate"``, ``"test"``), epoch and
-            step (the logger's at a validation, optimiser steps taken between validations); the data
-            measured (``"val"``, ``"test"``, ``"train"``, ``"probe"``); the layer, its place in the
-            order of execution, its relative depth and its width; the class label if only one class
-            is measured; the estimator and its `lightning_id.functional.Estimate`; seconds spent;
-            ``reason`` where there is no value. Values are str, int, float or None.
-        metrics: The metrics that the user's code logged, from the first measurement on, one
-            dictionary per number with the keys of `METRIC_COLUMNS`: those of each validation,
-            measured or not, and the means over each training epoch, once they are final, both at
-            the step that the logger has.
+        records: One dictionary for each measurement, layer and estimator, with the keys of
+            `COLUMNS`: stage (``"before_training"``, ``"fit"``, ``"validate"``, ``"test"``), epoch
+            and step (the logger's at a validation, else optimiser steps taken); name of the sample
+            set; layer, its place in the order of execution, relative depth and width; class label
+            of the record of one class; estimator and its `lightning_id.functional.Estimate`;
+            seconds; ``reason`` for a missing value. Values are str, int, float or None.
+        metrics: Metrics logged by the user's code from the first measurement on, one dictionary for
+            each number with the keys of `METRIC_COLUMNS`: of every validation, measured or not, and
+            the final means over every training epoch, both at the step of the logger.
         spectra_by_set: Eigenvalues of the covariance by layer, largest first, of the first
             measurement and the last of each stage, by sample set, then by stage, epoch and step.
 
@@ -162,14 +160,7 @@ class History:
         return f"History({count}; .records, .to_pandas(), .save(folder))"
 
     def append(self, **fields: Any) -> None:
-        """Add a record.
-
-        Args:
-            **fields: Values by column; columns left out are None.
-
-        Raises:
-            ValueError: If a name is no column.
-        """
+        """Add a record of values by column; columns left out are None."""
         unknown = fields.keys() - COLUMNS.keys()
         if unknown:
             raise ValueError(f"Expected columns of {list(COLUMNS)}, got {sorted(unknown)}")
@@ -179,12 +170,7 @@ class History:
     def append_metrics(
         self, validation: tuple[str, int, int], metrics: Mapping[str, float]
     ) -> None:
-        """Add metrics of the user's code.
-
-        Args:
-            validation: Stage, epoch and step of a validation or of the end of a training epoch.
-            metrics: Numbers by name.
-        """
+        """Add metrics of the user's code, of a validation or of the end of a training epoch."""
         stage, epoch, step = validation
         self.metrics += [
             {"stage": stage, "epoch": epoch, "step": step, "name": name, "value": value}
@@ -206,13 +192,7 @@ class History:
         spectra: dict[str, Tensor],
         data: str | None = None,
     ) -> None:
-        """Keep the spectra of a measurement: those of the first and the last of each stage stay.
-
-        Args:
-            validation: Stage, epoch and step.
-            spectra: Eigenvalues by layer.
-            data: Name of the sample set.
-        """
+        """Keep the eigenvalues by layer of the first measurement and the last of each stage."""
         kept = self.spectra_by_set.setdefault(data, {})
         for later in list(kept)[1:]:
             if later.stage == validation[0]:
@@ -259,13 +239,7 @@ class History:
     def of_set(self, name: str) -> "History":
         """Return the history of one sample set, with all metrics.
 
-        The first set has the records of later validations and tests too.
-
-        Args:
-            name: One of `sample_sets`.
-
-        Returns:
-            A history whose records are those of this one.
+        The first set has the records of later validations and tests too. Records are shared.
         """
         first, *others = self.sample_sets() or [name]
         hidden = set(others) if name == first else {first, *others} - {name}
@@ -280,13 +254,6 @@ class History:
         """Return the records of one measurement and estimator, in the order of execution.
 
         Records of single classes are left out, and those of all sample sets but the first.
-
-        Args:
-            validation: Stage, epoch and step.
-            estimator: For example ``"twonn"``.
-
-        Returns:
-            One record per layer.
         """
         stage, epoch, step = validation
         found = [
@@ -300,23 +267,16 @@ class History:
         return in_order(of_first_set(found))
 
     def to_csv(self, path: str | Path, start: int = 0) -> None:
-        """Write the records as CSV: all of them, or append those from ``start`` on to the file.
-
-        Args:
-            path: The file.
-            start: Records already in the file.
-        """
+        """Write the records as CSV: all of them, or append those from ``start`` on to the file."""
         _write(Path(path), COLUMNS, self.records, start)
 
     def save(self, folder: str | Path, start: int = 0, start_metrics: int = 0) -> None:
-        """Write all of the history into a folder.
-
-        ``history.csv`` (the records), ``history_metrics.csv`` and ``history_spectra.npz``.
+        """Write ``history.csv``, ``history_metrics.csv`` and ``history_spectra.npz`` into a folder.
 
         Args:
-            folder: The folder, made if need be.
-            start: Records already in its history.csv.
-            start_metrics: Metrics already in its history_metrics.csv.
+            folder: The folder, which is created if necessary.
+            start: Number of records already in history.csv: later ones are appended.
+            start_metrics: Number of metrics already in history_metrics.csv.
         """
         folder = Path(folder)
         folder.mkdir(parents=True, exist_ok=True)
@@ -334,14 +294,9 @@ class History:
 
     @classmethod
     def load(cls, path: str | Path) -> "History":
-        """Read the files that `save` or `to_csv` wrote.
+        """Read a history from the folder of a run, or from the CSV file of its records.
 
-        Args:
-            path: The folder of a run, or the CSV of its records; the other files are read from the
-                same folder if they exist.
-
-        Returns:
-            The history.
+        Metrics and spectra are read from the same folder if their files exist.
 
         Raises:
             ValueError: If the file has other columns.
@@ -367,13 +322,7 @@ class History:
     def plot(self, kind: str = "depth_profile", **options: str) -> "Figure":
         """Draw a figure: see `lightning_id.figures.plot`.
 
-        Args:
-            kind: A function of `lightning_id.figures`.
-            **options: Its arguments besides the history, for example ``estimator="pca"``.
-
-        Returns:
-            A matplotlib figure that belongs to the caller alone: pyplot does not know it. A
-            notebook shows it after ``%matplotlib inline``.
+        A notebook shows the returned matplotlib figure after ``%matplotlib inline``.
 
         Example:
             >>> figure = History().plot("heat_map")
@@ -385,7 +334,7 @@ class History:
 
     def to_pandas(self) -> "pd.DataFrame":
         """Return the records as a tidy data frame: a row each, the columns of `COLUMNS`."""
-        import pandas as pd  # noqa: PLC0415 - only those who ask for a data frame need pandas
+        import pandas as pd  # noqa: PLC0415 - needed for data frames only
 
         return pd.DataFrame(self.records, columns=list(COLUMNS))
 

@@ -12,15 +12,9 @@ from lightning_id.history.records import History, Record, Validation, has_value
 def layer_rows(
     history: History, shown: Sequence[Validation], estimators: Sequence[str]
 ) -> list[list[str]]:
-    """Return a header and one row per layer: its name, relative depth, width and dimensions.
+    """Return a header and a row for each layer: name, depth, width, dimensions with their errors.
 
-    Args:
-        history: The history.
-        shown: A measurement, or that and the one before training to put beside it.
-        estimators: Names of the dimensions to show.
-
-    Returns:
-        Cells as text; the dimensions of each measurement with their standard errors.
+    A second measurement in ``shown``, the one before training, is put beside the first.
     """
     header = ["layer", "depth", "width"]
     titles = [estimator_spec(name).title for name in estimators]
@@ -41,14 +35,9 @@ def layer_rows(
 
 
 def end_rows(history: History, names: Sequence[str] | None = None) -> list[list[str]]:
-    """Return the `layer_rows` of the newest measurement, beside the network before training.
+    """Return the `layer_rows` of the last measurement, beside that before training.
 
-    Args:
-        history: The history.
-        names: Estimators to show; None for TwoNN and PCA, or all if neither was measured.
-
-    Returns:
-        The rows; none if nothing was measured.
+    The estimators are by default TwoNN and PCA, or all if neither was measured.
     """
     newest, before = last(history), before_training(history)
     if newest is None:
@@ -85,15 +74,7 @@ def end_notes(history: History) -> list[str]:
 
 
 def value_with_error(record: Record) -> str:
-    """Return a dimension and its standard error as text.
-
-    Args:
-        record: One record of a history.
-
-    Returns:
-        For example ``"12.10 ± 0.31"``; the value alone if it has no error, ``"-"`` if there is no
-        value.
-    """
+    """Return for example ``"12.10 ± 0.31"``; ``"-"`` if there is no value."""
     if not has_value(record):
         return "-"
     if record["std_error"] is None or math.isnan(record["std_error"]):
@@ -102,19 +83,12 @@ def value_with_error(record: Record) -> str:
 
 
 def aligned(rows: Sequence[Sequence[str]]) -> str:
-    """Return rows as text in columns, the first to the left and the others to the right.
+    """Return rows as text in columns, the first to the left; the header is the first row.
 
-    Args:
-        rows: The header first; all of one length.
-
-    Returns:
-        Lines, with a rule under the header.
-
-    Example:
-        >>> print(aligned([["layer", "width"], ["conv1", "8"]]))
-        layer  width
-        ------------
-        conv1      8
+    >>> print(aligned([["layer", "width"], ["conv1", "8"]]))
+    layer  width
+    ------------
+    conv1      8
     """
     widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
     lines = [
@@ -129,21 +103,12 @@ def _width(rows: Sequence[Sequence[str]]) -> int:
 
 
 def markdown_table(rows: Sequence[Sequence[str]], rest: str = "---:") -> str:
-    """Return rows as a Markdown table.
+    """Return rows of Markdown cells as a table; ``rest`` aligns the columns after the first.
 
-    Args:
-        rows: The header first; cells may be Markdown: `markdown_text` escapes plain text.
-        rest: Alignment of the columns behind the first: ``"---:"`` to the right, ``"---"`` to the
-            left.
-
-    Returns:
-        Lines without a newline at the end; empty for no rows.
-
-    Example:
-        >>> print(markdown_table([["layer", "width"], ["conv1", "8"]]))
-        | layer | width |
-        |---|---:|
-        | conv1 | 8 |
+    >>> print(markdown_table([["layer", "width"], ["conv1", "8"]]))
+    | layer | width |
+    |---|---:|
+    | conv1 | 8 |
     """
     if not rows:
         return ""
@@ -152,5 +117,5 @@ def markdown_table(rows: Sequence[Sequence[str]], rest: str = "---:") -> str:
 
 
 def markdown_text(text: str) -> str:
-    """Return text in one line that Markdown shows as it is."""
+    """Return text on one line, with the special characters of Markdown escaped."""
     return re.sub(r"([\\`*_{}\[\]<>#|~])", r"\\\1", text.replace("\n", " "))

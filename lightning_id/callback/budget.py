@@ -19,7 +19,7 @@ class Budget:
         """Begin to count, at the start of a fit."""
         self.spent, self._started = 0.0, time.monotonic()
 
-    def spend(self, seconds: float) -> None:
+    def spend(self, seconds: int | float) -> None:
         """Add the seconds of a measurement."""
         self.spent += seconds
 

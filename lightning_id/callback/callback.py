@@ -51,7 +51,9 @@ class CallbackBase:
             under which they are shown. A name may be exact, a glob, ``"re:..."``, ``"!..."`` to
             exclude, or ``"input"``. The input of the last Linear is always measured, as
             ``"last_hidden"`` unless it is the output of a layer that is measured anyway.
-        estimators: Names of registered estimators: see `lightning_id.functional.get_estimator`.
+        estimators: ``"twonn"``, ``"twonn_gaussian"`` (of Gaussian rows of the same covariance),
+            ``"pca"`` (components for 90 % of the variance), ``"pca_standardized"``, ``"gride"``,
+            ``"mle"``, ``"participation_ratio"``, ``"effective_rank"``, or a registered one.
         n_samples: Samples to measure, the same ones at every validation. Values depend on it:
             compare only runs with the same number.
         seed: Seed of their uniform choice, by a private generator; None takes the first ones.

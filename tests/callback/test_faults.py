@@ -151,11 +151,6 @@ def test_measuring_keeps_its_budget_and_says_when_it_skips(tmp_path, monkeypatch
     assert sum("max_overhead" in str(warning.message) for warning in caught) == 1
 
 
-def test_a_budget_out_of_range_is_refused():
-    with pytest.raises(ValueError, match="`max_overhead`"):
-        IntrinsicDimensionCallback(max_overhead=1.5)
-
-
 def messages_of(caught):
     found = [str(w.message) for w in caught if "IntrinsicDimension" in str(w.message)]
     return [text.partition("Callback")[2].lstrip(": ") for text in found]

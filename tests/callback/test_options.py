@@ -253,10 +253,3 @@ def test_what_the_user_logged_and_the_spectra_are_kept_beside_the_records(tmp_pa
         torch.linalg.eigvalsh(x.T.cov()).flip(0).double(), rtol=1e-3, atol=1e-5,
     )  # fmt: skip
     assert not math.isnan(history.spectra[last]["net.5"].sum())
-
-
-def test_very_many_numbers_are_warned_about_at_the_first_measurement(tmp_path):
-    net = nn.Sequential(*(nn.Identity() for _ in range(80)), nn.Linear(4, 4))
-    callback = IntrinsicDimensionCallback(["net.*"])
-    with pytest.warns(UserWarning, match=r"249 numbers are logged at every measurement"):
-        validate(tmp_path, Wrapped(net), torch.randn(40, 4), callback)

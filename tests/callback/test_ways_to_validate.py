@@ -250,14 +250,6 @@ def test_finding_a_learning_rate_or_batch_size_measures_nothing(finder, tmp_path
     assert len(callback.history.validations()) == 2
 
 
-def test_a_monitor_on_a_sparse_schedule_is_warned_about_at_the_start(tmp_path):
-    stopping = EarlyStopping("id/last_hidden", patience=5)
-    callback = IntrinsicDimensionCallback(LAYERS, schedule=EveryNValidations(2))
-    runner = trainer(tmp_path, callbacks=[callback, stopping])
-    with pytest.warns(UserWarning, match=r"monitors 'id/last_hidden'.* reads the old value again"):
-        runner.fit(Toy(), loader(), loader(60))
-
-
 def test_a_monitor_of_what_is_measured_between_steps_is_told_that_it_never_sees_it(tmp_path):
     saver = ModelCheckpoint(tmp_path / "ckpt", monitor="id_twonn/net.5")
     callback = IntrinsicDimensionCallback(LAYERS, schedule=AtSteps([2]))
@@ -268,13 +260,6 @@ def test_a_monitor_of_what_is_measured_between_steps_is_told_that_it_never_sees_
         pytest.raises(MisconfigurationException, match="could not find the monitored key"),
     ):
         runner.fit(Toy(), loader(), loader(60))
-
-
-def test_a_monitor_beside_a_limit_of_time_is_warned_about_too(tmp_path):
-    stopping = EarlyStopping("id/last_hidden", patience=5)
-    callback = IntrinsicDimensionCallback(LAYERS, max_overhead=0.5)
-    with pytest.warns(UserWarning, match=r"max_overhead=0\.5\): between .* the old"):
-        trainer(tmp_path, callbacks=[callback, stopping]).fit(Toy(), loader(), loader(60))
 
 
 @pytest.mark.parametrize("schedule", [AtSteps([0, 3, 9]), EveryNValidations(2)])
@@ -292,14 +277,6 @@ def test_the_metrics_are_those_of_the_validations_at_their_own_steps(schedule, t
         found = [m for m in history.metrics if m["name"] == "val_acc"]
         assert [(m["epoch"], m["value"]) for m in found] == seen
         assert [m["step"] for m in found] == [6, 13, 20]
-
-
-def test_without_a_logger_it_is_said_once_that_nothing_is_written(tmp_path, caplog):
-    with caplog.at_level("INFO"):
-        fit(tmp_path, IntrinsicDimensionCallback(LAYERS), loader(60))
-    said = [r.getMessage() for r in caplog.records if "No logger, no history.csv" in r.getMessage()]
-    assert len(said) == 1
-    assert not list(tmp_path.rglob("history.csv"))
 
 
 def test_a_metric_whose_name_begins_alike_is_not_taken_for_ours(tmp_path, recwarn):

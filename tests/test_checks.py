@@ -4,15 +4,17 @@ In a process of its own: in the others the tests check the types in the signatur
 would not see what is said there.
 """
 
-import json
-import os
-import subprocess
-import sys
-from pathlib import Path
-
 import pytest
+from pytorch_lightning import Trainer
+from torch import nn
+from torch.utils.data import DataLoader, TensorDataset
 
-ROOT = Path(__file__).parents[1]
+import lightning_id
+from lightning_id import metrics
+from lightning_id.functional import register_estimator, twonn_dimension
+from lightning_id.recording.layers import select_layers
+from tests.processes import in_process
+
 WRONG = {
     "C(n_samples='2000')": "`n_samples`: expected a whole number, got '2000'",
     "C(n_samples=None)": "`n_samples`: expected a whole number, got None",
@@ -58,44 +60,40 @@ WRONG = {
     "register_estimator('twonn_se', print)": "`name`: expected another ending than _se,",
     "register_estimator('mine', 5)": "`function`: expected a function of a Geometry, got 5",
 }
-CODE = """
-import json, sys
-from pytorch_lightning import Trainer
-from torch import nn
-from torch.utils.data import DataLoader, TensorDataset
-from lightning_id import *
-from lightning_id import IntrinsicDimensionCallback as C
-from lightning_id.functional import register_estimator, twonn_dimension
-from lightning_id.metrics import *
-from lightning_id.recording.layers import select_layers
+NAMES = {
+    name: getattr(module, name) for module in (lightning_id, metrics) for name in module.__all__
+} | {
+    "C": lightning_id.IntrinsicDimensionCallback,
+    "DataLoader": DataLoader,
+    "TensorDataset": TensorDataset,
+    "Trainer": Trainer,
+    "net": nn.Sequential(nn.Linear(8, 4), nn.ReLU(), nn.Linear(4, 2)),
+    "nn": nn,
+    "register_estimator": register_estimator,
+    "select_layers": select_layers,
+    "twonn_dimension": twonn_dimension,
+}
 
-net = nn.Sequential(nn.Linear(8, 4), nn.ReLU(), nn.Linear(4, 2))
 
 def recorded(*args, **kwargs):
-    with record_activations(net, *args, **kwargs):
+    with lightning_id.record_activations(NAMES["net"], *args, **kwargs):
         pass
 
-said = {}
-for call in json.load(sys.stdin):
-    try:
-        eval(call)
-    except (ValueError, AttributeError) as error:
-        said[call] = str(error)
-print(json.dumps(said))
-"""
+
+def messages(calls):
+    """Return the message of each call that raises a ValueError."""
+    found = {}
+    for call in calls:
+        try:
+            eval(call, NAMES | {"recorded": recorded})
+        except (ValueError, AttributeError) as error:
+            found[call] = str(error)
+    return found
 
 
 @pytest.fixture(scope="module")
 def said():
-    done = subprocess.run(
-        [sys.executable, "-W", "ignore", "-c", CODE],
-        input=json.dumps(list(WRONG)),
-        env=dict(os.environ) | {"PYTHONPATH": str(ROOT)},
-        stdout=subprocess.PIPE,
-        text=True,
-        check=True,
-    )
-    return json.loads(done.stdout)
+    return in_process(messages, list(WRONG))
 
 
 @pytest.mark.parametrize("call", WRONG)

@@ -82,7 +82,7 @@ def test_every_argument_can_be_written_in_yaml_and_is_saved(name, tmp_path):
             "reduce": "mean",
             "sample_dim": {"hidden": 0},
             "per_class": 10,
-            "probe": "train",
+            "data": ["train"],
             "max_features": 32,
             "memory_limit": 1.5,
             "max_overhead": 0.9,

@@ -152,9 +152,13 @@ def test_a_resumed_run_continues_its_history(tmp_path):
     assert first.state_key in state["callbacks"]
     second = IntrinsicDimensionCallback()
     fit(
-        tmp_path, second, max_epochs=3, ckpt=tmp_path / "ckpt/last.ckpt", num_sanity_val_steps=-1,
+        tmp_path,
+        second,
+        max_epochs=3,
+        ckpt=tmp_path / "ckpt/last.ckpt",
+        num_sanity_val_steps=-1,
         logger=CSVLogger(tmp_path, "csv"),
-    )  # fmt: skip
+    )
     assert second.history.validations() == [*first.history.validations(), ("fit", 2, 20)]
     assert str(second.history.records[:30]) == str(first.history.records)
     start, *_ = spectra = list(second.history.spectra)
@@ -188,6 +192,7 @@ def test_batches_without_a_chosen_sample_have_no_hooks(tmp_path):
     class Counting(Toy):
         def validation_step(self, batch, batch_idx):
             counts.append(count_hooks(self))
+            super().validation_step(batch, batch_idx)
 
     fit(tmp_path, IntrinsicDimensionCallback(n_samples=16, seed=None), model=Counting())
     # The first batch of all is traced; of the second validation only the first holds samples.

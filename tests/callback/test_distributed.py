@@ -1,21 +1,15 @@
 """Two real processes (gloo): the same numbers everywhere, equal to those of one process."""
 
-import json
 import math
-import os
 import re
-import subprocess
-import sys
 import time
-from pathlib import Path
 
 import pytest
 import torch
 
 from lightning_id.recording.samples import choose_samples
-
-ROOT = Path(__file__).parents[2]
-
+from tests.callback.fits_of_ranks import fits
+from tests.processes import in_process, in_ranks
 
 # A process takes seconds to start: the same ones make all fits, one after the other.
 MODES = ["val", "probe", "steps"]
@@ -25,22 +19,11 @@ ON_ONE_RANK = {"n_val": 40, "n_samples": 3, "seed": 9}  # the samples 2, 24 and 
 FAULTS = ["prepare", "1", "2", "3", "4", "7", "40"]
 
 
-def start(folder, devices, *fits):
-    env = dict(os.environ) | {"PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"}
-    return subprocess.run(
-        [sys.executable, ROOT / "tests/ddp_run.py", str(folder), str(devices), json.dumps(fits)],
-        env=env, capture_output=True, text=True, timeout=200, check=False,
-    )  # fmt: skip
-
-
-def run(folder, devices, *fits):
+def run(devices, *tasks):
     """Return what every rank found, for each fit."""
-    done = start(folder, devices, *fits)
-    assert done.returncode == 0, done.stderr[-3000:]
-    return [
-        [json.loads((folder / str(k) / f"rank{i}.json").read_text()) for i in range(devices)]
-        for k in range(len(fits))
-    ]
+    function = in_process if devices == 1 else in_ranks
+    found = function(fits, devices, list(tasks))
+    return [[each] for each in found] if devices == 1 else list(zip(*found, strict=True))
 
 
 def numbers(result, by_step=False):
@@ -53,24 +36,24 @@ def numbers(result, by_step=False):
 
 
 @pytest.fixture(scope="module")
-def alone(tmp_path_factory):
+def alone():
     """What one process finds, by mode."""
     modes = [*MODES, *SHARDED] if CAN_SHARD else MODES
-    fits = {mode: {"mode": mode} for mode in modes} | {"one rank": ON_ONE_RANK}
-    found = run(tmp_path_factory.mktemp("alone"), 1, *fits.values())
-    return {name: ranks[0] for name, ranks in zip(fits, found, strict=True)}
+    tasks = {mode: {"mode": mode} for mode in modes} | {"one rank": ON_ONE_RANK}
+    found = run(1, *tasks.values())
+    return {name: ranks[0] for name, ranks in zip(tasks, found, strict=True)}
 
 
 @pytest.fixture(scope="module")
-def pairs(tmp_path_factory):
+def pairs():
     """What two processes find, by mode; those with a fault by its name."""
-    fits = {mode: {"mode": mode} for mode in MODES}
-    fits |= {fault: {"fault": fault} for fault in FAULTS}
-    fits["one rank"] = ON_ONE_RANK
-    found = run(tmp_path_factory.mktemp("pairs"), 2, *fits.values())
+    tasks = {mode: {"mode": mode} for mode in MODES}
+    tasks |= {fault: {"fault": fault} for fault in FAULTS}
+    tasks["one rank"] = ON_ONE_RANK
+    found = run(2, *tasks.values())
     modes = SHARDED if CAN_SHARD else []
-    sharded = run(tmp_path_factory.mktemp("sharded"), 2, *({"mode": mode} for mode in modes))
-    return dict(zip([*fits, *modes], [*found, *sharded], strict=True))
+    sharded = run(2, *({"mode": mode} for mode in modes))
+    return dict(zip([*tasks, *modes], [*found, *sharded], strict=True))
 
 
 @pytest.fixture(scope="module")
@@ -105,10 +88,10 @@ def test_so_are_those_of_a_probe_between_steps_and_of_sharded_parameters(mode, a
         assert found[key] == pytest.approx(expected[key], rel=1e-5, nan_ok=True), key
 
 
-def test_a_process_that_dies_does_not_leave_the_other_waiting(tmp_path):
+def test_a_process_that_dies_does_not_leave_the_other_waiting():
     began = time.monotonic()
-    done = start(tmp_path, 2, {"fault": "die"})
-    assert done.returncode != 0
+    with pytest.raises(AssertionError, match="process 1: ended with exit code 1"):
+        run(2, {"fault": "die"})
     assert time.monotonic() - began < 60
 
 

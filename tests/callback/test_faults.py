@@ -20,9 +20,13 @@ def train(folder, *callbacks, logger=False, **kwargs):
     pl.seed_everything(4, verbose=False)
     model = Toy()
     runner = trainer(
-        folder, callbacks=list(callbacks), logger=logger, num_sanity_val_steps=-1,
-        enable_checkpointing=False, **kwargs,
-    )  # fmt: skip
+        folder,
+        callbacks=list(callbacks),
+        logger=logger,
+        num_sanity_val_steps=-1,
+        enable_checkpointing=False,
+        **kwargs,
+    )
     runner.fit(model, loader(shuffle=True), loader(60, seed=1))
     return model
 
@@ -58,7 +62,12 @@ def broken(*_args, **_kwargs):
 @pytest.mark.parametrize(
     ("target", "name", "fault", "message"),
     [
-        (columns.Columns, "gram_matrix", out_of_memory, "no twonn dimension: OutOfMemoryError"),
+        (
+            columns.Columns,
+            "gram_matrix",
+            out_of_memory,
+            "dimension: OutOfMemoryError",
+        ),
         (Measurement, "begin_batch", broken, "could not record a batch"),
         (Measurement, "end_batch", broken, "could not record a batch"),
         (Measurement, "results", broken, "could not estimate"),
@@ -99,9 +108,10 @@ def test_a_layer_of_nan_has_a_reason_and_the_others_their_numbers(
 ):
     record = Recorder.record
     monkeypatch.setattr(
-        Recorder, "record",
+        Recorder,
+        "record",
         lambda self, name, x, *rest: record(self, name, x * fault if name == "input" else x, *rest),
-    )  # fmt: skip
+    )
     callback = IntrinsicDimensionCallback()
     with pytest.warns(UserWarning, match="layer 'input': .*hold NaN or infinite values"):
         model = train(tmp_path, callback)
@@ -112,7 +122,10 @@ def test_a_layer_of_nan_has_a_reason_and_the_others_their_numbers(
 
 def test_on_error_raise_names_the_layer(tmp_path, monkeypatch):
     monkeypatch.setattr(columns.Columns, "gram_matrix", out_of_memory)
-    with pytest.raises(RuntimeError, match="twonn of layer 'input' failed: OutOfMemoryError"):
+    with (
+        pytest.raises(RuntimeError, match="twonn of layer 'input' failed: OutOfMemoryError"),
+        pytest.warns(UserWarning, match="no twonn or pca dimension: OutOfMemoryError"),
+    ):
         train(tmp_path, IntrinsicDimensionCallback(on_error="raise"))
 
 

@@ -3,6 +3,7 @@
 import gc
 import os
 import weakref
+from contextlib import nullcontext
 
 import pytest
 import pytorch_lightning as pl
@@ -72,7 +73,9 @@ def everything(folder, kind, watched, average=False, **kwargs):
 def test_nothing_differs_with_and_without_the_callback(way, tmp_path):
     kind, kwargs = WAYS[way]
     plain = everything(tmp_path, kind, watched=False, **kwargs)
-    watched = everything(tmp_path, kind, watched=True, **kwargs)
+    is_coarse = kwargs.get("precision") == "bf16-mixed"
+    with pytest.warns(UserWarning, match="too coarse") if is_coarse else nullcontext():
+        watched = everything(tmp_path, kind, watched=True, **kwargs)
     assert plain.keys() == watched.keys()
     for name in ("tensors", "metrics", "random"):
         assert len(plain[name]) == len(watched[name]) > 0

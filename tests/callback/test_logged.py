@@ -61,9 +61,13 @@ def recorded(history, name):
 
 def fit(folder, callback, *others, model=None, val=True, ckpt_path=None, **options):
     runner = trainer(
-        folder, callbacks=[callback, *others], log_every_n_steps=1, max_epochs=3,
-        logger=TensorBoardLogger(folder), **options,
-    )  # fmt: skip
+        folder,
+        callbacks=[callback, *others],
+        log_every_n_steps=1,
+        max_epochs=3,
+        logger=TensorBoardLogger(folder),
+        **options,
+    )
     runner.fit(model or Logging(), loader(), loader(60) if val else None, ckpt_path=ckpt_path)
     return runner
 
@@ -81,7 +85,7 @@ WAYS = [
 
 @pytest.mark.parametrize("way", WAYS, ids=str)
 def test_metrics_of_the_training_epoch_are_those_of_tensorboard(way, tmp_path):
-    callback = IntrinsicDimensionCallback(["net.5"], schedule=LogSpaced(), probe="val")
+    callback = IntrinsicDimensionCallback(["net.5"], schedule=LogSpaced(), data=["val"])
     runner = fit(tmp_path, callback, **way)
     shown = curves(runner.log_dir)
     history = History.load(runner.log_dir)
@@ -106,14 +110,17 @@ def test_the_generalisation_gap_is_that_of_one_epoch(tmp_path):
     shown = curves(runner.log_dir)
     for epoch in range(3):
         step = (epoch + 1) * STEPS - 1
-        row = {m["name"]: m["value"] for m in History.load(runner.log_dir).metrics
-               if m["epoch"] == epoch}  # fmt: skip
+        row = {
+            m["name"]: m["value"]
+            for m in History.load(runner.log_dir).metrics
+            if m["epoch"] == epoch
+        }
         gap = shown["train_acc"][step] - shown["val_acc"][step]
         assert row["train_acc"] - row["val_acc"] == pytest.approx(gap)
 
 
 def test_without_a_validation_the_training_epochs_are_recorded(tmp_path):
-    callback = IntrinsicDimensionCallback(["net.5"], schedule=LogSpaced(), probe="train")
+    callback = IntrinsicDimensionCallback(["net.5"], schedule=LogSpaced(), data=["train"])
     runner = fit(tmp_path, callback, val=False)
     assert recorded(callback.history, "train_acc") == pytest.approx(
         curves(runner.log_dir)["train_acc"]
@@ -129,9 +136,11 @@ def test_a_learning_rate_set_before_the_epoch_stays_that_of_the_epoch(tmp_path):
     callback = IntrinsicDimensionCallback(["net.5"])
     # Before the callback in the list, it writes before the epoch before is recorded.
     runner = trainer(
-        tmp_path, callbacks=[LearningRateMonitor("epoch"), callback], max_epochs=3,
+        tmp_path,
+        callbacks=[LearningRateMonitor("epoch"), callback],
+        max_epochs=3,
         logger=TensorBoardLogger(tmp_path),
-    )  # fmt: skip
+    )
     runner.fit(Decaying(), loader(), loader(60))
     assert list(recorded(callback.history, "lr-SGD").values()) == [1.0, 0.5, 0.25]
 
@@ -168,9 +177,11 @@ def test_a_fit_that_fails_has_kept_the_epochs_before(where, tmp_path):
 
     callback = IntrinsicDimensionCallback(["net.5"])
     runner = trainer(
-        tmp_path, callbacks=[callback], logger=TensorBoardLogger(tmp_path),
+        tmp_path,
+        callbacks=[callback],
+        logger=TensorBoardLogger(tmp_path),
         reload_dataloaders_every_n_epochs=1,
-    )  # fmt: skip
+    )
     with pytest.raises(RuntimeError, match="planned"):
         runner.fit(Failing(), val_dataloaders=loader(60))
     history = History.load(runner.log_dir)

@@ -2,6 +2,7 @@
 
 import math
 import statistics
+from contextlib import nullcontext
 
 import pytest
 import pytorch_lightning as pl
@@ -195,10 +196,14 @@ def test_layers_whose_first_axis_is_time_are_measured_where_the_samples_are(tmp_
 def test_a_batch_whose_first_axis_is_time_is_measured_too(tmp_path):
     data = [torch.randn(5, 4) for _ in range(60)]
     callback = IntrinsicDimensionCallback(["input"], reduce="mean", sample_dim={"input": 1})
-    validate(
-        tmp_path, Wrapped(nn.Linear(4, 2)), data, callback,
-        collate_fn=lambda rows: torch.stack(rows, dim=1),
-    )  # fmt: skip
+    with pytest.warns(UserWarning, match="layer 'last_hidden': .* sample_dim takes it"):
+        validate(
+            tmp_path,
+            Wrapped(nn.Linear(4, 2)),
+            data,
+            callback,
+            collate_fn=lambda rows: torch.stack(rows, dim=1),
+        )
     rows = torch.stack(data).mean(1)
     assert record(callback, "input")["value"] == pytest.approx(
         twonn_dimension(rows).value, rel=1e-6
@@ -210,7 +215,9 @@ def test_a_projection_is_only_for_wide_layers_and_said_in_the_record(tmp_path):
     projected = IntrinsicDimensionCallback(["input", "net.0", "net.5"], max_features=64)
     for callback in (plain, projected):
         pl.seed_everything(0, verbose=False)
-        trainer(tmp_path, callbacks=[callback]).validate(Toy(), loader(200), verbose=False)
+        warned = pytest.warns(UserWarning, match="layer 'net.0': a random projection")
+        with warned if callback is projected else nullcontext():
+            trainer(tmp_path, callbacks=[callback]).validate(Toy(), loader(200), verbose=False)
     wide = record(projected, "net.0")
     assert wide["note"] == "a random projection of its 144 features to 64"
     assert wide["ambient_dimension"] == 144
@@ -236,9 +243,12 @@ def test_rows_in_files_give_the_same_numbers(tmp_path):
 def test_what_the_user_logged_and_the_spectra_are_kept_beside_the_records(tmp_path):
     callback = IntrinsicDimensionCallback(["input", "net.5"])
     runner = trainer(
-        tmp_path, callbacks=[callback], logger=pl.loggers.CSVLogger(tmp_path), max_epochs=3,
+        tmp_path,
+        callbacks=[callback],
+        logger=pl.loggers.CSVLogger(tmp_path),
+        max_epochs=3,
         num_sanity_val_steps=-1,
-    )  # fmt: skip
+    )
     runner.fit(Toy(), loader(), loader(100, seed=1))
     history = History.load(runner.log_dir)
     last = history.validations()[-1]
@@ -250,6 +260,8 @@ def test_what_the_user_logged_and_the_spectra_are_kept_beside_the_records(tmp_pa
     x = toy_data(100, 1).tensors[0].flatten(1)
     torch.testing.assert_close(
         history.spectra[last]["input"].double(),
-        torch.linalg.eigvalsh(x.T.cov()).flip(0).double(), rtol=1e-3, atol=1e-5,
-    )  # fmt: skip
+        torch.linalg.eigvalsh(x.T.cov()).flip(0).double(),
+        rtol=1e-3,
+        atol=1e-5,
+    )
     assert not math.isnan(history.spectra[last]["net.5"].sum())

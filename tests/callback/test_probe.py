@@ -70,9 +70,9 @@ def expected(n, seed, k):
 @pytest.mark.parametrize(
     "make",
     [
-        lambda: {"probe": DataLoader(Augmented(50), 8, shuffle=True)},
-        lambda: {"probe": "train"},
-        lambda: {"probe": "val"},
+        lambda: {"data": {"probe": DataLoader(Augmented(50), 8, shuffle=True)}},
+        lambda: {"data": ["train"]},
+        lambda: {"data": ["val"]},
         lambda: {"schedule": AtSteps([0, 1, 2, 5])},
     ],
 )
@@ -88,7 +88,7 @@ def test_the_training_is_the_same_to_the_last_bit(make, tmp_path):
 
 
 def test_a_probe_is_measured_in_place_of_the_validation_samples(tmp_path):
-    callback = IntrinsicDimensionCallback(LAYERS, probe=loader(80, seed=9), n_samples=30)
+    callback = IntrinsicDimensionCallback(LAYERS, data={"probe": loader(80, seed=9)}, n_samples=30)
     train(tmp_path, callback)
     assert values(callback) == [expected(80, 9, 30)] * 2
     assert {r["data"] for r in callback.history.records} == {"probe"}
@@ -97,7 +97,7 @@ def test_a_probe_is_measured_in_place_of_the_validation_samples(tmp_path):
 
 def test_the_loaders_of_the_fit_are_probes_by_name(tmp_path):
     for name, size, seed in (("val", 60, 1), ("train", 64, 3)):
-        callback = IntrinsicDimensionCallback(LAYERS, probe=name, n_samples=40)
+        callback = IntrinsicDimensionCallback(LAYERS, data=[name], n_samples=40)
         pl.seed_everything(0, verbose=False)
         runner = trainer(tmp_path, callbacks=[callback], num_sanity_val_steps=-1)
         runner.fit(Toy(), loader(64, seed=3, shuffle=True), loader(60, seed=1))
@@ -106,7 +106,9 @@ def test_the_loaders_of_the_fit_are_probes_by_name(tmp_path):
 
 
 def test_the_probe_passes_in_eval_mode_without_gradients_and_unaugmented(tmp_path):
-    callback = IntrinsicDimensionCallback(LAYERS, schedule=AtSteps([1, 3]), probe=loader(40))
+    callback = IntrinsicDimensionCallback(
+        LAYERS, schedule=AtSteps([1, 3]), data={"probe": loader(40)}
+    )
     model, _ = train(tmp_path, callback, kind=Careful)
     assert model.seen == {(False, False, False)}
     assert values(callback) == [expected(40, 0, 40)] * 2
@@ -139,7 +141,7 @@ def test_a_probe_passes_unseen_by_another_instance(order, tmp_path):
     fit(alone)
     both = (
         IntrinsicDimensionCallback(LAYERS),
-        IntrinsicDimensionCallback(LAYERS, probe="train", prefix="train_"),
+        IntrinsicDimensionCallback(LAYERS, data=["train"], prefix="train_"),
     )
     fit(*both)
     for key in ("layer", "value", "n_samples", "note"):
@@ -157,8 +159,9 @@ def test_the_network_at_step_0_is_the_untrained_one_and_measured_once(n_sanity, 
     assert values(callback)[0] == expected(60, 1, 60)
     assert len(values(callback)) == 2
     assert [(stage, step) for stage, _, step in callback.history.validations()] == [
-        ("before_training", 0), ("fit", 1),
-    ]  # fmt: skip
+        ("before_training", 0),
+        ("fit", 1),
+    ]
 
 
 def test_a_step_is_measured_once_while_gradients_accumulate_and_after_resuming(tmp_path):
@@ -177,7 +180,7 @@ def test_a_probe_that_cannot_be_had_is_a_warning(tmp_path):
         def __iter__(self):
             return iter(toy_data(64))
 
-    callback = IntrinsicDimensionCallback(LAYERS, probe="train")
+    callback = IntrinsicDimensionCallback(LAYERS, data=["train"])
     runner = trainer(tmp_path, callbacks=[callback], max_epochs=1)
     with pytest.warns(UserWarning, match="expected a train loader over a data set of known size"):
         runner.fit(Toy(), DataLoader(Stream(), 16), loader(60))
@@ -189,8 +192,11 @@ def test_a_stream_is_a_probe_of_its_own(tmp_path):
         def __iter__(self):
             return iter(toy_data(70, seed=9))
 
-    callback = IntrinsicDimensionCallback(LAYERS, probe=DataLoader(Stream(), 16), n_samples=70)
-    train(tmp_path, callback)
+    callback = IntrinsicDimensionCallback(
+        LAYERS, data={"probe": DataLoader(Stream(), 16)}, n_samples=70
+    )
+    with pytest.warns(UserWarning, match="a stream of unknown length"):
+        train(tmp_path, callback)
     expected_value = twonn_dimension(toy_data(70, 9).tensors[0].flatten(1)).value
     assert values(callback) == pytest.approx([expected_value] * 2, rel=1e-9)
 
@@ -207,7 +213,7 @@ def test_mappings_and_predict_steps_are_given_what_they_expect(tmp_path):
 
     rows = [{"image": x, "label": y} for x, y in toy_data(40, seed=9)]
     for kind in (Named, Predicting):
-        callback = IntrinsicDimensionCallback(LAYERS, probe=DataLoader(rows, 16))
+        callback = IntrinsicDimensionCallback(LAYERS, data={"probe": DataLoader(rows, 16)})
         train(tmp_path, callback, kind=kind)
         assert values(callback) == [expected(40, 9, 40)] * 2
 
@@ -216,7 +222,7 @@ def test_a_module_without_a_forward_is_told_what_to_write(tmp_path):
     class Formless(Toy):
         forward = pl.LightningModule.forward
 
-    callback = IntrinsicDimensionCallback(LAYERS, probe=loader(20))
+    callback = IntrinsicDimensionCallback(LAYERS, data={"probe": loader(20)})
     with pytest.warns(UserWarning, match="expected Formless to have a forward or a predict_step"):
         train(tmp_path, callback, kind=Formless)
 
@@ -224,7 +230,7 @@ def test_a_module_without_a_forward_is_told_what_to_write(tmp_path):
 def test_averaged_weights_are_probed_wherever_the_callback_stands(tmp_path):
     found = []
     for first in (True, False):
-        callback = IntrinsicDimensionCallback(["net.5"], probe=loader(50, seed=9))
+        callback = IntrinsicDimensionCallback(["net.5"], data={"probe": loader(50, seed=9)})
         averaging = averaged_weights(0.5)
         pl.seed_everything(0, verbose=False)
         callbacks = [callback, averaging] if first else [averaging, callback]
@@ -261,7 +267,7 @@ def test_everything_is_found_as_it_was_after_an_exception(tmp_path):
             raise ZeroDivisionError
 
     plain, _ = train(tmp_path)
-    callback = IntrinsicDimensionCallback(["net.5"], probe=loader(20))
+    callback = IntrinsicDimensionCallback(["net.5"], data={"probe": loader(20)})
     with pytest.warns(UserWarning, match="could not measure the probe"):
         model, _ = train(tmp_path, callback, kind=Failing)
     for name, value in plain.state_dict().items():  # the random numbers were given back too

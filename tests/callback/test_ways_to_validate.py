@@ -152,9 +152,12 @@ def test_barebones_switches_it_off(tmp_path):
     callback = IntrinsicDimensionCallback(LAYERS)
     model = Toy()
     runner = pl.Trainer(
-        barebones=True, callbacks=[callback], max_epochs=1, accelerator="cpu",
+        barebones=True,
+        callbacks=[callback],
+        max_epochs=1,
+        accelerator="cpu",
         default_root_dir=tmp_path,
-    )  # fmt: skip
+    )
     runner.fit(model, loader(), loader(60))
     assert not callback.history.records
     assert count_hooks(model) == 0
@@ -305,11 +308,11 @@ def test_a_fit_without_a_validation_is_told_that_nothing_is_measured(model, val,
         return len(callback.history.records)
 
     with pytest.warns(UserWarning, match="nothing is measured: EveryNValidations"):
-        assert run(IntrinsicDimensionCallback(LAYERS, probe="train")) == 0
+        assert run(IntrinsicDimensionCallback(LAYERS, data=["train"])) == 0
     # What the message advises does measure.
     with warnings.catch_warnings():
         warnings.filterwarnings("error", message=".*nothing is measured.*")
-        assert run(IntrinsicDimensionCallback(LAYERS, probe="train", schedule=LogSpaced())) > 0
+        assert run(IntrinsicDimensionCallback(LAYERS, data=["train"], schedule=LogSpaced())) > 0
 
 
 def test_between_steps_without_a_loader_the_train_loader_is_named(tmp_path):
@@ -373,10 +376,16 @@ def test_both_class_trees_of_lightning_take_the_callback_of_their_own(tmp_path):
         tree.seed_everything(3, verbose=False)
         callback = kind()
         runner = tree.Trainer(
-            accelerator="cpu", max_epochs=2, enable_progress_bar=False, logger=False,
-            enable_model_summary=False, enable_checkpointing=False, callbacks=[callback],
-            default_root_dir=tmp_path, num_sanity_val_steps=-1,
-        )  # fmt: skip
+            accelerator="cpu",
+            max_epochs=2,
+            enable_progress_bar=False,
+            logger=False,
+            enable_model_summary=False,
+            enable_checkpointing=False,
+            callbacks=[callback],
+            default_root_dir=tmp_path,
+            num_sanity_val_steps=-1,
+        )
         runner.fit(model(), loader(), loader(60))
         seen.append([(r["layer"], r["value"]) for r in callback.history.records])
     assert len(seen[0]) == 30

@@ -1,5 +1,4 @@
-import subprocess
-import sys
+import resource
 
 import pytest
 import torch
@@ -8,6 +7,7 @@ from lightning_id import manifolds
 from lightning_id.functional import Geometry, gride_dimension, scale_profile, twonn_dimension
 from lightning_id.functional import geometry as geometry_module
 from lightning_id.functional.columns import Columns
+from tests.processes import in_process
 
 pytest.importorskip("faiss", reason="the extra `faiss` is not installed")
 from lightning_id.functional.faiss_search import faiss_geometry
@@ -61,21 +61,17 @@ def test_too_many_rows_for_a_matrix_are_refused_and_the_way_on_is_named(monkeypa
         Geometry(torch.zeros(200, 3))
 
 
+def estimate_and_memory():
+    twonn_dimension(faiss_geometry(manifolds.ball(500, 3, ambient=16)))
+    x = manifolds.ball(30_000, 3, ambient=16)
+    before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    value = twonn_dimension(faiss_geometry(x)).value
+    return value, (resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before) / 1024
+
+
 @pytest.mark.timeout(300)
 def test_the_memory_grows_with_the_rows_and_not_with_their_square():
-    code = """
-import resource, torch
-from lightning_id import manifolds
-from lightning_id.functional import twonn_dimension
-from lightning_id.functional.faiss_search import faiss_geometry
-twonn_dimension(faiss_geometry(manifolds.ball(500, 3, ambient=16)))
-x = manifolds.ball(30_000, 3, ambient=16)
-before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-estimate = twonn_dimension(faiss_geometry(x))
-print(estimate.value, (resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before) / 1024)
-"""
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
-    value, extra = map(float, done.stdout.split())
+    value, extra = in_process(estimate_and_memory)
     assert value == pytest.approx(3, abs=0.15)
     assert extra < 300  # MB; the matrix would take 3600
 

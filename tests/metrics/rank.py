@@ -1,9 +1,6 @@
-"""One of two ranks: ``python rank.py RANK FOLDER`` runs every scenario and saves what it saw.
+"""What one of two ranks does in each scenario of `test_ranks.py`."""
 
-Kept apart from the tests so that it runs in a process of its own, under a real process group.
-"""
-
-import sys
+import os
 import warnings
 from datetime import timedelta
 from pathlib import Path
@@ -91,10 +88,10 @@ def run(rank: int) -> dict[str, object]:
     return seen
 
 
-if __name__ == "__main__":
-    rank, folder = int(sys.argv[1]), Path(sys.argv[2])
+def save_scenarios(folder: Path) -> None:
+    """Run every scenario on this rank, under a real process group, and save the results."""
     warnings.simplefilter("ignore")
-    torch.set_num_threads(1)
+    rank = int(os.environ["RANK"])
     distributed.init_process_group(
         "gloo",
         init_method=f"file://{folder}/meeting",

@@ -1,23 +1,19 @@
 """Two processes under gloo see what one process sees."""
 
-from pathlib import Path
-
 import pytest
 import torch
-from rank import MAX_SAMPLES, SCENARIOS, rows
 
 from lightning_id.functional import pca_dimension, twonn_dimension
 from lightning_id.metrics import TwoNNDimension
 from lightning_id.metrics.reservoir import random_keys
-from tests.ranks import run_ranks
-
-SCRIPT = Path(__file__).with_name("rank.py")
+from tests.metrics.rank import MAX_SAMPLES, SCENARIOS, rows, save_scenarios
+from tests.processes import in_ranks
 
 
 @pytest.fixture(scope="module")
 def seen(tmp_path_factory) -> list[dict]:
     folder = tmp_path_factory.mktemp("ranks")
-    run_ranks([str(SCRIPT), "RANK", str(folder)])
+    in_ranks(save_scenarios, folder)
     return [torch.load(folder / f"rank{rank}.pt", weights_only=True) for rank in range(2)]
 
 

@@ -89,16 +89,20 @@ def test_without_an_estimate_compute_gives_nan_and_one_warning_with_the_reason(r
     assert reason in metric.estimate().reason
 
 
-@pytest.mark.filterwarnings("ignore:TwoNNDimension", "ignore:The ``compute``")
 def test_compute_before_any_update_gives_nan():
-    assert TwoNNDimension().compute().isnan()
-    assert TwoNNDimension().estimate().reason is not None
+    metric, early = TwoNNDimension(), "The ``compute`` method .* was called before"
+    with (
+        pytest.warns(UserWarning, match="TwoNNDimension is NaN"),
+        pytest.warns(UserWarning, match=early),
+    ):
+        assert metric.compute().isnan()
+    with pytest.warns(UserWarning, match=early):
+        assert metric.estimate().reason is not None
 
 
 # --- M5: inference mode ---------------------------------------------------------------------------
 
 
-@pytest.mark.filterwarnings("ignore:TwoNNDimension is NaN")
 @pytest.mark.parametrize("outside", [torch.enable_grad, torch.no_grad, torch.inference_mode])
 def test_reset_and_update_in_inference_mode_break_nothing_later(outside):
     metric = TwoNNDimension(max_samples=100)
@@ -109,7 +113,8 @@ def test_reset_and_update_in_inference_mode_break_nothing_later(outside):
         metric.compute()
     with outside():
         filled(metric, gaussian()[150:])
-        metric(gaussian()[:0])
+        with pytest.warns(UserWarning, match="TwoNNDimension is NaN"):
+            metric(gaussian()[:0])
         expected = filled(TwoNNDimension(max_samples=100), gaussian())
         assert torch.equal(metric.samples, expected.samples)
         assert_same_value(metric, expected.estimate())

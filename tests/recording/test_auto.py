@@ -254,9 +254,11 @@ def test_what_auto_picks_is_called():
     """Containers are never called: each layer of these networks has a number."""
     images, rows, ids = torch.randn(40, 1, 12, 12), torch.randn(40, 8), torch.arange(800) % 20
     for net, data in [
-        (Autoencoder(), rows), (ConvolutionalAutoencoder(), images), (Encoder(), rows[:, None]),
+        (Autoencoder(), rows),
+        (ConvolutionalAutoencoder(), images),
+        (Encoder(), rows[:, None]),
         (EncoderDecoder(), ids.reshape(40, 20)),
-    ]:  # fmt: skip
+    ]:
         callback = IntrinsicDimensionCallback()
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", UserWarning)
@@ -300,7 +302,7 @@ def test_a_sequential_whose_last_module_is_used_elsewhere_is_measured_itself():
 
 def test_the_reason_of_a_container_names_it():
     callback = IntrinsicDimensionCallback(["net.block"])
-    runner, data = trainer(None, callbacks=[callback]), DataLoader(torch.randn(40, 1, 8))
+    runner, data = trainer(None, callbacks=[callback]), DataLoader(torch.randn(40, 1, 8), 8)
     with pytest.warns(UserWarning, match="never called"):
         runner.validate(Measured(Encoder()), data, verbose=False)
     reasons = {record["layer"]: record["reason"] for record in callback.history.records}

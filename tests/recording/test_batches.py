@@ -241,7 +241,7 @@ class Fitted(Net):
 def assert_is_a_probe(model, collate_fn, tmp_path):
     data, loader = Rows(), DataLoader(Rows(16), 8)
     probe = DataLoader(data, 8, collate_fn=collate_fn)
-    callback = IntrinsicDimensionCallback(["net.1"], ["twonn"], 25, probe=probe)
+    callback = IntrinsicDimensionCallback(["net.1"], ["twonn"], 25, data={"probe": probe})
     trainer(tmp_path, callbacks=[callback], max_epochs=1).fit(model, loader, loader)
     (record,) = [r for r in callback.history.records if r["layer"] == "net.1"]
     rows = data.x[choose_samples(60, 25, 0)]
@@ -277,7 +277,8 @@ def test_a_data_set_of_whole_batches_is_measured_over_all_of_them(tmp_path):
             return [self.rows[16 * i : 16 * i + 16]]
 
     model = Net(lambda batch: batch[0])
-    record = measure(tmp_path, model, lambda b: b[0], 64, 1, Whole())
+    with pytest.warns(UserWarning, match="batches of unknown sizes"):
+        record = measure(tmp_path, model, lambda b: b[0], 64, 1, Whole())
     assert record["value"] == pytest.approx(expected(model, Whole.rows), rel=1e-6)
     assert record["n_samples"] == 64  # and not 4
     assert record["note"] == UNSIZED

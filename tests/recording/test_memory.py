@@ -1,15 +1,16 @@
 """What a measurement keeps in memory is bounded, by default too."""
 
-import json
 import os
-import subprocess
-import sys
+import resource
+import warnings
 from pathlib import Path
 
 import pytest
+import pytorch_lightning as pl
 import torch
 from torch import nn
 
+from lightning_id import IntrinsicDimensionCallback
 from lightning_id.experiments.networks import MNISTNet
 from lightning_id.functional import twonn_dimension
 from lightning_id.recording.measurement import Measurement, Options
@@ -26,19 +27,15 @@ from lightning_id.recording.rows import FITTING, RandomProjection, RowRule
 from lightning_id.recording.samples import FixedSamples, uniform_draws
 from lightning_id.recording.storage import Limits, too_large
 from tests.benchmarks.cost import rows_in_gib
+from tests.processes import in_process
+from tests.toys import trainer
 
 ROOT = Path(__file__).parents[2]
 CPU = torch.device("cpu")
 
-LANGUAGE_MODEL = """
-import json, resource, warnings
-import pytorch_lightning as pl, torch
-from torch import nn
-from tests.toys import trainer
-from lightning_id import IntrinsicDimensionCallback
-
 TOKENS, WORDS, SAMPLES = 8, 30_000, 600
 FIELDS = "layer", "value", "note", "ambient_dimension", "n_samples"
+
 
 class LanguageModel(pl.LightningModule):
     def __init__(self):
@@ -50,45 +47,44 @@ class LanguageModel(pl.LightningModule):
     def validation_step(self, batch, batch_idx):
         self.head(self.body(self.embedding(batch)).tanh())
 
-def validate(*callbacks):
+
+def resident(key):
+    lines = Path("/proc/self/status").read_text().splitlines()
+    return 1024 * int(next(line for line in lines if line.startswith(key)).split()[1])
+
+
+def validate_language_model(*callbacks):
     pl.seed_everything(0, verbose=False)
     model = LanguageModel()
     ids = torch.randint(WORDS, (SAMPLES, TOKENS))
     runner = trainer(".", callbacks=list(callbacks))
     runner.validate(model, torch.utils.data.DataLoader(ids, 30), verbose=False)
 
-def resident(key):
-    lines = open("/proc/self/status").read().splitlines()
-    return 1024 * int(next(line for line in lines if line.startswith(key)).split()[1])
 
-warnings.simplefilter("ignore")
-validate(IntrinsicDimensionCallback(["body"]))
-resource.setrlimit(resource.RLIMIT_AS, (resident("VmSize") + 2**30,) * 2)
-before = resident("VmHWM")
-with warnings.catch_warnings(record=True) as caught:
-    warnings.simplefilter("always")
-    callback = IntrinsicDimensionCallback()
-    validate(callback)
-print(json.dumps({
-    "grown": resident("VmHWM") - before,
-    "whole": SAMPLES * TOKENS * WORDS * 4,
-    "records": [
-        {field: record[field] for field in FIELDS}
-        for record in callback.history.records if record["estimator"] == "twonn"
-    ],
-    "warnings": [str(w.message) for w in caught if "IntrinsicDimension" in str(w.message)],
-}))
-"""
+def measure_in_a_gibibyte():
+    """Measure with the default form in 1 GiB of free memory: records, warnings and growth."""
+    warnings.simplefilter("ignore")
+    validate_language_model(IntrinsicDimensionCallback(["body"]))
+    resource.setrlimit(resource.RLIMIT_AS, (resident("VmSize") + 2**30,) * 2)
+    before = resident("VmHWM")
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        callback = IntrinsicDimensionCallback()
+        validate_language_model(callback)
+    return {
+        "grown": resident("VmHWM") - before,
+        "whole": SAMPLES * TOKENS * WORDS * 4,
+        "records": [
+            {field: record[field] for field in FIELDS}
+            for record in callback.history.records
+            if record["estimator"] == "twonn"
+        ],
+        "warnings": [str(w.message) for w in caught if "IntrinsicDimension" in str(w.message)],
+    }
 
 
-def test_the_default_form_on_the_logits_of_a_language_model_stays_within_the_free_memory(tmp_path):
-    done = subprocess.run(
-        [sys.executable, "-c", LANGUAGE_MODEL], cwd=tmp_path, capture_output=True, text=True,
-        env={"PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1", "PATH": "/usr/bin:/bin"},
-        timeout=200, check=False,
-    )  # fmt: skip
-    assert done.returncode == 0, done.stderr[-3000:]
-    found = json.loads(done.stdout.splitlines()[-1])
+def test_the_default_form_on_the_logits_of_a_language_model_stays_within_the_free_memory():
+    found = in_process(measure_in_a_gibibyte)
     assert found["whole"] > 2**29
     assert found["grown"] < 2**28 + 2**27  # a quarter of 1 GiB, and copies of a batch
     records = {record["layer"]: record for record in found["records"]}
@@ -106,9 +102,13 @@ class Net(nn.Sequential):
 
     def __init__(self):
         super().__init__(
-            nn.Linear(20, 6000), nn.ReLU(), nn.Unflatten(1, (6000, 1)), nn.Linear(1, 3),
-            nn.Flatten(), nn.Linear(18_000, 10),
-        )  # fmt: skip
+            nn.Linear(20, 6000),
+            nn.ReLU(),
+            nn.Unflatten(1, (6000, 1)),
+            nn.Linear(1, 3),
+            nn.Flatten(),
+            nn.Linear(18_000, 10),
+        )
 
 
 NAMES = {name: name for name in ("0", "1", "3", "5")}
@@ -239,9 +239,11 @@ def test_the_limit_of_a_group_of_version_1(tmp_path):
     own.write_text("5:cpu,cpuacct:/x\n4:memory:/docker/abc\n")
     assert left_in_control_group(tmp_path, own) is None
     write(
-        tmp_path / "memory", memory_limit_in_bytes="900", memory_usage_in_bytes="500",
+        tmp_path / "memory",
+        memory_limit_in_bytes="900",
+        memory_usage_in_bytes="500",
         memory_stat="total_inactive_file 50\n",
-    )  # fmt: skip
+    )
     assert left_in_control_group(tmp_path, own) == 450
 
 

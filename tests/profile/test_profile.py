@@ -402,7 +402,7 @@ POINTS = {
 
 
 def test_the_correlations_are_pearsons_overall_by_family_and_without_each():
-    found = dict(correlations(rows_of(POINTS)))
+    found = correlations(rows_of(POINTS))
     assert list(found) == [
         "all 8 networks",
         "family vgg",
@@ -422,7 +422,7 @@ def test_the_correlations_are_pearsons_overall_by_family_and_without_each():
 
 
 def test_the_published_networks_have_the_published_correlations():
-    found = dict(correlations(published_rows()))
+    found = correlations(published_rows())
     said = published()["text"]
     overall, resnets = found["all 14 networks"], found["family resnet"]
     assert overall.pearson.value == pytest.approx(said["last_hidden_pearson"], abs=0.005)

@@ -27,19 +27,21 @@ def with_largest_step(ids: Numbers) -> Numbers:
     return {**ids, RISE: max(b / a for a, b in pairwise(ids.values()))}
 
 
+def with_ratios(ids: Numbers, *pairs: tuple[str, str]) -> Numbers:
+    """Return numbers with ratios of pairs of them, named "a / b"."""
+    return {**ids, **{f"{a} / {b}": ids[a] / ids[b] for a, b in pairs}}
+
+
 def with_hunchback_ratios(ids: Numbers) -> Numbers:
     """Return a profile with the ratios that make a hunchback."""
-    ratios = [("conv2", "input"), ("pool2", "input"), ("d1", "pool2"), ("output", "d1")]
-    return {**ids, **{f"{a} / {b}": ids[a] / ids[b] for a, b in ratios}}
+    pairs = ("conv2", "input"), ("pool2", "input"), ("d1", "pool2"), ("output", "d1")
+    return with_ratios(ids, *pairs)
 
 
 def with_last_hidden_ratios(ids: Numbers) -> Numbers:
     """Return the last hidden layer of a profile beside the input and the second convolution."""
-    return {
-        **{name: ids[name] for name in ("input", "conv2", "d1")},
-        "d1 / input": ids["d1"] / ids["input"],
-        "d1 / conv2": ids["d1"] / ids["conv2"],
-    }
+    shown = {name: ids[name] for name in ("input", "conv2", "d1")}
+    return with_ratios(shown, ("d1", "input"), ("d1", "conv2"))
 
 
 def peak_over_input(ids: Sequence[float]) -> float:
@@ -55,6 +57,11 @@ def peak_ratios(untrained: Sequence[float], trained: Sequence[float]) -> Numbers
     }
 
 
+def measured_peak_ratios(history: History) -> Numbers:
+    """Return the height of the peak before training and at the end, without the output."""
+    return peak_ratios(without_output(at_start(history)), without_output(at_end(history)))
+
+
 def highest_over_lowest(ids: Sequence[float]) -> float:
     """Return the highest layer of a profile over the lowest; NaN of an empty profile."""
     return max(ids) / min(ids) if ids else math.nan
@@ -67,8 +74,8 @@ def without_output(ids: Numbers) -> list[float]:
 
 def contraction(history: History) -> Numbers:
     """Return the last hidden layer before training and after 100 steps."""
-    start, later = at_start(history)["d1"], at_step(history, 100)["d1"]
-    return {"start": start, "step 100": later, "step 100 / start": later / start}
+    ids = {"start": at_start(history)["d1"], "step 100": at_step(history, 100)["d1"]}
+    return with_ratios(ids, ("step 100", "start"))
 
 
 def expansion(history: History, layer: str) -> float:
@@ -132,26 +139,26 @@ def with_training_ratios(
 
 def with_pca_ratio(twonn: float, pca: float) -> Numbers:
     """Return two dimensions of a layer with their ratio."""
-    return {"TwoNN": twonn, "PCA": pca, "PCA / TwoNN": pca / twonn}
+    return with_ratios({"TwoNN": twonn, "PCA": pca}, ("PCA", "TwoNN"))
 
 
 def with_gaussian_ratio(network: float, gaussian: float) -> Numbers:
     """Return the dimension of a layer beside that of a Gaussian of the same covariance."""
-    return {"network": network, "Gaussian": gaussian, "Gaussian / network": gaussian / network}
+    return with_ratios({"network": network, "Gaussian": gaussian}, ("Gaussian", "network"))
 
 
 # --- published numbers ---------------------------------------------------------------------------
 
+
+def published_profile(figure: str, column: str) -> Numbers:
+    """Return the published dimensions by layer of a column of a figure."""
+    return dict(zip(published()[figure]["layers"], published()[figure][column], strict=True))
+
+
 _TEXT = published()["text"]
 _FIG6B = {
-    run: dict(
-        zip(published()["fig6b_mnist"]["layers"], published()["fig6b_mnist"][run], strict=True)
-    )
-    for run in ("MNIST", "MNIST_star", "MNIST_dagger")
+    run: published_profile("fig6b_mnist", run) for run in ("MNIST", "MNIST_star", "MNIST_dagger")
 }
-_FIG2A = dict(
-    zip(published()["fig2a_vgg16r"]["layers"], published()["fig2a_vgg16r"]["ID"], strict=True)
-)
 _FIG3B = dict(published()["fig3b_mean_ID_7_classes"]["vgg16"])
 _FIG4 = published()["fig4_last_hidden"]
 _FIG5B = published()["fig5b_vgg16_lasthidden"]
@@ -173,7 +180,7 @@ CLAIMS = [
         tolerance=0.02,
     ),
     Claim(
-        text="MNIST has no hunchback: the ID falls from the input to the output.",
+        text="MNIST has no hunchback: the ID decreases from the input to the output.",
         where="Fig. 6B",
         published=with_largest_step(_FIG6B["MNIST"]),
         limits=((RISE, "<=", 1.10), ("output", "<", "input")),
@@ -190,7 +197,7 @@ CLAIMS = [
         form=".1%",
     ),
     Claim(
-        text="A random luminance brings the ID of the digits down to about 3 (MNIST*).",
+        text="A random luminance reduces the ID of the digits to about 3 (MNIST*).",
         where="Fig. 6B",
         published={"input": _FIG6B["MNIST_star"]["input"]},
         limits=(("input", ">=", 2.5), ("input", "<=", 3.5)),
@@ -198,8 +205,8 @@ CLAIMS = [
         measure=lambda run: {"input": at_end(run.history)["input"]},
     ),
     Claim(
-        text="On MNIST* the hunchback appears: the ID rises to more than twice that of the input,"
-        " then falls.",
+        text="On MNIST* the hunchback appears: the ID increases to more than twice that of the"
+        " input, then decreases.",
         where="Fig. 6B",
         published=with_hunchback_ratios(_FIG6B["MNIST_star"]),
         limits=(
@@ -217,9 +224,7 @@ CLAIMS = [
         published=peak_ratios(_FIG5C["ID_untrained"], _FIG5C["ID_trained"]),
         limits=(("untrained, highest / input", "<", 1.3), ("trained, highest / input", ">", 2.0)),
         needs=("mnist_luminance",),
-        measure=lambda run: peak_ratios(
-            *(without_output(at(run.history)) for at in (at_start, at_end))
-        ),
+        measure=lambda run: measured_peak_ratios(run.history),
         is_same_network=False,
     ),
     Claim(
@@ -243,7 +248,7 @@ CLAIMS = [
         form=".1%",
     ),
     Claim(
-        text="With shuffled labels the ID rises in the second half of the network: measured on"
+        text="With shuffled labels the ID increases in the second half of the network: measured on"
         " training images.",
         where="Fig. 6B, on test images",
         published=with_last_hidden_ratios(_FIG6B["MNIST_dagger"]),
@@ -260,8 +265,8 @@ CLAIMS = [
         measure=lambda run: with_last_hidden_ratios(at_end(run.history)),
     ),
     Claim(
-        text="It is the labels that do it: d1 / conv2 is higher than after training on the true"
-        " ones, and than before training.",
+        text="The labels cause it: d1 / conv2 is higher than after training on the true ones, and"
+        " than before training.",
         where="Fig. 6B",
         published={
             "shuffled": with_last_hidden_ratios(_FIG6B["MNIST_dagger"])["d1 / conv2"],
@@ -316,7 +321,7 @@ CLAIMS = [
     Claim(
         text="A VGG-16 that is fine-tuned on views of 40 objects has a hunchback.",
         where="Fig. 2A",
-        published=_FIG2A,
+        published=published_profile("fig2a_vgg16r", "ID"),
         obstacle="the 1440 images are not part of the paper's code",
     ),
     Claim(
@@ -349,9 +354,7 @@ CLAIMS = [
         published=peak_ratios(_FIG5C["ID_untrained"], _FIG5C["ID_trained"]),
         limits=(("untrained, highest / input", "<", 1.3), ("trained, highest / input", ">", 2.0)),
         needs=(IMAGENET,),
-        measure=lambda run: peak_ratios(
-            *(without_output(at(run.history)) for at in (at_start, at_end))
-        ),
+        measure=lambda run: measured_peak_ratios(run.history),
         is_same_network=False,
     ),
     Claim(
@@ -411,7 +414,7 @@ CLAIMS = [
         form=".3g",
     ),
     Claim(
-        text="The ID of the last hidden layer goes with the top-5 error of 14 networks.",
+        text="The ID of the last hidden layer correlates with the top-5 error of 14 networks.",
         where="Fig. 4",
         published={
             "Pearson r, text": _TEXT["last_hidden_pearson"],
@@ -423,8 +426,8 @@ CLAIMS = [
         form=".3f",
     ),
     Claim(
-        text="Within one architecture it does not go with the accuracy (50 seeds of VGG-16 on"
-        " CIFAR-10).",
+        text="Within one architecture it does not correlate with the accuracy (50 seeds of VGG-16"
+        " on CIFAR-10).",
         where="text",
         published={"Pearson r": _TEXT["cifar10_vgg16_50_seeds_pearson"]},
         obstacle="50 trainings of VGG-16 take days on two CPU cores; docs/study_mnist.md has"

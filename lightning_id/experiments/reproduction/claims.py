@@ -1,8 +1,7 @@
 """Claims about experiments: published numbers, the same numbers measured, rules that judge.
 
-A claim compares numbers by name. Published and measured numbers go through the same function, so
-that a ratio is the same ratio on both sides. The limits of a claim are data, too: the text of its
-rule is made from them.
+Numbers are compared by name. Published and measured ones go through the same function, so that a
+ratio is the same on both sides. The text of a rule is made from its limits.
 """
 
 import csv
@@ -12,7 +11,7 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from lightning_id.history import History, Placed
+from lightning_id.history import History, Placed, Validation
 from lightning_id.history.queries import before_training, profile
 
 Numbers = dict[str, float]
@@ -76,12 +75,19 @@ def at_start(history: History, estimator: str = "twonn") -> Numbers:
     before = before_training(history)
     if before is None:
         raise LookupError("nothing was measured before training")
-    return by_layer(profile(history, before, estimator))
+    return _dimensions(history, before, estimator)
 
 
 def at_end(history: History, estimator: str = "twonn") -> Numbers:
-    """Return the dimensions by layer of the trained network."""
-    return by_layer(profile(history, estimator=estimator))
+    """Return the dimensions by layer of the trained network, or raise LookupError without them."""
+    return _dimensions(history, None, estimator)
+
+
+def _dimensions(history: History, validation: Validation | None, estimator: str) -> Numbers:
+    layers = profile(history, validation, estimator)
+    if not layers:
+        raise LookupError(f"no {estimator} dimension was measured")
+    return by_layer(layers)
 
 
 def at_step(history: History, step: int) -> Numbers:
@@ -89,7 +95,7 @@ def at_step(history: History, step: int) -> Numbers:
     steps = {validation.step: validation for validation in history.validations()}
     if step not in steps:
         raise LookupError(f"nothing was measured at step {step}; the last step is {max(steps)}")
-    return by_layer(profile(history, steps[step], "twonn"))
+    return _dimensions(history, steps[step], "twonn")
 
 
 def by_layer(records: Iterable[Placed]) -> Numbers:
@@ -99,31 +105,17 @@ def by_layer(records: Iterable[Placed]) -> Numbers:
 
 @dataclass(frozen=True)
 class Claim:
-    """One claim of the paper.
-
-    Attributes:
-        text: The claim, in a sentence.
-        where: The place in the paper.
-        published: The published numbers by name; empty if there are none.
-        limits: Limits of the measured numbers: without them the shape is not reproduced.
-        needs: Names of the experiments on whose runs the claim is measured.
-        measure: From the runs of `needs`, in order, to the measured numbers.
-        tolerance: Largest relative difference of a measured number from the published one.
-        is_same_network: Whether the published numbers are of this network and these data; else they
-            are shown, and not compared.
-        obstacle: The reason why the claim is not measured here; empty if it is.
-        form: Format of its numbers.
-    """
+    """One claim of the paper: a sentence, its place, its published numbers and its rule."""
 
     text: str
     where: str
     published: Numbers
-    limits: tuple[Limit, ...] = ()
-    needs: tuple[str, ...] = ()
+    limits: tuple[Limit, ...] = ()  # of the measured numbers; broken, the claim is not reproduced
+    needs: tuple[str, ...] = ()  # experiments, whose runs `measure` is given in this order
     measure: Callable[..., Numbers] = lambda *_: {}
-    tolerance: float = 0.15
-    is_same_network: bool = True
-    obstacle: str = ""
+    tolerance: float = 0.15  # relative, of a measured number from the published one
+    is_same_network: bool = True  # else the published numbers are shown, and not compared
+    obstacle: str = ""  # the reason why the claim is not measured here
     form: str = ".2f"
 
     def rule(self) -> str:

@@ -73,20 +73,19 @@ def published_rows() -> list[Row]:
     return [Row(r["layer"], r, 1 - errors[r["layer"]] / 100) for r in history.records]
 
 
-def correlations(rows: Sequence[Row]) -> list[tuple[str, Correlation]]:
+def correlations(rows: Sequence[Row]) -> dict[str, Correlation]:
     """Return Pearson's r of last hidden dimension and error, by the group of networks.
 
     The groups are all networks, the families of more than one, and all without each in turn;
     networks without one of the two numbers are left out.
     """
     known = [row for row in rows if row.point is not None]
-    sizes = Counter(row.family for row in known)
-    groups = [(f"all {len(known)} networks", known)]
-    for family, size in sizes.items():
+    groups = {f"all {len(known)} networks": known}
+    for family, size in Counter(row.family for row in known).items():
         if size > 1:
-            groups.append((f"family {family}", [row for row in known if row.family == family]))
-    groups += [(f"without {out.name}", [row for row in known if row is not out]) for out in known]
-    return [(name, _correlation(group)) for name, group in groups]
+            groups[f"family {family}"] = [row for row in known if row.family == family]
+    groups |= {f"without {out.name}": [row for row in known if row is not out] for out in known}
+    return {name: _correlation(group) for name, group in groups.items()}
 
 
 def comparison_text(rows: Sequence[Row]) -> str:
@@ -97,13 +96,12 @@ def comparison_text(rows: Sequence[Row]) -> str:
         cells.append([row.name, last, _percent(row.accuracy), _error_text(row)])
     found = correlations(rows)
     groups = [["last hidden ID and error", "Pearson r"]]
-    groups += [[name, _correlation_text(correlation)] for name, correlation in found]
-    parts = [aligned(cells), aligned(groups), _verdict(found[0][1])]
+    groups += [[name, _correlation_text(correlation)] for name, correlation in found.items()]
+    parts = [aligned(cells), aligned(groups), _verdict(next(iter(found.values())))]
     without = [row.name for row in rows if row.point is None]
     if without:
         parts.append(f"Not compared, without TwoNN or without an error: {', '.join(without)}.")
-    records = [row.last_hidden for row in rows if row.last_hidden]
-    counts = sorted({r["n_samples"] for r in records if r["n_samples"]})
+    counts = sorted({row.last_hidden["n_samples"] or 0 for row in rows if row.last_hidden} - {0})
     if len(counts) > 1:
         parts.append(
             f"Not comparable: measured on {', '.join(map(str, counts))} samples, and the dimension"
@@ -154,7 +152,7 @@ def comparison_figure(rows: Sequence[Row]) -> Figure:
             color=color,
             fontsize=SMALL,
         )
-    name, correlation = correlations(rows)[0]
+    name, correlation = next(iter(correlations(rows).items()))
     axes.margins(x=0.15)
     axes.set_xlabel("error on these images in %")
     axes.set_ylabel("dimension of the last hidden layer (TwoNN)")
@@ -200,7 +198,7 @@ def _verdict(found: Correlation) -> str:
             -1: "Not reproduced: the higher the dimension, the lower the error.",
             0: "Not reproduced: no significant relation (95 % interval and permutation test).",
         }[found.sign]
-    paper = dict(correlations(published_rows()))
+    paper = correlations(published_rows())
     groups = ("all 14 networks", "family resnet", "without alexnet")
     of_paper = ", ".join(f"{paper[group].pearson.value:.2f} {group}" for group in groups)
     return f"{answer}\nAnsuini et al. (2019), top-5 error on ImageNet: r = {of_paper}."

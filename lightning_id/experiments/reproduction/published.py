@@ -15,8 +15,6 @@ def published() -> dict[str, Any]:
         >>> dict(zip(figure["layers"], figure["MNIST"]))["input"]
         13.16
     """
-    text = (
-        files("lightning_id.experiments.reproduction").joinpath("published.json").read_text("utf-8")
-    )
-    numbers: dict[str, Any] = json.loads(text)
+    file = files("lightning_id.experiments.reproduction") / "published.json"
+    numbers: dict[str, Any] = json.loads(file.read_text("utf-8"))
     return numbers

@@ -206,3 +206,12 @@ def test_a_run_without_metrics_is_a_reason(tmp_path):
     claim = claim_of(measure=lambda run: {"x": run.metric("val_acc")})
     judged = judge(claim, {"run": Run(tmp_path / "version_0", History(), None)})
     assert (judged.verdict, judged.reason) == (NOT_RUN, "no val_acc was logged")
+
+
+def test_a_claim_on_an_estimator_that_was_not_measured_is_not_run():
+    runs = {"run": run_of({1: range(1, 8)})}
+    claim = claim_of(measure=lambda run: {"x": max(at_end(run.history, "pca").values())})
+    assert (judge(claim, runs).verdict, judge(claim, runs).reason) == (
+        NOT_RUN,
+        "no pca dimension was measured",
+    )

@@ -11,6 +11,7 @@ from torch.nn.modules.pooling import _AdaptiveAvgPoolNd, _AdaptiveMaxPoolNd
 
 from lightning_id.recording.modules import (
     has_weights,
+    is_linear,
     is_metric,
     is_transparent,
     unwrapped,
@@ -106,6 +107,7 @@ def _looked_at(module: nn.Module, prefix: str) -> list[_Child]:
             if not is_alone and not _is_branch(child.module, child.picks, child.name):
                 child.pick_whole()
     _pick_beside_blocks(children)
+    _pick_unlike(children)
     if any(child.has_blocks and _has_conv(child.module) for child in children):
         _pick_around_blocks(module, children)
     elif not any(isinstance(child.module, (*_POOLING, *_ADAPTIVE)) for child in children):
@@ -138,11 +140,13 @@ def _is_picked(module: nn.Module) -> bool:
     if isinstance(module, _ADAPTIVE):
         size = module.output_size
         return all(side == 1 for side in (size if isinstance(size, tuple) else (size,)))
-    return isinstance(module, (*_POOLING, *_UNITS, nn.Linear))
+    return isinstance(module, (*_POOLING, *_UNITS)) or is_linear(module)
 
 
 def _is_branch(module: nn.Module, inner: list[str], name: str) -> bool:
     """Whether one of two siblings is a network of its own, and not a block with a few Linears."""
+    if _count(module) < 2:
+        return False
     only = unwrapped(module)
     while len(parts := list(_children(only))) == 1:
         only = parts[0].module
@@ -150,7 +154,11 @@ def _is_branch(module: nn.Module, inner: list[str], name: str) -> bool:
         return True
     modules = dict(module.named_modules())
     picked = [modules.get(each.removeprefix(f"{name}.")) for each in inner]
-    return any(not isinstance(each, (nn.Linear, nn.MultiheadAttention)) for each in picked)
+    return any(each is None or not _is_of_a_block(each) for each in picked)
+
+
+def _is_of_a_block(module: nn.Module) -> bool:
+    return is_linear(module) or isinstance(module, nn.MultiheadAttention)
 
 
 def _pick_beside_blocks(children: list[_Child]) -> None:
@@ -160,11 +168,22 @@ def _pick_beside_blocks(children: list[_Child]) -> None:
         return
     kinds = {child.kind for child in blocks}
     names = {_unnumbered(child.name) for child in blocks}
+    is_conv = any(_has_conv(child.module) for child in blocks)
     for i, child in enumerate(children):
-        is_near = i > children.index(blocks[0]) or _unnumbered(child.name) in names
+        is_after = is_conv and i > children.index(blocks[0])
+        is_near = is_after or _unnumbered(child.name) in names
         holds_blocks = any(_kind(m) in kinds for m in child.module.modules() if m != child.module)
         if is_near and child.kind and _has_conv(child.module) and not holds_blocks:
             child.pick_whole()
+
+
+def _pick_unlike(children: list[_Child]) -> None:
+    """Pick convolutional modules that repeat nothing, such as the two sides of a nested U-Net."""
+    inner = [child for child in children if child.kind is not None and _has_conv(child.module)]
+    if len(inner) > 1 and not all(child.picks for child in inner):
+        for child in inner:
+            if not child.picks:
+                child.picks = [child.name]
 
 
 def _pick_around_blocks(module: nn.Module, children: list[_Child]) -> None:
@@ -207,8 +226,9 @@ def _end_of(children: list[_Child], at: int, is_ordered: bool) -> int:
 
 def _is_stem(module: nn.Module) -> bool:
     """Whether a module is made of convolutions, without pooling."""
-    others = (nn.Linear, *_POOLING, *_ADAPTIVE)
-    return _has_conv(module) and not any(isinstance(each, others) for each in module.modules())
+    others = (*_POOLING, *_ADAPTIVE)
+    is_other = any(isinstance(each, others) or is_linear(each) for each in module.modules())
+    return _has_conv(module) and not is_other
 
 
 def _has_conv(module: nn.Module) -> bool:
@@ -223,8 +243,22 @@ def _first_embedding(module: nn.Module, prefix: str = "") -> str | None:
         if has_weights(child.module):
             return _first_embedding(child.module, child.name)
         kinds = (nn.Embedding, nn.EmbeddingBag)
-        return child.name if any(isinstance(m, kinds) for m in child.module.modules()) else None
+        is_found = any(isinstance(m, kinds) for m in child.module.modules())
+        return _called_embedding(module, prefix, child) if is_found else None
     return None
+
+
+def _called_embedding(module: nn.Module, prefix: str, first: _Child) -> str:
+    """Return the name of another embedding with the weights of a first one, which only holds them.
+
+    So T5 and BART share them between encoder and decoder.
+    """
+    tied = getattr(first.module, "weight", None)
+    for child in _all(module, prefix):
+        is_other = child.module is not first.module and isinstance(child.module, nn.Embedding)
+        if is_other and tied is not None and child.module.weight is tied:
+            return child.name
+    return first.name
 
 
 def _output_layer(root: nn.Module, picked: list[str]) -> str | None:

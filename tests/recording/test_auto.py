@@ -206,7 +206,95 @@ class Embeddings(nn.Module):
         self.classifier = nn.Linear(8, 2)
 
 
+class Tied(nn.Module):
+    """As T5 is now: embeddings of encoder and decoder have the weights of a third."""
+
+    def __init__(self):
+        super().__init__()
+        self.shared = nn.Embedding(20, 8)
+        self.encoder, self.decoder = (Encoder(nn.Embedding(20, 8)) for _ in range(2))
+        self.encoder.embedding.weight = self.decoder.embedding.weight = self.shared.weight
+        self.head = nn.Linear(8, 20)
+
+
+class Part(nn.Module):
+    """A module that is called."""
+
+    def forward(self, x):
+        return x
+
+
+class Distillation(nn.Module):
+    """As DINO: backbones of convolutions, and heads of Linears in a row."""
+
+    class Head(Part):
+        def __init__(self):
+            super().__init__()
+            self.layers, self.last = nn.Sequential(nn.Linear(8, 8), nn.GELU()), nn.Linear(8, 4)
+
+    def __init__(self):
+        super().__init__()
+        self.student, self.student_head = self.backbone(), self.Head()
+        self.teacher, self.teacher_head = self.backbone(), self.Head()
+
+    def backbone(self):
+        return nn.Sequential(
+            nn.Conv2d(1, 4, 3), nn.MaxPool2d(2), nn.Conv2d(4, 8, 3), nn.MaxPool2d(2)
+        )
+
+
+class Graphs(nn.Module):
+    """As torch-geometric: a matrix and a sum over neighbours, in a Linear of its own."""
+
+    class Matrix(Part):
+        def __init__(self, outputs):
+            super().__init__()
+            self.weight = nn.Parameter(torch.randn(outputs, 8))
+            self.register_parameter("bias", None)
+
+    class Convolution(Part):
+        def __init__(self):
+            super().__init__()
+            self.aggregate, self.lin = nn.Identity(), Graphs.Matrix(8)
+            self.bias = nn.Parameter(torch.randn(8))
+
+    def __init__(self):
+        super().__init__()
+        self.first, self.second, self.head = self.Convolution(), self.Convolution(), self.Matrix(2)
+
+
+class NestedUNet(nn.Module):
+    """As MONAI: down, what lies between, up; no two of them alike."""
+
+    class Residual(Part):
+        def __init__(self, inner, outer):
+            super().__init__()
+            self.conv = nn.Sequential(nn.Sequential(nn.Conv2d(inner, outer, 3), nn.PReLU()))
+            self.residual = nn.Conv2d(inner, outer, 1)
+
+    class Skip(Part):
+        def __init__(self, submodule):
+            super().__init__()
+            self.submodule = submodule
+
+    def __init__(self):
+        super().__init__()
+        bottom = self.Skip(self.Residual(8, 16))
+        middle = nn.Sequential(self.Residual(4, 8), bottom, self.up(24, 4))
+        self.model = nn.Sequential(self.Residual(1, 4), self.Skip(middle), self.up(8, 1))
+
+    def up(self, inner, outer):
+        transposed = nn.Sequential(nn.ConvTranspose2d(inner, outer, 3), nn.PReLU())
+        return nn.Sequential(transposed, self.Residual(outer, outer))
+
+
 ARCHITECTURES = {
+    Tied: "encoder.embedding encoder.block.0 encoder.block.1 encoder.block.2"
+    " decoder.block.0 decoder.block.1 decoder.block.2 head",
+    Distillation: "student.1 student.3 student_head teacher.1 teacher.3 teacher_head",
+    Graphs: "first second head",
+    NestedUNet: "model.0 model.1.submodule.0 model.1.submodule.1 model.1.submodule.2.0"
+    " model.1.submodule.2.1 model.2.0 model.2.1",
     EncoderDecoder: "shared encoder.block.0 encoder.block.1 encoder.block.2"
     " decoder.block.0 decoder.block.1 decoder.block.2 head",
     Autoencoder: "encoder.0 encoder.2 decoder.0 decoder.2",

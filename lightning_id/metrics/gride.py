@@ -8,29 +8,16 @@ from lightning_id.metrics.reservoir import DimensionMetric
 
 
 class GrideDimension(DimensionMetric):
-    """The intrinsic dimension from the ratio of the distances to neighbours n1 and n2.
+    """Gride intrinsic dimension of all rows seen, or of a uniform sample of them.
 
-    Larger orders measure on a larger scale, where small noise no longer counts; see
-    `lightning_id.functional.gride_dimension`. The scale grows as rows get fewer, so compare only
-    values of equal ``max_samples``. Equal rows count once.
-
-    As input to ``forward`` and ``update`` the metric accepts:
-
-    - ``data`` (`torch.Tensor`): floating tensor of shape ``(n, d)``, one row of d features for each
-      sample; n may be 0.
-
-    As output of ``forward`` and ``compute`` the metric returns:
-
-    - ``dimension`` (`torch.Tensor`): float32 scalar, not rounded. NaN, with a warning that says
-      why, for n2 distinct rows or fewer, ties only, NaN or infinite values. ``forward`` estimates
-      each batch by itself.
+    See `lightning_id.functional.gride_dimension`; input, output and sampling are those of
+    `DimensionMetric`. Larger orders measure on a larger scale, which grows as rows get fewer too:
+    compare only values of equal ``max_samples``.
 
     Args:
         n1: Order of the nearer neighbour, from 1.
         n2: Order of the further one, above n1 and below ``max_samples``.
-        max_samples: Rows to keep, at least 3: a uniform sample of all rows seen, over all ranks.
-        seed: Chooses the sample, in [0, 2^64).
-        kwargs: Keyword arguments of ``torchmetrics.Metric``.
+        max_samples: As in `DimensionMetric`, like ``seed`` and ``kwargs``.
 
     Raises:
         ValueError: If an argument is out of its range.

@@ -8,29 +8,17 @@ from lightning_id.metrics.reservoir import DimensionMetric
 
 
 class MLEDimension(DimensionMetric):
-    """The maximum likelihood intrinsic dimension from the k nearest neighbours of every row.
+    """Maximum likelihood intrinsic dimension of all rows seen, or of a uniform sample of them.
 
-    See `lightning_id.functional.mle_dimension`. The scale is that of neighbour k, and grows as rows
-    get fewer: compare only values of equal ``max_samples``. Equal rows count once.
-
-    As input to ``forward`` and ``update`` the metric accepts:
-
-    - ``data`` (`torch.Tensor`): floating tensor of shape ``(n, d)``, one row of d features for each
-      sample; n may be 0.
-
-    As output of ``forward`` and ``compute`` the metric returns:
-
-    - ``dimension`` (`torch.Tensor`): float32 scalar, not rounded. NaN, with a warning that says
-      why, for k distinct rows or fewer, ties only, NaN or infinite values. ``forward`` estimates
-      each batch by itself.
+    See `lightning_id.functional.mle_dimension`; input, output and sampling are those of
+    `DimensionMetric`. The scale is that of neighbour k, and grows as rows get fewer: compare only
+    values of equal ``max_samples``.
 
     Args:
         k: Neighbours of every row, from 2 (from 3 for the two other averages), below
             ``max_samples``.
         average: ``"mackay-ghahramani"``, ``"levina-bickel"`` or ``"unbiased"``.
-        max_samples: Rows to keep, at least 3: a uniform sample of all rows seen, over all ranks.
-        seed: Chooses the sample, in [0, 2^64).
-        kwargs: Keyword arguments of ``torchmetrics.Metric``.
+        max_samples: As in `DimensionMetric`, like ``seed`` and ``kwargs``.
 
     Raises:
         ValueError: If an argument is out of its range.

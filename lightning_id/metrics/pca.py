@@ -8,29 +8,16 @@ from lightning_id.metrics.reservoir import DimensionMetric
 
 
 class PCADimension(DimensionMetric):
-    """The number of principal components that hold a share of the variance of the rows.
+    """Number of principal components of all rows seen, or of a uniform sample of them.
 
-    Counted from 1; 0 for a constant cloud; see `lightning_id.functional.pca_dimension`. It cannot
-    exceed the number of rows less one and grows with it: compare only values of equal
-    ``max_samples``. Every row counts, repeated ones too.
-
-    As input to ``forward`` and ``update`` the metric accepts:
-
-    - ``data`` (`torch.Tensor`): floating tensor of shape ``(n, d)``, one row of d features for each
-      sample; n may be 0.
-
-    As output of ``forward`` and ``compute`` the metric returns:
-
-    - ``dimension`` (`torch.Tensor`): float32 scalar, a whole number. NaN, with a warning that says
-      why, for fewer than three rows, NaN or infinite values. ``forward`` counts for each batch by
-      itself.
+    See `lightning_id.functional.pca_dimension`; input, output and sampling are those of
+    `DimensionMetric`. The count cannot exceed the number of rows less one and grows with it:
+    compare only values of equal ``max_samples``. Every row counts, repeated ones too.
 
     Args:
         explained_variance: The share, in (0, 1].
         standardize: Scale every column to unit variance first, as Ansuini et al. (2019) do.
-        max_samples: Rows to keep, at least 3: a uniform sample of all rows seen, over all ranks.
-        seed: Chooses the sample, in [0, 2^64).
-        kwargs: Keyword arguments of ``torchmetrics.Metric``.
+        max_samples: As in `DimensionMetric`, like ``seed`` and ``kwargs``.
 
     Raises:
         ValueError: If an argument is out of its range.
@@ -63,27 +50,14 @@ class PCADimension(DimensionMetric):
 
 
 class ParticipationRatio(DimensionMetric):
-    r"""The participation ratio of the covariance of the rows.
+    """Participation ratio of the covariance of all rows seen, or of a uniform sample of them.
 
-    :math:`(\sum \lambda)^2 / \sum \lambda^2` of its eigenvalues: over how many of equal size the
-    variance would be spread as much; see `lightning_id.functional.participation_ratio`.
-
-    As input to ``forward`` and ``update`` the metric accepts:
-
-    - ``data`` (`torch.Tensor`): floating tensor of shape ``(n, d)``, one row of d features for each
-      sample; n may be 0.
-
-    As output of ``forward`` and ``compute`` the metric returns:
-
-    - ``dimension`` (`torch.Tensor`): float32 scalar between 1 and d; 0 for a constant cloud. NaN,
-      with a warning that says why, for fewer than three rows, NaN or infinite values. ``forward``
-      returns the ratio of each batch by itself.
+    See `lightning_id.functional.participation_ratio`; input, output and sampling are those of
+    `DimensionMetric`.
 
     Args:
         standardize: Scale every column to unit variance first.
-        max_samples: Rows to keep, at least 3: a uniform sample of all rows seen, over all ranks.
-        seed: Chooses the sample, in [0, 2^64).
-        kwargs: Keyword arguments of ``torchmetrics.Metric``.
+        max_samples: As in `DimensionMetric`, like ``seed`` and ``kwargs``.
 
     Raises:
         ValueError: If an argument is out of its range.

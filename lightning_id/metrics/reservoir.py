@@ -1,12 +1,11 @@
-"""What every metric here keeps: a uniform sample, of bounded size, of all rows of all batches.
+"""The base of all metrics: an estimator of a uniform sample, of bounded size, of all rows.
 
 A bottom-k reservoir: every row draws a random key, and the ``max_samples`` rows of smallest key
 stay. Any split into batches, any merge of reservoirs and any number of ranks keep the rows that one
 reservoir of all rows would keep.
 
 The key of a row is a function of seed, rank and the number of rows seen before it: a counter-based
-generator holds no state, so nothing is lost in a pickle or a copy, and the global generators are
-never touched.
+generator has no state, so a pickle or a copy loses nothing, and no global generator is used.
 """
 
 from collections.abc import Callable, Sequence
@@ -26,14 +25,14 @@ from lightning_id.functional import Estimate, Geometry
 from lightning_id.functional.registry import Estimator
 
 DTYPES = (torch.float16, torch.bfloat16, torch.float32, torch.float64)
-NEVER = torch.iinfo(torch.int64).max  # the limit of a reservoir that is not full
+MAX_KEY = torch.iinfo(torch.int64).max  # of a reservoir that is not full: every row is kept
 
 
 class DimensionMetric(Metric):
     """An estimator, applied to a uniform sample of the rows of all batches and ranks.
 
-    The rows lie on the device of the metric, in the dtype in which they came. A metric that stays
-    on the CPU takes rows from any device, and leaves the accelerator's memory alone.
+    The rows are on the device of the metric, in the dtype in which they came. A metric on the CPU
+    accepts rows from any device, and uses no memory of an accelerator.
 
     As input to ``forward`` and ``update`` the metric accepts:
 
@@ -42,15 +41,16 @@ class DimensionMetric(Metric):
 
     As output of ``forward`` and ``compute`` the metric returns:
 
-    - ``dimension`` (`torch.Tensor`): float32 scalar; NaN, with a warning that says why, where there
-      is no estimate. (Lightning's ``EarlyStopping`` stops on a NaN unless ``check_finite=False``.)
-      ``forward`` returns the estimate from the one batch, which takes the longer for it and, as
-      dimensions depend on the number of rows, averages to another number than ``compute`` returns.
+    - ``dimension`` (`torch.Tensor`): float32 scalar, not rounded; NaN, with the reason in a
+      warning, where there is no estimate. (Lightning's ``EarlyStopping`` stops on a NaN unless
+      ``check_finite=False``.) ``forward`` returns the estimate of the batch alone, which takes time
+      and, as dimensions depend on the number of rows, averages to another number than ``compute``.
 
     Args:
-        estimator: From the `Geometry` of the rows to an `Estimate`, as `register_estimator` takes
-            it; one that can be pickled, if the metric shall.
-        max_samples: Rows to keep, at least 3. Up to a quarter more are held between updates.
+        estimator: Function from the `Geometry` of the rows to an `Estimate`, as for
+            `register_estimator`; picklable, if the metric is pickled.
+        max_samples: Rows to keep, at least 3, on all ranks together; the time of ``compute`` grows
+            with its square. Up to a quarter more are held between updates.
         seed: Chooses the sample, in [0, 2^64). Metrics of equal ``max_samples`` and ``seed`` in a
             ``MetricCollection`` share their rows. A metric serves one data loader.
         kwargs: Keyword arguments of ``torchmetrics.Metric``.
@@ -84,8 +84,8 @@ class DimensionMetric(Metric):
             raise ValueError(f"`max_samples`: expected an integer, 3 or more, got {max_samples!r}")
         if not isinstance(seed, int) or not 0 <= seed < 2**64:
             raise ValueError(f"`seed`: expected an integer in [0, 2^64), got {seed!r}")
-        # Arguments out of range raise here, and not in `compute`, which must not raise:
-        # torchmetrics would stay synchronised.
+        # Arguments out of range raise here: after an error in `compute`, torchmetrics would stay
+        # synchronised.
         estimator(Geometry(torch.zeros(3, 1, device="cpu")))
         self.estimator = estimator
         self.max_samples = max_samples
@@ -95,8 +95,7 @@ class DimensionMetric(Metric):
         # A MetricCollection shares the states of metrics whose states have equal names and, after
         # the first batch, equal values. The names keep different reservoirs apart.
         self._suffix = f"_max{max_samples}_seed{seed}"
-        # Keys and count stay on the CPU: they decide which rows to copy, and reading them there
-        # makes no accelerator wait.
+        # Keys and count stay on the CPU, where reading them needs no synchronisation.
         no_keys = torch.empty(0, dtype=torch.int64, device="cpu")
         none_seen = torch.zeros((), dtype=torch.int64, device="cpu")
         self.add_state("keys" + self._suffix, no_keys, dist_reduce_fx="cat")
@@ -104,32 +103,28 @@ class DimensionMetric(Metric):
         self.add_state("seen" + self._suffix, none_seen, dist_reduce_fx="sum")
 
     def update(self, data: Tensor) -> None:
-        """Offer the rows of a batch to the reservoir; those that are kept are copied.
+        """Insert the rows of a batch into the reservoir; those that are kept are copied.
 
         Args:
             data: (n, d) rows of any floating dtype on any device; n may be 0.
 
         Raises:
-            ValueError: If ``data`` is no dense floating (n, d) tensor, or d differs from that of
-                the batches before.
+            ValueError: If ``data`` is no dense floating (n, d) tensor, or d differs between
+                batches.
         """
         rows = self._checked(data)
         seen = self._state("seen")
-        self._offer(random_keys(self.seed, _rank(), int(seen), len(rows)), rows)
+        self._insert(random_keys(self.seed, _rank(), int(seen), len(rows)), rows)
         self._set_state(seen=seen + len(rows))
 
     def compute(self) -> Float[Tensor, ""]:
-        """Return the dimension of the sample.
-
-        Returns:
-            A float32 scalar; NaN, with a warning, if there is no estimate.
-        """
+        """Return the dimension of the sample as a float32 scalar; NaN and a warning if none."""
         return self._result(self.estimator(Geometry(self.samples)))
 
     @property
     def samples(self) -> Float[Tensor, "n d"]:
-        """The sample, in the order in which its rows came (rank by rank once synchronised)."""
-        self._evict()
+        """The sample, in order of arrival (rank by rank once synchronised)."""
+        self._truncate()
         rows: list[Tensor] = self._state("rows")
         if not rows:
             return torch.empty(0, 1, device=self.device)
@@ -138,12 +133,12 @@ class DimensionMetric(Metric):
         return whole
 
     def estimate(self) -> Estimate:
-        """Return what ``compute`` found with its error bar, counts, and reason if it is NaN.
+        """Return the estimate behind ``compute``: error bar, counts, and the reason of a NaN.
 
-        Synchronises the ranks as ``compute`` does, and costs nothing after it.
+        Calls ``compute``, which is cached.
 
         Returns:
-            The estimate; ``note`` says so when it is made from a sample of the rows seen.
+            The estimate; its ``note`` gives the number of rows seen where it is of a sample.
         """
         self.compute()
         return self._last
@@ -152,9 +147,8 @@ class DimensionMetric(Metric):
         """Plot one dimension, or several in their order.
 
         Args:
-            val: What ``compute`` or ``forward`` returned, or a list of that; ``compute`` is called
-                if it is left out.
-            ax: Matplotlib axes to draw into; new ones if it is left out.
+            val: Values of ``compute`` or ``forward``; that of ``compute`` by default.
+            ax: Matplotlib axes to draw into; new ones by default.
 
         Returns:
             Figure and axes.
@@ -163,16 +157,16 @@ class DimensionMetric(Metric):
         return figure, axes
 
     def merge_state(self, incoming_state: dict[str, Any] | Metric) -> None:
-        """Take in the rows of another reservoir, as if they had come through ``update``.
+        """Merge the rows of another reservoir, as if they had come through ``update``.
 
         Args:
             incoming_state: Another metric of this package, or its ``metric_state`` if
                 ``max_samples`` and ``seed`` are equal.
 
         Raises:
-            ValueError: If it is neither, or if it has dropped rows and either is the smaller
-                reservoir or has drawn the same keys: metrics filled apart, outside of
-                ``torch.distributed``, need a ``seed`` each.
+            ValueError: If it is neither, or if it has dropped rows and is the smaller reservoir or
+                has drawn the same keys: metrics filled apart, outside of ``torch.distributed``,
+                need a ``seed`` each.
         """
         keys, chunks, seen, size = self._read(incoming_state)
         if not chunks:
@@ -191,17 +185,17 @@ class DimensionMetric(Metric):
                 "`incoming_state`: its rows were chosen by the same random keys as the rows here,"
                 " so that both together are no uniform sample; give each metric its own `seed`"
             )
-        self._offer(keys, self._checked(rows))
+        self._insert(keys, self._checked(rows))
         self._set_state(seen=self._state("seen") + seen)
         self._update_count += 1
         self._computed = None
 
     def set_dtype(self, dst_type: str | torch.dtype) -> "DimensionMetric":
-        """Keep rows in ``dst_type`` from now on, and cast those that are held.
+        """Store rows in ``dst_type`` from now on, and cast those already stored.
 
         Without it rows keep the dtype in which they come (the widest, if they differ), and
-        ``half``, ``float``, ``double`` and ``to(dtype)`` leave them alone. The dimension is a
-        float32 scalar in any case.
+        ``half``, ``float``, ``double`` and ``to(dtype)`` do not change it. The dimension is always
+        a float32 scalar.
 
         Args:
             dst_type: A floating dtype.
@@ -225,8 +219,8 @@ class DimensionMetric(Metric):
             setattr(self, name + self._suffix, value)
 
     @property
-    def _home(self) -> torch.device:
-        """Where the rows lie."""
+    def _storage_device(self) -> torch.device:
+        """Device of the rows."""
         return torch.device("cpu") if self.compute_on_cpu else self.device
 
     def _checked(self, data: Tensor) -> Tensor:
@@ -247,20 +241,20 @@ class DimensionMetric(Metric):
             data = data.float()
         return data if self._row_dtype is None else data.to(self._row_dtype)
 
-    def _offer(self, keys: Int[Tensor, " n"], rows: Float[Tensor, "n d"]) -> None:
-        """Copy in the rows whose keys are among the smallest."""
+    def _insert(self, keys: Int[Tensor, " n"], rows: Float[Tensor, "n d"]) -> None:
+        """Copy the rows whose keys are among the smallest."""
         held = self._state("keys")
         limit = kth_smallest(torch.cat((held, keys)), self.max_samples)
         chosen = keys <= limit
-        chunk = selected(rows, chosen).to(self._home)
+        chunk = selected(rows, chosen).to(self._storage_device)
         if len(chunk) == 0:
             return
         self._set_state(keys=torch.cat((held, keys[chosen])), rows=[*self._state("rows"), chunk])
-        # Now and then, because every eviction copies the rows that stay.
+        # Rarely, because it copies the rows that stay.
         if len(self._state("keys")) > self.max_samples * 5 // 4:
-            self._evict()
+            self._truncate()
 
-    def _evict(self) -> None:
+    def _truncate(self) -> None:
         """Drop all but the ``max_samples`` rows of smallest key."""
         keys, rows = self._state("keys"), self._state("rows")
         if len(keys) <= self.max_samples:
@@ -285,7 +279,7 @@ class DimensionMetric(Metric):
         return keys, rows, int(seen), size
 
     def _result(self, estimate: Estimate) -> Float[Tensor, ""]:
-        """Remember the estimate, warn if there is none, and return its value."""
+        """Store the estimate, warn if it has no value, and return the value."""
         seen = int(self._state("seen"))
         if seen > estimate.n_samples:
             sampled = f"a uniform sample of {estimate.n_samples} of {seen} rows"
@@ -302,10 +296,10 @@ class DimensionMetric(Metric):
     def _apply(
         self, fn: Callable[[Tensor], Tensor], exclude_state: Sequence[str] = ""
     ) -> nn.Module:
-        """Move the rows along; cast nothing: keys and count are whole numbers."""
+        """Move the rows to the device of the metric; cast nothing."""
         super()._apply(fn, exclude_state=[*exclude_state, *self._defaults])
         self._computed = None  # has been cast
-        self._set_state(rows=[chunk.to(self._home) for chunk in self._state("rows")])
+        self._set_state(rows=[chunk.to(self._storage_device) for chunk in self._state("rows")])
         return self
 
     def _sync_dist(
@@ -313,15 +307,10 @@ class DimensionMetric(Metric):
         dist_sync_fn: Callable[..., list[Tensor]] = gather_all_tensors,
         process_group: Any | None = None,
     ) -> None:
-        """Make the reservoir of all ranks, on every rank.
-
-        The reductions of torchmetrics hang or abort where a rank has no rows or another dtype, and
-        bring the reservoirs of all ranks to each. Here the ranks agree on shape and dtype first,
-        and send only the rows that stay.
-
-        Raises:
-            ValueError: On every rank, if the rows of the ranks differ in length.
-        """
+        """Merge the reservoirs of all ranks, on all ranks; raise if their rows differ in length."""
+        # The reductions of torchmetrics hang or abort where a rank has no rows or another dtype,
+        # and gather whole reservoirs. Here the ranks agree on shape and dtype first, and gather
+        # only the rows that stay.
 
         def gather(x: Tensor) -> list[Tensor]:
             group = process_group or self.process_group
@@ -334,35 +323,24 @@ class DimensionMetric(Metric):
         if not filled:
             return
         widths = sorted({width for width, _ in filled})
-        if len(widths) > 1:  # seen by every rank alike, so that none waits for another
+        if len(widths) > 1:  # identical on all ranks: all raise, and none waits
             raise ValueError(f"expected rows of equal length on all ranks, got lengths {widths}")
         dtype = reduce(torch.promote_types, [dtype for _, dtype in filled])
-        every = [theirs.cpu() for theirs in gather(keys)]
+        every = [part.cpu() for part in gather(keys)]
         limit = kth_smallest(torch.cat(every), self.max_samples)
         mine = selected(rows, keys <= limit).to(dtype).reshape(-1, widths[0])
         self._set_state(
-            keys=torch.cat([theirs[theirs <= limit] for theirs in every]),
-            rows=[torch.cat(gather(mine)).to(self._home)],
+            keys=torch.cat([part[part <= limit] for part in every]),
+            rows=[torch.cat(gather(mine)).to(self._storage_device)],
             seen=torch.tensor(sum(seen for seen, *_ in headers), device="cpu"),
         )
 
 
 def random_keys(seed: int, rank: int, first: int, n: int) -> Int[Tensor, " n"]:
-    """Return the keys of the rows ``first`` to ``first + n - 1`` of a rank.
+    """Return the keys of the rows ``first`` to ``first + n - 1`` of a rank: uniform, on the CPU.
 
-    Philox, a counter-based generator: a number is a function of key and counter, and no other
-    state.
-
-    Source: Salmon, Moraes, Dror, Shaw, "Parallel random numbers: as easy as 1, 2, 3", SC 2011.
-
-    Args:
-        seed: The seed, in [0, 2^64).
-        rank: The rank, in [0, 2^64).
-        first: Number of the first row.
-        n: How many keys.
-
-    Returns:
-        Uniform 64-bit integers on the CPU.
+    By Philox, a counter-based generator: a number is a function of key and counter alone. Source:
+    Salmon, Moraes, Dror, Shaw, "Parallel random numbers: as easy as 1, 2, 3", SC 2011.
     """
     philox = np.random.Philox(key=seed | rank << 64, counter=first)
     numbers = philox.random_raw(4 * n)[::4]  # four numbers to a counter
@@ -370,28 +348,13 @@ def random_keys(seed: int, rank: int, first: int, n: int) -> Int[Tensor, " n"]:
 
 
 def kth_smallest(keys: Int[Tensor, " n"], k: int) -> Int[Tensor, ""]:
-    """Return the k-th smallest key, or the largest possible one if there are at most k.
-
-    Args:
-        keys: The keys.
-        k: Which, from 1.
-
-    Returns:
-        The key up to which rows are kept.
-    """
-    return keys.kthvalue(k).values if len(keys) > k else torch.tensor(NEVER, device="cpu")
+    """Return the k-th smallest key, or the largest possible one if there are at most k."""
+    return keys.kthvalue(k).values if len(keys) > k else torch.tensor(MAX_KEY, device="cpu")
 
 
 def selected(rows: Float[Tensor, "n d"], mask: Bool[Tensor, " n"]) -> Float[Tensor, "m d"]:
-    """Return a copy of some rows: a slice would keep alive the whole batch it is from.
-
-    Args:
-        rows: Rows on any device.
-        mask: Which, on the CPU, so that their number is known without waiting for the device.
-
-    Returns:
-        New memory on the device of the rows.
-    """
+    """Return a copy of some rows: a slice would keep its whole batch in memory."""
+    # The mask is on the CPU, where the number of rows is known without synchronisation.
     return rows.index_select(0, mask.nonzero()[:, 0].to(rows.device))
 
 

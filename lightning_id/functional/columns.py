@@ -140,6 +140,18 @@ class Columns:
         shape = self.n_samples, block.stop - block.start
         return self._centre(block, self.x.new_empty(shape, dtype=dtype))
 
+    def float64_products(
+        self, rows: Int[Tensor, " f"]
+    ) -> tuple[Float[Tensor, "f n"], Float[Tensor, " n"]]:
+        """Return the products of some centred rows with all, and the squared norms of all."""
+        products = self.x.new_zeros((len(rows), self.n_samples), dtype=torch.float64)
+        norm2 = self.x.new_zeros(self.n_samples, dtype=torch.float64)
+        for block in self.blocks():
+            centred = self.centred(block, torch.float64)
+            products += centred[rows] @ centred.T
+            norm2 += centred.square().sum(1)
+        return self.all_reduce_sum(products), self.all_reduce_sum(norm2)
+
     def blocks(self) -> Iterator[slice]:
         """Return the blocks of the columns that are here."""
         return column_blocks(self.x.shape[1])

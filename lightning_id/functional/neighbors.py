@@ -18,7 +18,7 @@ from torch import Tensor
 from lightning_id.functional.columns import Columns
 from lightning_id.functional.duplicates import repeats_an_earlier_row
 from lightning_id.functional.products import block_width
-from lightning_id.functional.ranking import nearest, rank, score_pairs
+from lightning_id.functional.ranking import Ranked, nearest, rank, score_pairs
 
 CANDIDATES = 5  # neighbours proposed for a row when the nearest ones leave it uncertain
 EXACT_ORDERS = 16  # up to this order all distances are differences, above only of uncertain rows
@@ -91,17 +91,8 @@ class Proposer(ABC):
     @abstractmethod
     def ranked(
         self, rows: Int[Tensor, " m"] | None, columns: Int[Tensor, " c"] | None, k: int
-    ) -> tuple[Float[Tensor, "m k"], Int[Tensor, "m k"]]:
-        """Propose the k nearest of ``columns`` for each of ``rows``; None is all rows.
-
-        Args:
-            rows: Numbers of the rows to propose for.
-            columns: Numbers of the rows that may be neighbours; a row is no neighbour of itself.
-            k: How many.
-
-        Returns:
-            Estimated squared distances in float64, ascending, and the numbers of the rows.
-        """
+    ) -> Ranked:
+        """Return the k nearest of ``columns`` for each of ``rows``: see `ranking.rank`."""
 
     @abstractmethod
     def subset(self, index: Int[Tensor, " s"]) -> "Proposer":
@@ -125,8 +116,8 @@ class GramProposer(Proposer):
 
     def ranked(
         self, rows: Int[Tensor, " m"] | None, columns: Int[Tensor, " c"] | None, k: int
-    ) -> tuple[Float[Tensor, "m k"], Int[Tensor, "m k"]]:
-        """Propose the k nearest of ``columns`` for each of ``rows``: see `Proposer`."""
+    ) -> Ranked:
+        """Return the k nearest of ``columns`` for each of ``rows``."""
         return rank(self.columns.gram, rows, columns, k)
 
     def subset(self, index: Int[Tensor, " s"]) -> "GramProposer":
@@ -145,12 +136,6 @@ class _Found:
     def k(self) -> int:
         return self.index.shape[1]
 
-    def put(
-        self, rows: Int[Tensor, " f"], distance2: Float[Tensor, "f k"], index: Int[Tensor, "f k"]
-    ) -> None:
-        """Replace the neighbours of some rows."""
-        self.distance2[rows], self.index[rows] = distance2, index
-
 
 class NeighborSearch:
     """The distinct rows and their nearest neighbours.
@@ -165,13 +150,11 @@ class NeighborSearch:
 
     @cached_property
     def distinct(self) -> Int[Tensor, " m"]:
-        """Numbers of the rows that do not repeat an earlier one, ascending. Two synchronisations.
-
-        Equal rows are looked for among those whose nearest distance could be 0.
-        """
+        """Numbers of the rows that repeat no earlier one, ascending: two synchronisations."""
         estimates, _ = self._proposals
         norm2 = self._proposer.norm2.double()
         bound = self._bound(norm2, torch.zeros_like(norm2), self._proposer.dtype)
+        # Only rows whose nearest distance could be 0 are compared.
         suspects = (~(estimates[:, 0] > bound)).nonzero()[:, 0]
         x = self._columns.x
         repeats = torch.zeros(len(x), dtype=torch.bool, device=x.device)
@@ -208,7 +191,8 @@ class NeighborSearch:
     def _find_far(self, k: int) -> _Found:
         """Find neighbours where differences for all are too slow (3 times, at 64 x 21632)."""
         gram = self._columns.gram_matrix(torch.float64)
-        candidates = self._rank(gram, self.distinct, k + 6, gram.diagonal())
+        ranked = rank(gram, self.distinct, self.distinct, self._n_ranked(k + 6))
+        candidates = _candidates(ranked, k + 6, gram.diagonal()[self.distinct], gram.dtype)
         near = slice(EXACT_ORDERS)
         found = _Found(candidates.estimates[:, :k].clone(), candidates.index[:, :k].clone())
         # Distances are read off the products only where these are right, whatever the rest.
@@ -237,16 +221,7 @@ class NeighborSearch:
     def scores(
         self, rows: Int[Tensor, " s"], others: Int[Tensor, "s j"]
     ) -> tuple[Float[Tensor, "s j"], Float[Tensor, "s j"]]:
-        """Return distances of pairs of distinct rows, in float64, and the rounding in them.
-
-        Args:
-            rows: Numbers of the first rows of the pairs, among the distinct rows.
-            others: Numbers of their partners, among the distinct rows.
-
-        Returns:
-            On the CPU, distances and root mean squares of the coordinates along the line from row
-            to partner: see `lightning_id.functional.ranking.score_pairs`.
-        """
+        """Return distances and sqrt(w) of pairs of distinct rows, on the CPU: see `score_pairs`."""
         device = self._columns.x.device
         pairs = self.distinct[rows.to(device)], self.distinct[others.to(device)]
         distance2, moved2 = torch.stack(score_pairs(self._columns, *pairs)).cpu()
@@ -261,23 +236,15 @@ class NeighborSearch:
 
     def _propose(self, k: int, rows: Int[Tensor, " f"] | None = None) -> Candidates:
         """Return k candidates, or all there are, for all distinct rows or some of them."""
-        some = self.distinct if rows is None else self.distinct[rows]
-        norm2 = self._proposer.norm2[some]
+        own = self.distinct if rows is None else self.distinct[rows]
         n_ranked = self._n_ranked(k)
-        if rows is not None or len(self.distinct) < self._columns.n_samples:
-            ranked = self._proposer.ranked(some, self.distinct, n_ranked)
+        if len(own) < self._columns.n_samples:
+            ranked = self._proposer.ranked(own, self.distinct, n_ranked)
         elif n_ranked <= self._proposals[0].shape[1]:
             ranked = self._proposals
         else:
             ranked = self._proposer.ranked(None, None, n_ranked)
-        return _candidates(ranked, k, norm2, self._proposer.dtype)
-
-    def _rank(
-        self, products: Float[Tensor, "r n"], rows: Int[Tensor, " f"], k: int, norm2: Tensor
-    ) -> Candidates:
-        """Return k candidates, or all there are, by float64 products of rows with all rows."""
-        ranked = rank(products, rows, self.distinct, self._n_ranked(k), norm2)
-        return _candidates(ranked, k, norm2[rows], products.dtype)
+        return _candidates(ranked, k, self._proposer.norm2[own], self._proposer.dtype)
 
     def _n_ranked(self, k: int) -> int:
         """Return k + 1: the row after the candidates is the rest; less if there are no more."""
@@ -308,13 +275,11 @@ class NeighborSearch:
     def _bound(
         self, norm2: Float[Tensor, " m"], distance2: Float[Tensor, " m"], dtype: torch.dtype
     ) -> Float[Tensor, " m"]:
-        """Return the error of a squared distance read off the Gram matrix, for rows no further.
-
-        A dot product of b terms is wrong by about 8 sqrt(b) roundings with overwhelming
-        probability, the sum over the blocks by one each; a row within ``distance2`` is no longer
-        than the row itself plus that distance. Products below the smallest normal number have few
-        digits or are flushed to 0: each of four sums of products loses up to so much a column.
-        """
+        """Return the error of a squared distance by products, for rows up to that distance."""
+        # A dot product of b terms is wrong by about 8 sqrt(b) roundings with overwhelming
+        # probability, the sum over the blocks by one each. A row within the distance is no longer
+        # than the row itself plus that distance. Products below the smallest normal number have few
+        # digits or are flushed to 0: each of four sums of products loses up to it a column.
         width = block_width(self._columns.ambient_dimension)
         n_blocks = math.ceil(self._columns.ambient_dimension / width)
         eta = torch.finfo(dtype).eps / 2 * (8 * math.sqrt(width) + n_blocks + 4)
@@ -333,7 +298,7 @@ class NeighborSearch:
         """Find the neighbours of some rows by float64 differences; return the uncertain rows."""
         own = self.distinct[rows]
         distance2, index = nearest(self._columns, own, candidates.index, found.k, torch.float64)
-        found.put(rows, distance2, index)
+        found.distance2[rows], found.index[rows] = distance2, index
         return rows[self._uncertain_rows(self._is_certain(distance2, candidates, tolerance))]
 
     def _retry_in_float64(
@@ -344,23 +309,11 @@ class NeighborSearch:
         uncertain = []
         for part in torch.split(rows, chunk):
             own = self.distinct[part]
-            products, norm2 = self._float64_products(own)
-            more = self._rank(products, own, wide, norm2)
+            products, norm2 = self._columns.float64_products(own)
+            ranked = rank(products, own, self.distinct, self._n_ranked(wide), norm2)
+            more = _candidates(ranked, wide, norm2[own], torch.float64)
             uncertain.append(self._retry_with_more_candidates(found, part, more, _TOLERANCE))
         return torch.cat(uncertain)
-
-    def _float64_products(
-        self, rows: Int[Tensor, " f"]
-    ) -> tuple[Float[Tensor, "f n"], Float[Tensor, " n"]]:
-        """Return the products of some rows with all rows, and the squared norms of all."""
-        n = self._columns.n_samples
-        products = self._columns.x.new_zeros((len(rows), n), dtype=torch.float64)
-        norm2 = self._columns.x.new_zeros(n, dtype=torch.float64)
-        for block in self._columns.blocks():
-            centred = self._columns.centred(block, torch.float64)
-            products += centred[rows] @ centred.T
-            norm2 += centred.square().sum(1)
-        return self._columns.all_reduce_sum(products), self._columns.all_reduce_sum(norm2)
 
     def _brute_force(self, found: _Found, rows: Int[Tensor, " f"]) -> None:
         """Compare each of the rows with every distinct row, in float64 differences."""
@@ -374,8 +327,8 @@ class NeighborSearch:
                 distance2[i] += torch.linalg.vecdot(difference, difference)
         distance2 = self._columns.all_reduce_sum(distance2)
         distance2[self.distinct == own[:, None]] = math.inf
-        nearest_first, at = distance2.topk(found.k, dim=1, largest=False)
-        found.put(rows, nearest_first, self.distinct[at])
+        found.distance2[rows], at = distance2.topk(found.k, dim=1, largest=False)
+        found.index[rows] = self.distinct[at]
 
 
 def _candidates(

@@ -9,6 +9,7 @@ from torch import Tensor
 from lightning_id.functional.columns import Columns
 from lightning_id.functional.products import block_width
 
+Ranked = tuple[Float[Tensor, "m k"], Int[Tensor, "m k"]]  # squared distances, numbers of the rows
 _ROWS_OF_MEDIAN = 64  # at least, evenly spaced, that the median of a column is taken of
 
 
@@ -18,7 +19,7 @@ def rank(
     columns: Int[Tensor, " c"] | None,
     k: int,
     norm2: Float[Tensor, " n"] | None = None,
-) -> tuple[Float[Tensor, "m k"], Int[Tensor, "m k"]]:
+) -> Ranked:
     """Return the k nearest of ``columns`` for each of ``rows`` by products; None is all rows.
 
     |x_i - x_j|² = g_ii + g_jj - 2 g_ij is smallest where g_ij - g_jj / 2 is largest. A tile of rows
@@ -98,7 +99,7 @@ def nearest(
     candidates: Int[Tensor, "m c"],
     k: int,
     dtype: torch.dtype,
-) -> tuple[Float[Tensor, "m k"], Int[Tensor, "m k"]]:
+) -> Ranked:
     """Return squared distances, ascending, and numbers of the k nearest candidates of some rows.
 
     From differences: these, their squares and sums over at most 4096 columns in ``dtype``, sums

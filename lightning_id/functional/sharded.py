@@ -65,7 +65,7 @@ def check_peers(
     flag = torch.tensor(int(ok), device=device)
     distributed.all_reduce(flag, distributed.ReduceOp.MIN, group=group)
     if ok and not bool(flag):
-        raise PeerError("another process failed on this layer; its log says why")
+        raise PeerError("another rank failed on this layer: see its log")
 
 
 def _all_reduce(partial_sum: Tensor, group: distributed.ProcessGroup | None) -> Tensor:

@@ -57,8 +57,7 @@ def pca_spectrum(x: Tensor | Geometry, standardize: bool = False) -> Spectrum:
         standardize: Scale every column to unit variance first; constant columns stay zero.
 
     Returns:
-        The spectrum; `Spectrum.components` counts for any share, 90, 95 and 99 % from one
-        decomposition.
+        The spectrum; `Spectrum.components` counts for any share from one decomposition.
 
     Raises:
         ValueError: If ``x`` is no dense floating (n, d) tensor, has fewer than three rows, or holds
@@ -118,8 +117,8 @@ def pca_dimension(
         standardize: Scale every column to unit variance first; constant columns stay zero.
 
     Returns:
-        The count as a float. NaN with a reason for fewer than three rows, NaN or infinite values,
-        or eigenvalues that do not converge.
+        The count. NaN with a reason for fewer than three rows, NaN or infinite values, or
+        eigenvalues that do not converge.
 
     Raises:
         ValueError: If ``x`` is no dense floating (n, d) tensor, or the share is out of its range.

@@ -127,13 +127,12 @@ def estimator_spec(name: str) -> EstimatorSpec:
         >>> estimator_spec("pca").title, estimator_spec("mine").title
         ('PCA 90 %', 'mine')
     """
-    if name in ESTIMATORS:
-        return ESTIMATORS[name]
 
-    def fail(geometry: Geometry) -> Estimate:
+    def unregistered(geometry: Geometry) -> Estimate:
         return get_estimator(name)(geometry)
 
-    return EstimatorSpec(name, fail, name, name, "registered by the user")
+    unknown = EstimatorSpec(name, unregistered, name, name, "registered by the user")
+    return ESTIMATORS.get(name, unknown)
 
 
 def get_estimator(name: str) -> Estimator:

@@ -16,7 +16,7 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from lightning_id.functional import Estimate, Geometry
-from lightning_id.functional.coarseness import CoarseFeaturesWarning
+from lightning_id.functional.ratios import CoarseFeaturesWarning
 from lightning_id.recording.batches import count_samples, labels_of, mask_of, padding_in
 from lightning_id.recording.hooks import Hooks
 from lightning_id.recording.inputs import InputSearch

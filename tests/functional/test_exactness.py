@@ -17,7 +17,7 @@ from lightning_id.functional import (
     pca_spectrum,
     twonn_dimension,
 )
-from lightning_id.functional.coarseness import CoarseFeaturesWarning
+from lightning_id.functional.ratios import CoarseFeaturesWarning
 from lightning_id.functional.registry import ESTIMATORS
 
 N = 2000

@@ -1,10 +1,13 @@
 """The estimators as torchmetrics: state over batches and ranks, one number at the end."""
 
-from lightning_id.metrics.gride import GrideDimension
-from lightning_id.metrics.mle import MLEDimension
-from lightning_id.metrics.pca import ParticipationRatio, PCADimension
+from lightning_id.metrics.estimators import (
+    GrideDimension,
+    MLEDimension,
+    ParticipationRatio,
+    PCADimension,
+    TwoNNDimension,
+)
 from lightning_id.metrics.reservoir import DimensionMetric
-from lightning_id.metrics.twonn import TwoNNDimension
 
 __all__ = [
     "DimensionMetric",

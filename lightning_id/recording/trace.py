@@ -49,6 +49,7 @@ class End:
         began: When the branch was called.
         ended: When the call returned.
         held: What `Trace.hold` returned for the arguments of a Linear.
+        is_direct: Whether no function, such as a residual sum, came between layer and output.
     """
 
     layer: nn.Module
@@ -58,6 +59,12 @@ class End:
     began: int
     ended: int
     held: Any = None
+    is_direct: bool = True
+
+    def continued(self, output: StorageWeakRef | None) -> "End":
+        """Return the end with the output of a module that ends in it."""
+        is_direct = self.is_direct and _is_same(self.output, output)
+        return replace(self, output=output, is_direct=is_direct)
 
 
 @dataclass
@@ -233,12 +240,12 @@ class Trace:
         self._passed.add(id(module))
         weighs = call.has_inner or has_weights(module)
         ends = call.ends
-        is_end = weighs or (call.is_given_new and _has_own_norm(module))
+        is_end = weighs or (self._is_given_result(call) and _has_own_norm(module))
         if is_end and is_first and not call.has_inner:
             ends = [End(module, call.given, result, module, call.began, self._clock, call.held)]
         ends = _narrowed(ends, result)
         if len(ends) == 1:
-            ends = [replace(ends[0], output=result)]
+            ends = [ends[0].continued(result)]
         self._see_outputs(call, outputs, bool(ends))
         above = self._calls[-1]
         above.has_inner |= weighs
@@ -252,6 +259,12 @@ class Trace:
                 replace(end, output=result) if _is_same(end.output, call.given[0]) else end
                 for end in above.ends
             ]
+
+    def _is_given_result(self, call: _Call) -> bool:
+        """Whether a call is given the result of a function."""
+        ends = [end for each in self._calls for end in each.ends if not end.is_direct]
+        given = None if call.given is None else call.given[0]
+        return call.is_given_new or any(_is_same(end.output, given) for end in ends)
 
     def _see_outputs(self, call: _Call, outputs: list[Tensor], is_changed: bool) -> None:
         """Note that a call returned tensors, which may be those that it was given, changed."""

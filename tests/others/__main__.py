@@ -7,7 +7,7 @@ import time
 import traceback
 
 from tests.others.cases import CASES
-from tests.others.harness import Case, deviations, is_sane, run
+from tests.others.harness import Case, deviations, is_sane, kind_of, run
 
 for package in ("pytorch_lightning", "lightning.pytorch"):
     logging.getLogger(package).setLevel(logging.ERROR)
@@ -36,8 +36,9 @@ def show(case: Case) -> None:
     for text in outcome.watched.warnings:
         print("  warning:", text)
     print("  changed:", outcome.differences or "nothing", "- hooks left:", outcome.watched.hooks)
-    reasons = {layer: record["reason"] for layer, record in twonn.items() if record["reason"]}
-    print("  layers =", tuple(twonn), "\n  reasons =", reasons)
+    reasons = {layer: kind_of(r["reason"]) for layer, r in twonn.items() if r["reason"]}
+    warns = tuple(kind_of(text) for text in outcome.watched.warnings)
+    print("  layers:", *twonn, "\n  reasons =", reasons, "\n  warns =", warns)
 
 
 def main(wanted: list[str]) -> None:

@@ -893,218 +893,457 @@ CASES: dict[str, Case] = {
     "timm ResNet-18": Case(
         "timm",
         timm_resnet,
+        layers="input net.maxpool net.layer1.0 net.layer1 net.layer2 net.layer3 net.layer4 net.fc",
         input_of="net.conv1",
         head="net.fc",
     ),
     "timm ViT": Case(
         "timm",
         timm_vit,
+        layers="input net.blocks.0 net.blocks.1 net.blocks.2 net.blocks.3 last_hidden net.head",
         input_of="net.patch_embed.proj",
         head="net.head",
     ),
     "timm Swin": Case(
         "timm",
         timm_swin,
+        layers="input net.layers.0 net.layers.1 net.layers.2 last_hidden net.head.fc",
         input_of="net.patch_embed.proj",
         head="net.head.fc",
     ),
     "timm ConvNeXt": Case(
         "timm",
         timm_convnext,
+        layers=(
+            "input net.stem net.stages.0 net.stages.1 net.stages.2.blocks.0 net.stages.2"
+            " net.stages.3 last_hidden net.head.fc"
+        ),
         input_of="net.stem.0",
         head="net.head.fc",
     ),
     "transformers GPT-2": Case(
         "transformers",
         gpt2,
+        layers=(
+            "net.transformer.wte net.transformer.h.0 net.transformer.h.1 net.transformer.h.2"
+            " last_hidden net.lm_head"
+        ),
         head="net.lm_head",
     ),
     "transformers BERT": Case(
         "transformers",
         bert,
+        layers=(
+            "net.bert.embeddings net.bert.encoder.layer.0 net.bert.encoder.layer.1"
+            " net.bert.encoder.layer.2 net.bert.pooler.dense last_hidden net.classifier"
+        ),
         head="net.classifier",
+        warns=("padding",),
     ),
     "transformers T5": Case(
         "transformers",
         t5,
+        layers=(
+            "net.encoder.embed_tokens net.encoder.block.0 net.encoder.block.1 net.decoder.block.0"
+            " net.decoder.block.1 last_hidden net.lm_head"
+        ),
         head="net.lm_head",
     ),
     "transformers ViT": Case(
         "transformers",
         hf_vit,
+        layers=(
+            "input net.vit.layers.0 net.vit.layers.1 net.vit.layers.2 last_hidden net.classifier"
+        ),
         input_of="net.vit.embeddings.patch_embeddings.projection",
         head="net.classifier",
     ),
     "diffusers UNet2D": Case(
         "diffusers",
         unet2d,
+        layers=(
+            "input net.time_embedding.linear_1 net.time_embedding.linear_2 net.conv_in"
+            " net.down_blocks.0 net.down_blocks.1 net.mid_block net.up_blocks.0 net.up_blocks.1"
+            " net.conv_out"
+        ),
         input_of="net.conv_in",
+        warns=("end",),
     ),
     "denoising-diffusion-pytorch": Case(
         "denoising_diffusion_pytorch",
         lucid_diffusion,
-        input_of="net.model.init_conv",
+        layers=(
+            "input net.model.init_conv net.model.time_mlp.3 net.model.downs.0.0"
+            " net.model.downs.0.1 net.model.downs.0.3 net.model.downs.1.1 net.model.downs.1.2"
+            " net.model.mid_attn net.model.ups.0.0 net.model.ups.0.2 net.model.ups.1.0"
+            " net.model.ups.1.1 net.model.ups.1.2 net.model.final_res_block net.model.final_conv"
+        ),
+        input_of="net",
+        warns=("end",),
     ),
     "torch-geometric GIN": Case(
         "torch_geometric",
         gin,
+        layers=(
+            "input net.conv.convs.0 net.conv.convs.1 net.conv.convs.2 net.head.lins.0 last_hidden"
+            " net.head.lins.1 net"
+        ),
         head="net.head.lins.1",
+        reasons={
+            "input": "rows",
+            "net.conv.convs.0": "rows",
+            "net.conv.convs.1": "rows",
+            "net.conv.convs.2": "rows",
+        },
+        warns=("rows",),
     ),
     "torch-geometric GCN": Case(
         "torch_geometric",
         gcn,
+        layers="input net.first net.second last_hidden net.head",
         head="net.head",
+        reasons={
+            "input": "rows",
+            "net.first": "rows",
+            "net.second": "rows",
+        },
+        warns=("rows",),
     ),
     "lightly SimCLR": Case(
         "lightly",
         simclr,
+        layers=(
+            "input backbone.3 backbone.4.0 backbone.4 backbone.5 backbone.6 backbone.7 backbone.8"
+            " projection_head.layers.0 last_hidden projection_head.layers.3"
+            " projection_head.layers.4"
+        ),
         input_of="backbone.0",
         head="projection_head.layers.3",
+        warns=("calls",),
     ),
     "lightly SimCLR, views in one batch": Case(
         "lightly",
         simclr_concatenated,
+        layers=(
+            "input backbone.3 backbone.4.0 backbone.4 backbone.5 backbone.6 backbone.7 backbone.8"
+            " projection_head.layers.0 last_hidden projection_head.layers.3"
+            " projection_head.layers.4"
+        ),
         input_of="backbone.0",
         head="projection_head.layers.3",
         options={"rows_per_sample": "first"},
         views=2,
+        warns=("rows",),
     ),
     "lightly BYOL": Case(
         "lightly",
         byol,
+        layers=(
+            "input backbone.3 backbone.4 backbone.5 backbone.7 backbone.8"
+            " projection_head.layers.0 projection_head.layers.3 prediction_head.layers.0"
+            " last_hidden backbone_momentum.3 backbone_momentum.4 backbone_momentum.5"
+            " backbone_momentum.6 backbone_momentum.8 projection_head_momentum.layers.0"
+            " projection_head_momentum.layers.3"
+        ),
         input_of="backbone.0",
         head="prediction_head.layers.3",
+        warns=("calls",),
     ),
     "lightly MoCo": Case(
         "lightly",
         moco,
+        layers=(
+            "input backbone.3 backbone.4 backbone.5 backbone.6 backbone.7 backbone.8"
+            " projection_head.layers.0 last_hidden backbone_momentum.3 backbone_momentum.4"
+            " backbone_momentum.5 backbone_momentum.6 backbone_momentum.7 backbone_momentum.8"
+            " projection_head_momentum.layers.0 projection_head_momentum.layers.2"
+        ),
         input_of="backbone.0",
         head="projection_head.layers.2",
     ),
     "lightly DINO": Case(
         "lightly",
         dino,
+        layers=(
+            "input teacher_backbone.3 teacher_backbone.4 teacher_backbone.5 teacher_backbone.6"
+            " teacher_backbone.7 teacher_backbone.8 teacher_head student_backbone.3"
+            " student_backbone.4.0 student_backbone.4 student_backbone.5 student_backbone.6"
+            " student_backbone.7 student_backbone.8 last_hidden student_head"
+        ),
         input_of="teacher_backbone.0",
         head="student_head.last_layer",
+        warns=("calls",),
     ),
     "pytorch-forecasting TFT": Case(
         "pytorch_forecasting",
         tft,
+        layers=(
+            "input_embeddings prescalers.other"
+            " encoder_variable_selection.single_variable_grns.other"
+            " encoder_variable_selection.flattened_grn"
+            " decoder_variable_selection.single_variable_grns.other"
+            " decoder_variable_selection.flattened_grn static_context_initial_hidden_lstm"
+            " lstm_decoder static_context_enrichment static_enrichment multihead_attn.q_layers.0"
+            " multihead_attn.k_layers.0 multihead_attn.w_h pos_wise_ff last_hidden output_layer"
+        ),
         head="output_layer",
+        warns=(
+            "calls",
+            "ties",
+        ),
     ),
     "pytorch-forecasting N-BEATS": Case(
         "pytorch_forecasting",
         nbeats,
+        layers=(
+            "input net_blocks.0 net_blocks.1 net_blocks.2 net_blocks.3 net_blocks.4 last_hidden"
+            " net_blocks.5"
+        ),
         input_of="net_blocks.0.fc.0",
+        head="net_blocks.5.theta_f_fc",
+        warns=("calls",),
     ),
     "pytorch-tabnet": Case(
         "pytorch_tabnet",
         tabnet,
-        input_of="net.tabnet.initial_bn",
+        layers=(
+            "input net.tabnet.encoder.initial_splitter.shared.shared_layers.0"
+            " net.tabnet.encoder.initial_splitter.shared.glu_layers.0"
+            " net.tabnet.encoder.initial_splitter.shared.shared_layers.1"
+            " net.tabnet.encoder.initial_splitter.shared.glu_layers.1"
+            " net.tabnet.encoder.initial_splitter.specifics.glu_layers.0"
+            " net.tabnet.encoder.initial_splitter.specifics.glu_layers.1"
+            " net.tabnet.encoder.att_transformers.0 net.tabnet.encoder.feat_transformers.0"
+            " net.tabnet.encoder.att_transformers.1 net.tabnet.encoder.feat_transformers.1"
+            " net.tabnet.encoder.att_transformers.2 net.tabnet.encoder.feat_transformers.2"
+            " last_hidden net.tabnet.final_mapping"
+        ),
         head="net.tabnet.final_mapping",
+        input_of="net",
+        warns=("calls",),
     ),
     "rtdl FT-Transformer": Case(
         "rtdl_revisiting_models",
         ft_transformer,
+        layers=(
+            "input net.backbone.blocks.0.attention net.backbone.blocks.0.ffn"
+            " net.backbone.blocks.1.attention net.backbone.blocks.1.ffn"
+            " net.backbone.blocks.2.attention net.backbone.blocks.2.ffn last_hidden"
+            " net.backbone.output.linear"
+        ),
         input_of="net.cont_embeddings",
         head="net.backbone.output.linear",
     ),
     "segmentation-models-pytorch U-Net": Case(
         "segmentation_models_pytorch",
         smp_unet,
+        layers=(
+            "input net.encoder.maxpool net.encoder.layer1.0 net.encoder.layer1 net.encoder.layer2"
+            " net.encoder.layer3 net.encoder.layer4 net.decoder.blocks.0 net.decoder.blocks.1"
+            " net.decoder.blocks.2 net.decoder.blocks.3 net.decoder.blocks.4 net.segmentation_head"
+        ),
         input_of="net.encoder.conv1",
+        warns=("end",),
     ),
     "segmentation-models-pytorch FPN": Case(
         "segmentation_models_pytorch",
         smp_fpn,
+        layers=(
+            "input net.encoder.maxpool net.encoder.layer1.0 net.encoder.layer1 net.encoder.layer2"
+            " net.encoder.layer3 net.encoder.layer4 net.decoder.p5 net.decoder.p4 net.decoder.p3"
+            " net.decoder.p2 net.decoder.seg_blocks.0 net.decoder.seg_blocks.1"
+            " net.decoder.seg_blocks.2 net.decoder.seg_blocks.3 net.segmentation_head"
+        ),
         input_of="net.encoder.conv1",
+        warns=("end",),
     ),
     "torchvision Faster R-CNN": Case(
         "torchvision",
         detection,
+        layers=(
+            "input net.backbone.body.0 net.backbone.body.2 net.backbone.body.4"
+            " net.backbone.body.6 net.backbone.body.7 net.backbone.body.9 net.backbone.body.11"
+            " net.backbone.body.13 net.backbone.body.15 net.backbone.fpn.layer_blocks.1"
+            " net.backbone.fpn.inner_blocks.0 net.backbone.fpn.layer_blocks.0"
+            " net.rpn.head.bbox_pred net.roi_heads.box_head.fc7 last_hidden"
+            " net.roi_heads.box_predictor.bbox_pred"
+        ),
         input_of="net.backbone.body.0.0",
+        reasons={
+            "net.rpn.head.bbox_pred": "ties",
+            "net.roi_heads.box_head.fc7": "rows",
+            "last_hidden": "rows",
+            "net.roi_heads.box_predictor.bbox_pred": "rows",
+        },
+        warns=(
+            "calls",
+            "rows",
+            "ties",
+        ),
     ),
     "x-transformers decoder": Case(
         "x_transformers",
         x_decoder,
+        layers=(
+            "net.net.token_emb net.net.attn_layers.layers.0.1 net.net.attn_layers.layers.1.1"
+            " net.net.attn_layers.layers.2.1 net.net.attn_layers.layers.3.1"
+            " net.net.attn_layers.layers.4.1 net.net.attn_layers.layers.5.1 last_hidden"
+            " net.net.to_logits"
+        ),
         head="net.net.to_logits",
     ),
     "recbole GRU4Rec": Case(
         "recbole",
         gru4rec,
+        layers="net.item_embedding net.gru_layers net.dense",
         head="net.dense",
     ),
     "Lightning Transformer": Case(
         "lightning",
         lightning_transformer,
+        layers=(
+            "net.embedding net.transformer.encoder.layers.0 net.transformer.encoder.layers.1"
+            " net.transformer.decoder.layers.0 net.transformer.decoder.layers.1 last_hidden"
+            " net.decoder"
+        ),
         head="net.decoder",
+        warns=("calls",),
     ),
     "Lightning LSTM": Case(
         "lightning",
         lightning_lstm,
+        layers="net.encoder net.rnn net.decoder",
         head="net.decoder",
     ),
     "Lightning BoringModel": Case(
         "pytorch_lightning",
         boring,
+        layers="input layer",
         input_of="layer",
         head="layer",
     ),
     "Lightning autoencoder": Case(
         "pytorch_lightning",
         autoencoder,
+        layers="input net.encoder.0 net.encoder.2 net.decoder.0 last_hidden net.decoder.2",
         input_of="net.encoder.0",
         head="net.decoder.2",
     ),
     "Lightning GAN": Case(
         "pytorch_lightning",
         gan,
+        layers="input generator.0 generator.2 discriminator.0 last_hidden discriminator.2",
         input_of="generator.0",
         head="discriminator.2",
+        warns=("calls",),
     ),
     "open_clip CLIP": Case(
         "open_clip",
         clip,
+        layers=(
+            "input net.visual.transformer.resblocks.0 net.visual.transformer.resblocks.1"
+            " net.visual.transformer.resblocks.2 net.transformer.resblocks.0"
+            " net.transformer.resblocks.1 net.transformer.resblocks.2 net.ln_final"
+        ),
         input_of="net.visual.conv1",
+        warns=("end",),
     ),
     "zuko NSF": Case(
         "zuko",
         zuko_flow,
+        layers=(
+            "input net.transform.transforms.0 net.transform.transforms.1"
+            " net.transform.transforms.2 last_hidden"
+        ),
+        input_of="net.transform.transforms.0.hyper",
+        head="net.transform.transforms.2.hyper.4",
+        reasons={
+            "net.transform.transforms.0": "output",
+            "net.transform.transforms.1": "output",
+            "net.transform.transforms.2": "output",
+        },
+        warns=("output",),
     ),
     "vit-pytorch MAE": Case(
         "vit_pytorch",
         mae,
+        layers=(
+            "input net.encoder.to_patch_embedding.2 net.encoder.transformer.layers.0.0"
+            " net.encoder.transformer.layers.0.1 net.encoder.transformer.layers.1.0"
+            " net.encoder.transformer.layers.1.1 net.encoder.transformer.layers.2.0"
+            " net.encoder.transformer.layers.2.1 net.enc_to_dec net.decoder.layers.0.0"
+            " net.decoder.layers.0.1 net.decoder.layers.1.0 net.decoder.layers.1.1 last_hidden"
+            " net.to_pixels net.encoder.mlp_head"
+        ),
         input_of="net.to_patch",
         head="net.to_pixels",
+        reasons={
+            "net.encoder.mlp_head": "absent",
+        },
+        warns=("absent",),
     ),
     "MONAI UNet": Case(
         "monai",
         monai_unet,
+        layers=(
+            "input net.model.0 net.model.1.submodule.0 net.model.1.submodule.1"
+            " net.model.1.submodule.2.0 net.model.1.submodule.2.1 net.model.2.0 net.model.2.1"
+        ),
         input_of="net.model.0.conv.unit0.conv",
+        warns=("end",),
     ),
     "tensordict": Case(
         "tensordict",
         tensordict_mlp,
+        layers="input net.module.0.module.0 last_hidden net.module.1.module",
         input_of="net.module.0.module.0",
         head="net.module.1.module",
     ),
     "darts Transformer": Case(
         "darts",
         darts_transformer,
+        layers=(
+            "input encoder transformer.encoder.layers.0 transformer.encoder.layers.1"
+            " transformer.decoder.layers.0 transformer.decoder.layers.1 last_hidden decoder"
+        ),
         axes={"transformer.*": 1},
+        reasons={
+            "input": "axis",
+            "encoder": "axis",
+            "last_hidden": "axis",
+            "decoder": "axis",
+        },
+        warns=(
+            "axis",
+            "calls",
+        ),
     ),
     "darts TCN": Case(
         "darts",
         darts_tcn,
+        layers="input res_blocks.0 res_blocks.1 res_blocks.2",
+        input_of="res_blocks.0",
+        warns=("end",),
     ),
     "pytorch-tabular": Case(
         "pytorch_tabular",
         pytorch_tabular,
+        layers=(
+            "input _backbone.linear_layers.0 _backbone.linear_layers.2 last_hidden head.layers.0"
+        ),
         head="head.layers.0",
+        input_of="_embedding_layer.normalizing_batch_norm",
     ),
     "anomalib Fastflow": Case(
         "anomalib",
         fastflow,
-        input_of="model.feature_extractor.conv1",
+        layers=(
+            "input model.feature_extractor.maxpool model.feature_extractor.layer1.0"
+            " model.feature_extractor.layer1 model.feature_extractor.layer2"
+            " model.feature_extractor.layer3 model.fast_flow_blocks.0 model.fast_flow_blocks.1"
+            " model.fast_flow_blocks.2"
+        ),
+        input_of="pre_processor.transform",
+        warns=("end",),
     ),
 }

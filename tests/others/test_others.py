@@ -6,12 +6,11 @@ read.
 
 import importlib.util
 import math
-import re
 
 import pytest
 
 from tests.others.cases import CASES
-from tests.others.harness import Outcome, deviations, is_sane, run
+from tests.others.harness import Outcome, deviations, is_sane, kind_of, run
 
 # The packages of the cases below that the tests need anyway: alone they are no reason to run.
 _ALWAYS_THERE = {"lightning", "pytorch_lightning", "torchvision"}
@@ -47,7 +46,7 @@ def test_the_training_is_the_same_to_the_last_bit(outcome):
 
 
 def test_auto_picks_these_layers(name, outcome):
-    assert tuple(outcome.of("twonn")) == CASES[name].layers
+    assert list(outcome.of("twonn")) == CASES[name].layers.split()
 
 
 def test_depths_lie_between_input_and_output(outcome):
@@ -70,15 +69,13 @@ def test_a_number_is_one_that_its_rows_can_have_or_there_is_a_reason(name, outco
         if record["reason"] is None:
             assert is_sane(record), record
         else:
-            reasons[layer] = record["reason"]
-    assert reasons.keys() == CASES[name].reasons.keys()
-    for layer, part in CASES[name].reasons.items():
-        assert re.search(part, reasons[layer])
+            reasons[layer] = kind_of(record["reason"])
+    assert reasons == CASES[name].reasons
 
 
 def test_keys_of_the_summary_are_there_or_absent(name, outcome):
     case = CASES[name]
-    roles = {record["role"]: layer for layer, record in outcome.of("twonn").items()}
+    roles = {r["role"] for r in outcome.of("twonn").values() if r["reason"] is None}
     assert ("input" in roles) == (case.input_of is not None)
     assert ("last_hidden" in roles) == (case.head is not None)
     logged = {key for metrics in outcome.watched.logged for key in metrics}
@@ -91,8 +88,6 @@ def test_no_nan_is_logged(outcome):
         assert all(math.isfinite(value) for key, value in metrics.items() if key.startswith("id"))
 
 
-def test_these_warnings_are_given_once(name, outcome):
+def test_a_warning_of_each_kind_is_given_once(name, outcome):
     given = outcome.watched.warnings
-    assert len(given) == len(CASES[name].warns), given
-    for text, part in zip(given, CASES[name].warns, strict=True):
-        assert re.search(part, text), text
+    assert sorted(kind_of(text) for text in given) == sorted(CASES[name].warns), given

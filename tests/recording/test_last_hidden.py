@@ -327,8 +327,28 @@ class Headless(nn.Module):
         return self.norm(x + self.block(x))
 
 
-def test_a_linear_inside_of_the_last_block_is_not_where_a_network_ends():
-    metrics, _, said = validate(Watched(Headless()), noise(N, 36))
+class HeadlessBlocks(Headless):
+    """The same with the residual sum in a module."""
+
+    class Block(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.norm, self.inner, self.outer = nn.LayerNorm(6), nn.Linear(6, 24), nn.Linear(24, 6)
+
+        def forward(self, x):
+            return x + self.outer(self.inner(self.norm(x)).relu())
+
+    def __init__(self):
+        super().__init__()
+        self.block = nn.Sequential(self.Block(), self.Block())
+
+    def forward(self, x):
+        return self.norm(self.block(self.embed(x)))
+
+
+@pytest.mark.parametrize("net", [Headless, HeadlessBlocks])
+def test_a_linear_inside_of_the_last_block_is_not_where_a_network_ends(net):
+    metrics, _, said = validate(Watched(net()), noise(N, 36))
     assert "id/last_hidden" not in metrics
     assert "the network ends in LayerNorm 'net.norm', not in a Linear" in said[0]
 

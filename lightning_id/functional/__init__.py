@@ -1,6 +1,7 @@
 """The numerical core: dimensions of point clouds, in torch, without Lightning or torchmetrics."""
 
 from lightning_id.functional.change import Change, change, change_of_estimates
+from lightning_id.functional.ess import ess_dimension
 from lightning_id.functional.estimate import Estimate, Influence
 from lightning_id.functional.gaussian import gaussian_twonn_dimension
 from lightning_id.functional.geometry import Geometry
@@ -36,6 +37,7 @@ __all__ = [
     "change",
     "change_of_estimates",
     "effective_rank",
+    "ess_dimension",
     "estimator_spec",
     "gaussian_twonn_dimension",
     "get_estimator",

@@ -152,6 +152,15 @@ class Columns:
             norm2 += centred.square().sum(1)
         return self.all_reduce_sum(products), self.all_reduce_sum(norm2)
 
+    def products_within(self, members: Int[Tensor, "a p"]) -> Float[Tensor, "a p p"]:
+        """Return products of the rows of patches relative to their mean, in float64."""
+        products = self.x.new_zeros((*members.shape, members.shape[1]), dtype=torch.float64)
+        for block in self.blocks():
+            rows = self.x[:, block][members].double()
+            rows -= rows.mean(1, keepdim=True)
+            products += rows @ rows.mT
+        return self.all_reduce_sum(products)
+
     def blocks(self) -> Iterator[slice]:
         """Return the blocks of the columns that are here."""
         return column_blocks(self.x.shape[1])

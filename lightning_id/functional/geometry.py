@@ -193,6 +193,36 @@ class Geometry:
         """Rounding of a sum over the columns, relative to its size."""
         return _ROUNDINGS_OF_SUMS * torch.finfo(self._columns.dtype).eps / 2
 
+    # --- products, for patches of rows -----------------------------------------------------------
+
+    @property
+    def has_gram(self) -> bool:
+        """Whether there is an n x n Gram matrix to read products off."""
+        return self._search.has_gram
+
+    @property
+    def gram(self) -> Float[Tensor, "n n"]:
+        """Products of the centred rows, in the dtype of computation."""
+        with exact_arithmetic(self.x.device):
+            return self._columns.gram
+
+    @property
+    def norm2(self) -> Float[Tensor, " n"]:
+        """Squared norms of the centred rows."""
+        with exact_arithmetic(self.x.device):
+            return self._search.norm2
+
+    def distance2_bound(
+        self, rows: Int[Tensor, " m"], distance2: Float[Tensor, " m"]
+    ) -> Float[Tensor, " m"]:
+        """Return a bound on the error of squared distances of rows read off `gram`."""
+        return self._search.bound(rows, distance2)
+
+    def products_within(self, members: Int[Tensor, "a p"]) -> Float[Tensor, "a p p"]:
+        """Return products of the rows of patches relative to their mean, in float64."""
+        with exact_arithmetic(self.x.device):
+            return self._columns.products_within(members)
+
     def spectrum(self, standardize: bool = False) -> Float[Tensor, " r"]:
         """Return the eigenvalues of the covariance of the rows, largest first.
 

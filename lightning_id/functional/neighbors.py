@@ -162,6 +162,20 @@ class NeighborSearch:
             repeats[suspects] = repeats_an_earlier_row(x[suspects], self._columns.all_reduce_sum)
         return (~repeats).nonzero()[:, 0]
 
+    @property
+    def has_gram(self) -> bool:
+        """Whether the proposals come from an n x n Gram matrix."""
+        return self._proposer.has_products
+
+    @property
+    def norm2(self) -> Float[Tensor, " n"]:
+        """Squared norms of the centred rows."""
+        return self._proposer.norm2
+
+    def bound(self, rows: Int[Tensor, " m"], distance2: Float[Tensor, " m"]) -> Float[Tensor, " m"]:
+        """Return a bound on the error of squared distances of rows as they are proposed."""
+        return self._bound(self.norm2[rows].double(), distance2, self._proposer.dtype)
+
     def find(self, k: int) -> Neighbors:
         """Return the k nearest among the distinct rows; k is 1 to the number of them less one."""
         is_far = k > EXACT_ORDERS and self._proposer.has_products

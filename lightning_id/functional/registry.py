@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from functools import partial
 from typing import Any
 
+from lightning_id.functional.ess import ess_dimension
 from lightning_id.functional.estimate import Estimate
 from lightning_id.functional.gaussian import gaussian_twonn_dimension
 from lightning_id.functional.geometry import Geometry
@@ -90,6 +91,13 @@ _BUILT_IN = (
         "MLE",
         "intrinsic dimension (MLE)",
         "distances to the nearest neighbours, maximum likelihood",
+    ),
+    EstimatorSpec(
+        "ess",
+        ess_dimension,
+        "ESS",
+        "intrinsic dimension (ESS)",
+        "expected simplex skewness: angles between the rows of patches of 100 nearest rows",
     ),
     EstimatorSpec(
         "participation_ratio",

@@ -142,3 +142,39 @@ def paired_change(x, y, influence=twonn_influence, n2=2):
         difference[i] * difference[j] for i in range(len(x)) for j in np.flatnonzero(near[i])
     )
     return values[1] - values[0], math.sqrt(variance)
+
+
+def ess(x, k, anchors):
+    """Return the mean over patches of the dimension whose expected sine is theirs."""
+    rows = distinct_rows(x)
+    _, order = sorted_distances(rows)
+    return np.mean([inverse_sine(patch_skewness(rows[[a, *order[a, :k]]])) for a in anchors])
+
+
+def patch_skewness(patch):
+    """Return the areas of the parallelograms of all pairs, by determinants, over the products."""
+    patch = patch - patch.mean(0)
+    areas, products = 0.0, 0.0
+    for i, a in enumerate(patch):
+        for b in patch[:i]:
+            areas += math.sqrt(max(np.linalg.det([[a @ a, a @ b], [a @ b, b @ b]]), 0))
+            products += math.sqrt((a @ a) * (b @ b))
+    return areas / products
+
+
+def expected_sine(dimension):
+    """Return the mean sine of the angle to a fixed axis, by quadrature."""
+    angles = (np.arange(200_000) + 0.5) * math.pi / 200_000
+    log_density = (dimension - 2) * np.log(np.sin(angles))
+    density = np.exp(log_density - log_density.max())
+    return float((np.sin(angles) * density).sum() / density.sum())
+
+
+def inverse_sine(sine):
+    low, high = 1.0, 1e6
+    for _ in range(200):
+        middle = (low + high) / 2
+        half = middle / 2
+        s = math.exp(2 * math.lgamma(half) - math.lgamma(half + 0.5) - math.lgamma(half - 0.5))
+        low, high = (middle, high) if s < sine else (low, middle)
+    return low

@@ -36,6 +36,7 @@ BY_NAME = {
     "pca": "pca_dimension",
     "gride": "gride_dimension",
     "mle": "mle_dimension",
+    "ess": "ess_dimension",
     "participation_ratio": "participation_ratio",
     "effective_rank": "effective_rank",
 }

@@ -7,14 +7,14 @@ import torch
 from torch import distributed
 
 from lightning_id import manifolds
-from lightning_id.functional import change, gaussian_twonn_dimension, scale_profile
+from lightning_id.functional import change, ess_dimension, gaussian_twonn_dimension, scale_profile
 from lightning_id.functional.sharded import sharded_geometry
 from tests.processes import in_ranks
 
 AMBIENT = (40, 900)
 
 
-def numbers(geometry, moved):
+def numbers(geometry, moved, line):
     """Return what the estimators find that search for neighbours and solve for spectra."""
     profile = scale_profile(geometry, blocks=(1, 3)).decimation
     found = change(geometry, moved)
@@ -23,11 +23,19 @@ def numbers(geometry, moved):
         *(part.mean for part in profile),
         found.value,
         found.std_error,
+        float(ess_dimension(geometry, 20)),
+        ess_dimension(geometry, 20).std_error,
+        float(ess_dimension(line, 20)),  # of angles so small that they are measured in float64
     ]
 
 
 def cloud(ambient):
     return manifolds.gaussian(300, 6, ambient, seed=7)
+
+
+def states(x):
+    """Return rows, the same rows in another state, and rows on a line."""
+    return x, torch.relu(x), torch.cat((x[:, :1], 2 * x[:, :1]), dim=1)
 
 
 def sharded_numbers(meeting):
@@ -36,13 +44,13 @@ def sharded_numbers(meeting):
     here = slice(200) if rank == 0 else slice(200, 300)
     found = []
     for x in map(cloud, AMBIENT):
-        found += numbers(sharded_geometry(x[here]), sharded_geometry(torch.relu(x[here])))
+        found += numbers(*(sharded_geometry(rows[here]) for rows in states(x)))
     distributed.destroy_process_group()
     return found
 
 
 def test_processes_that_share_a_layer_find_the_numbers_of_one(tmp_path):
     first, second = in_ranks(sharded_numbers, str(tmp_path / "meeting"))
-    alone = [number for x in map(cloud, AMBIENT) for number in numbers(x, torch.relu(x))]
+    alone = [number for x in map(cloud, AMBIENT) for number in numbers(*states(x))]
     assert first == second
     assert first == pytest.approx(alone, rel=1e-4)

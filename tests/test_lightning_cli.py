@@ -87,6 +87,7 @@ def test_every_argument_can_be_written_in_yaml_and_is_saved(name, tmp_path):
             "memory_limit": 1.5,
             "max_overhead": 0.9,
             "prefix": "train_",
+            "charts": False,
         },
     }
     (tmp_path / "plain.yaml").write_text(yaml.safe_dump({"trainer": {"max_steps": 4}}))

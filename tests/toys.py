@@ -69,6 +69,20 @@ def trainer(folder: object, **kwargs: object) -> pl.Trainer:
     return pl.Trainer(**{**quiet, **kwargs})
 
 
+def state_of(model: nn.Module, runner: pl.Trainer) -> list[Tensor]:
+    """Return weights, the state of the optimiser and that of the random numbers."""
+    return [
+        *model.state_dict().values(),
+        *(
+            x
+            for state in runner.optimizers[0].state_dict()["state"].values()
+            for x in state.values()
+            if isinstance(x, Tensor)
+        ),
+        torch.get_rng_state(),
+    ]
+
+
 def count_hooks(model: nn.Module) -> int:
     return sum(
         len(module._forward_hooks) + len(module._forward_pre_hooks) for module in model.modules()

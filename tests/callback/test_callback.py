@@ -7,7 +7,7 @@ import pytest
 import pytorch_lightning as pl
 import torch
 from pytorch_lightning.callbacks import EarlyStopping, ModelCheckpoint
-from pytorch_lightning.loggers import CSVLogger, TensorBoardLogger
+from pytorch_lightning.loggers import CSVLogger
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 from torch import nn
 from torch._dynamo.testing import CompileCounter
@@ -16,7 +16,7 @@ from lightning_id import AtSteps, EveryNValidations, History, IntrinsicDimension
 from lightning_id.functional import Estimate, pca_dimension, twonn_dimension
 from lightning_id.recording.layers import named_layers
 from lightning_id.recording.samples import choose_samples
-from tests.toys import Toy, count_hooks, loader, toy_data, trainer
+from tests.toys import Toy, count_hooks, loader, state_of, toy_data, trainer
 
 
 def fit(folder, *callbacks, model=None, val=None, ckpt=None, seed=1, **kwargs):
@@ -32,17 +32,20 @@ def values(history, estimator="twonn"):
     return {r["layer"]: r["value"] for r in history.at(history.validations()[-1], estimator)}
 
 
-def test_one_line_on_an_unmodified_module_logs_every_layer_and_the_summary(tmp_path):
-    callback = IntrinsicDimensionCallback()
-    runner, _ = fit(tmp_path, callback)
-    logged = {key for key in runner.callback_metrics if key.startswith("id")}
+def test_one_line_on_an_unmodified_module_logs_every_layer_and_the_summary(default_fit):
+    logged = {key for key in default_fit.runner.callback_metrics if key.startswith("id")}
     layers = {"input", "net.3", "net.5", "last_hidden", "net.8"}
     assert logged == {
         *(f"id_{kind}/{layer}" for kind in ("twonn", "twonn_se", "pca") for layer in layers),
         *("id/last_hidden", "id/last_hidden_low", "id/last_hidden_high"),
         *("id/peak", "id/peak_depth", "id/peak_over_last"),
     }
-    assert callback.history.validations() == [("fit", 0, 6), ("fit", 1, 13)]
+    assert default_fit.callback.history.validations() == [
+        ("before_training", 0, 0),
+        ("fit", 0, 6),
+        ("fit", 1, 13),
+        ("fit", 2, 20),
+    ]
 
 
 def test_every_logged_number_is_that_of_functional_on_the_same_rows(tmp_path):
@@ -68,44 +71,23 @@ def test_every_logged_number_is_that_of_functional_on_the_same_rows(tmp_path):
     assert callback.last_metrics["id/last_hidden"] == values(callback.history)["net.7"]
 
 
-def state_of(model, runner):
-    return [
-        *model.state_dict().values(),
-        *(
-            x
-            for state in runner.optimizers[0].state_dict()["state"].values()
-            for x in state.values()
-            if isinstance(x, torch.Tensor)
-        ),
-        torch.get_rng_state(),
-    ]
-
-
-def test_the_training_is_the_same_to_the_last_bit_with_and_without(tmp_path):
-    runner, model = fit(tmp_path)
-    plain = state_of(model, runner)
-    runner, model = fit(tmp_path, IntrinsicDimensionCallback(), num_sanity_val_steps=-1)
-    watched = state_of(model, runner)
+def test_the_training_is_the_same_to_the_last_bit_with_and_without(default_fit, tmp_path):
+    runner, model = fit(tmp_path, max_epochs=3)
+    plain, watched = state_of(model, runner), default_fit.state
     assert len(plain) == len(watched) > 10
     assert all(torch.equal(a, b) for a, b in zip(plain, watched, strict=True))
 
 
-def test_the_input_is_the_same_to_the_last_digit_at_every_validation(tmp_path):
-    callback = IntrinsicDimensionCallback(n_samples=30)
-    fit(tmp_path, callback, num_sanity_val_steps=-1, max_epochs=3)
-    inputs = [r["value"] for r in callback.history.records if r["layer"] == "input"]
+def test_the_input_is_the_same_to_the_last_digit_at_every_validation(default_fit):
+    inputs = [r["value"] for r in default_fit.callback.history.records if r["layer"] == "input"]
     assert len(inputs) == 8  # four validations of two estimators
     assert len(set(inputs)) == 2
 
 
-def test_a_whole_sanity_check_is_the_record_of_the_network_before_training(tmp_path):
-    callback = IntrinsicDimensionCallback(n_samples=30)
-    pl.seed_everything(1, verbose=False)
-    fresh = Toy().eval()
-    fit(tmp_path, callback, num_sanity_val_steps=-1)
-    assert [v[0] for v in callback.history.validations()] == ["before_training", "fit", "fit"]
-    rows = toy_data(60, seed=1).tensors[0][choose_samples(60, 30, seed=0)]
-    before = callback.history.at(("before_training", 0, 0), "twonn")[-1]
+def test_a_whole_sanity_check_is_the_record_of_the_network_before_training(default_fit):
+    history, fresh = default_fit.callback.history, default_fit.fresh.eval()
+    rows = toy_data(60, seed=1).tensors[0][choose_samples(60, 40, seed=0)]
+    before = history.at(("before_training", 0, 0), "twonn")[-1]
     assert before["layer"] == "net.8"
     with torch.no_grad():
         assert before["value"] == pytest.approx(twonn_dimension(fresh.net(rows)).value)
@@ -117,31 +99,46 @@ def test_a_sanity_check_of_two_batches_is_not_measured(tmp_path):
     assert [v[0] for v in callback.history.validations()] == ["fit", "fit"]
 
 
-def test_numbers_are_in_the_row_of_the_accuracy_for_every_logger(tmp_path):
-    callback = IntrinsicDimensionCallback()
-    loggers = [TensorBoardLogger(tmp_path, "tb"), CSVLogger(tmp_path, "csv")]
-    fit(tmp_path, callback, logger=loggers, num_sanity_val_steps=-1)
-    with (tmp_path / "csv/version_0/metrics.csv").open() as file:
+def test_numbers_are_in_the_row_of_the_accuracy_for_every_logger(default_fit):
+    history = default_fit.callback.history
+    with default_fit.table.open() as file:
         rows = [row for row in csv.DictReader(file) if row["val_acc"]]
-    assert len(rows) == 2
-    last = callback.history.at(callback.history.validations()[-1], "twonn")
-    events = EventAccumulator(str(tmp_path / "tb/version_0"))
+    assert len(rows) == 3
+    last = history.at(history.validations()[-1], "twonn")
+    events = EventAccumulator(str(default_fit.board))
     events.Reload()
     for record in last:
         key = f"id_twonn/{record['layer']}"
         assert float(rows[-1][key]) == pytest.approx(record["value"], rel=1e-6)
         curve = events.Scalars(key)
-        assert [point.step for point in curve] == [0, 6, 13]  # before training, then as val_acc
+        assert [point.step for point in curve] == [0, 6, 13, 20]  # before training, then as val_acc
         assert curve[-1].value == pytest.approx(record["value"], rel=1e-6)
-    assert [point.step for point in events.Scalars("val_acc")] == [6, 13]
+    assert [point.step for point in events.Scalars("val_acc")] == [6, 13, 20]
 
 
-def test_all_records_are_in_history_csv_of_the_run(tmp_path):
-    callback = IntrinsicDimensionCallback()
-    fit(tmp_path, callback, logger=TensorBoardLogger(tmp_path, "tb"), num_sanity_val_steps=-1)
-    loaded = History.load(tmp_path / "tb/version_0/history.csv")
-    assert len(loaded.records) == len(callback.history.records) == 30
-    assert [r["value"] for r in loaded.records] == [r["value"] for r in callback.history.records]
+def test_all_records_are_in_history_csv_of_the_run(default_fit):
+    loaded = History.load(default_fit.board / "history.csv")
+    records = default_fit.callback.history.records
+    assert len(loaded.records) == len(records) == 40
+    assert [r["value"] for r in loaded.records] == [r["value"] for r in records]
+
+
+def test_the_metrics_of_the_user_and_the_spectra_are_kept_beside_the_records(default_fit):
+    history = History.load(default_fit.board)
+    last = history.validations()[-1]
+    accuracy = [m for m in history.metrics if m["name"] == "val_acc"]
+    assert [(m["stage"], m["epoch"], m["step"]) for m in accuracy] == history.validations()
+    assert accuracy[-1]["value"] == float(default_fit.runner.callback_metrics["val_acc"])
+    assert not [m for m in history.metrics if m["name"].startswith("id")]
+    assert list(history.spectra) == [history.validations()[0], last]
+    x = toy_data(60, 1).tensors[0][choose_samples(60, 40, seed=0)].flatten(1)
+    torch.testing.assert_close(
+        history.spectra[last]["input"].double(),
+        torch.linalg.eigvalsh(x.T.cov()).flip(0)[:40].double(),  # of 40 rows
+        rtol=1e-3,
+        atol=1e-5,
+    )
+    assert not math.isnan(history.spectra[last]["net.5"].sum())
 
 
 def test_a_resumed_run_continues_its_history(tmp_path):
@@ -150,7 +147,7 @@ def test_a_resumed_run_continues_its_history(tmp_path):
     fit(tmp_path, first, saver, enable_checkpointing=True, num_sanity_val_steps=-1)
     state = torch.load(tmp_path / "ckpt/last.ckpt", weights_only=True)
     assert first.state_key in state["callbacks"]
-    second = IntrinsicDimensionCallback()
+    second = IntrinsicDimensionCallback(charts=False)
     fit(
         tmp_path,
         second,
@@ -170,9 +167,8 @@ def test_a_resumed_run_continues_its_history(tmp_path):
     assert len(written.records) == len(second.history.records)
 
 
-def test_no_hook_stays_after_the_end_or_an_exception(tmp_path):
-    model = fit(tmp_path, IntrinsicDimensionCallback())[1]
-    assert count_hooks(model) == 0
+def test_no_hook_stays_after_the_end_or_an_exception(default_fit, tmp_path):
+    assert count_hooks(default_fit.model) == 0
 
     class Failing(Toy):
         def validation_step(self, batch, batch_idx):
@@ -276,15 +272,12 @@ def test_early_stopping_can_monitor_the_last_hidden_dimension(tmp_path):
     assert runner.current_epoch == 2
 
 
-def test_what_was_matched_is_shown_once(tmp_path, caplog):
-    with caplog.at_level("INFO"):
-        fit(tmp_path, IntrinsicDimensionCallback(), max_epochs=3)
-    shown = [r.getMessage() for r in caplog.records if "is measured in" in r.getMessage()]
-    assert len(shown) == 1
-    assert "net.5        depth 0.67  16 features" in shown[0]
+def test_what_was_matched_is_shown_once(default_fit):
+    (shown,) = [text for text in default_fit.logged if "is measured in" in text]
+    assert "net.5        depth 0.67  16 features" in shown
     # float32 rows of 64, 36, 16 and 3 features, and `last_hidden`, which is those 16 again
-    assert (said := re.search(r"rows take (\S+) GiB in cpu memory\.", shown[0]))
-    assert float(said[1]) == pytest.approx(4 * 60 * (64 + 36 + 16 + 16 + 3) / 2**30, rel=0.02)
+    assert (size := re.search(r"rows take (\S+) GiB in cpu memory\.", shown))
+    assert float(size[1]) == pytest.approx(4 * 40 * (64 + 36 + 16 + 16 + 3) / 2**30, rel=0.03)
 
 
 def whole(net, backend):

@@ -14,7 +14,7 @@ from tests.toys import Toy, loader, trainer
 PICTURES = ["id/depth_profile", "id/heat_map"]
 
 
-def fit(folder, *loggers, epochs=3, **kwargs):
+def fit(folder, *loggers, epochs=1, **kwargs):
     callback = IntrinsicDimensionCallback(["input", "net.5"], **kwargs)
     runner = trainer(
         folder, callbacks=[callback], logger=list(loggers), num_sanity_val_steps=-1,
@@ -30,12 +30,10 @@ def events(folder):
     return board
 
 
-def test_pictures_are_beside_the_curves_and_the_last_holds_everything(tmp_path):
-    board = TensorBoardLogger(tmp_path, "run")
-    callback = fit(tmp_path, board)
-    found = events(board.log_dir)
+def test_pictures_are_beside_the_curves_and_the_last_holds_everything(default_fit):
+    found = events(default_fit.board)
     assert found.Tags()["images"] == PICTURES
-    last_step = callback.history.validations()[-1][2]
+    last_step = default_fit.callback.history.validations()[-1][2]
     for tag in PICTURES:
         steps = [image.step for image in found.Images(tag)]
         assert steps[-1] >= last_step

@@ -87,14 +87,16 @@ def test_a_fault_is_a_warning_and_the_weights_are_the_same(
 ):
     where = f"{target}.{name}" if isinstance(target, str) else None
     monkeypatch.setattr(*((where,) if where else (target, name)), fault)
-    callback = IntrinsicDimensionCallback(memory_limit=1e-9)  # a byte: rows go to files
+    callback = IntrinsicDimensionCallback(
+        memory_limit=1e-9, charts=False
+    )  # a byte: rows go to files
     with pytest.warns(UserWarning, match=message):
         model = train(tmp_path, callback, logger=CSVLogger(tmp_path))
     assert_unharmed(model, weights)
 
 
 def test_a_logger_that_raises_does_not_stop_the_others(weights, tmp_path):
-    callback = IntrinsicDimensionCallback()
+    callback = IntrinsicDimensionCallback(charts=False)
     with pytest.warns(UserWarning, match="could not log to BadLogger") as warned:
         model = train(tmp_path, callback, logger=[BadLogger(), CSVLogger(tmp_path)])
     assert_unharmed(model, weights)
@@ -110,7 +112,9 @@ def test_a_layer_of_nan_has_a_reason_and_the_others_their_numbers(
     monkeypatch.setattr(
         Recorder,
         "record",
-        lambda self, name, x, *rest: record(self, name, x * fault if name == "input" else x, *rest),
+        lambda self, name, x, *rest, **options: record(
+            self, name, x * fault if name == "input" else x, *rest, **options
+        ),
     )
     callback = IntrinsicDimensionCallback()
     with pytest.warns(UserWarning, match="layer 'input': .*hold NaN or infinite values"):

@@ -2,6 +2,7 @@
 
 import gc
 import os
+import warnings
 import weakref
 from contextlib import nullcontext
 
@@ -11,6 +12,7 @@ import torch
 from torch import nn
 
 from lightning_id import IntrinsicDimensionCallback
+from tests.processes import in_process
 from tests.toys import Toy, averaged_weights, count_hooks, loader, trainer
 
 
@@ -148,23 +150,35 @@ def resident() -> int:
         return int(file.read().split()[1]) * os.sysconf("SC_PAGESIZE")
 
 
-@pytest.mark.timeout(300)
-def test_five_hundred_validations_leak_nothing(tmp_path):
-    sizes = []
+class Sampling(pl.Callback):
+    """Notes the resident memory after every hundred epochs."""
 
-    class Sampling(pl.Callback):
-        def on_validation_end(self, trainer, pl_module):
-            if trainer.current_epoch % 100 == 99:
-                gc.collect()
-                sizes.append(resident())
+    def __init__(self):
+        self.sizes = []
 
-    class Still(Toy):
-        def training_step(self, batch, batch_idx):
-            return None
+    def on_validation_end(self, trainer, pl_module):
+        if trainer.current_epoch % 100 == 99:
+            gc.collect()
+            self.sizes.append(resident())
 
-    callback = IntrinsicDimensionCallback(["net.5"], n_samples=50)
-    runner = trainer(tmp_path, callbacks=[callback, Sampling()], max_epochs=500)
+
+class Still(Toy):
+    def training_step(self, batch, batch_idx):
+        return None
+
+
+def five_hundred_validations():
+    """Return how many validations were measured, and the memory after each hundred."""
+    warnings.simplefilter("ignore")
+    callback, sampling = IntrinsicDimensionCallback(["net.5"], n_samples=50), Sampling()
+    runner = trainer(".", callbacks=[callback, sampling], max_epochs=500)
     runner.fit(Still(), loader(16), loader(50, batch_size=50, seed=1))
-    assert len(callback.history.validations()) == 500
+    return len(callback.history.validations()), sampling.sizes
+
+
+@pytest.mark.timeout(300)
+def test_five_hundred_validations_leak_nothing():
+    measured, sizes = in_process(five_hundred_validations)
+    assert measured == 500
     assert len(sizes) == 5
     assert sizes[-1] < 1.02 * sizes[0]

@@ -85,7 +85,9 @@ WAYS = [
 
 @pytest.mark.parametrize("way", WAYS, ids=str)
 def test_metrics_of_the_training_epoch_are_those_of_tensorboard(way, tmp_path):
-    callback = IntrinsicDimensionCallback(["net.5"], schedule=LogSpaced(), data=["val"])
+    callback = IntrinsicDimensionCallback(
+        ["net.5"], charts=False, schedule=LogSpaced(), data=["val"]
+    )
     runner = fit(tmp_path, callback, **way)
     shown = curves(runner.log_dir)
     history = History.load(runner.log_dir)
@@ -105,8 +107,7 @@ def test_metrics_of_the_training_epoch_are_those_of_tensorboard(way, tmp_path):
 
 
 def test_the_generalisation_gap_is_that_of_one_epoch(tmp_path):
-    callback = IntrinsicDimensionCallback(["net.5"])
-    runner = fit(tmp_path, callback)
+    runner = fit(tmp_path, IntrinsicDimensionCallback(["net.5"], charts=False))
     shown = curves(runner.log_dir)
     for epoch in range(3):
         step = (epoch + 1) * STEPS - 1
@@ -120,7 +121,9 @@ def test_the_generalisation_gap_is_that_of_one_epoch(tmp_path):
 
 
 def test_without_a_validation_the_training_epochs_are_recorded(tmp_path):
-    callback = IntrinsicDimensionCallback(["net.5"], schedule=LogSpaced(), data=["train"])
+    callback = IntrinsicDimensionCallback(
+        ["net.5"], charts=False, schedule=LogSpaced(), data=["train"]
+    )
     runner = fit(tmp_path, callback, val=False)
     assert recorded(callback.history, "train_acc") == pytest.approx(
         curves(runner.log_dir)["train_acc"]
@@ -133,7 +136,7 @@ def test_a_learning_rate_set_before_the_epoch_stays_that_of_the_epoch(tmp_path):
             optimizer = torch.optim.SGD(self.parameters(), lr=1.0)
             return [optimizer], [torch.optim.lr_scheduler.ExponentialLR(optimizer, 0.5)]
 
-    callback = IntrinsicDimensionCallback(["net.5"])
+    callback = IntrinsicDimensionCallback(["net.5"], charts=False)
     # Before the callback in the list, it writes before the epoch before is recorded.
     runner = trainer(
         tmp_path,
@@ -147,12 +150,12 @@ def test_a_learning_rate_set_before_the_epoch_stays_that_of_the_epoch(tmp_path):
 
 def test_a_checkpoint_holds_the_metrics_of_its_epoch_and_a_resumed_run_goes_on(tmp_path):
     saving = ModelCheckpoint(tmp_path, save_top_k=-1, save_on_train_epoch_end=True)
-    first = IntrinsicDimensionCallback(["net.5"])
+    first = IntrinsicDimensionCallback(["net.5"], charts=False)
     fit(tmp_path, first, saving, enable_checkpointing=True)
     (path,) = tmp_path.glob("epoch=1*.ckpt")
     saved = torch.load(path, weights_only=True)["callbacks"][first.state_key]["metrics"]
     assert [m["epoch"] for m in saved if m["name"] == "epoch_squared"] == [0, 1]
-    second = IntrinsicDimensionCallback(["net.5"])
+    second = IntrinsicDimensionCallback(["net.5"], charts=False)
     runner = fit(tmp_path, second, ckpt_path=path)
     shown = curves(runner.log_dir)
     for name in ("train_acc", "train_loss_epoch", "epoch_squared", "val_acc"):
@@ -175,7 +178,7 @@ def test_a_fit_that_fails_has_kept_the_epochs_before(where, tmp_path):
                 raise RuntimeError("planned")
             return super().training_step(batch, batch_idx)
 
-    callback = IntrinsicDimensionCallback(["net.5"])
+    callback = IntrinsicDimensionCallback(["net.5"], charts=False)
     runner = trainer(
         tmp_path,
         callbacks=[callback],
@@ -190,7 +193,7 @@ def test_a_fit_that_fails_has_kept_the_epochs_before(where, tmp_path):
 
 
 def test_a_validation_of_which_no_measurement_is_made_has_its_metrics_and_its_epoch(tmp_path):
-    callback = IntrinsicDimensionCallback(["net.5"], schedule=EveryNValidations(2))
+    callback = IntrinsicDimensionCallback(["net.5"], charts=False, schedule=EveryNValidations(2))
     runner = fit(tmp_path, callback)
     shown = curves(runner.log_dir)
     for name in ("train_acc", "val_acc"):

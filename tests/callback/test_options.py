@@ -1,6 +1,5 @@
 """What users may ask for: classes by themselves, padding, other axes, less memory."""
 
-import math
 import statistics
 from contextlib import nullcontext
 
@@ -10,9 +9,9 @@ import torch
 from torch import nn
 from torch.utils.data import DataLoader, TensorDataset
 
-from lightning_id import History, IntrinsicDimensionCallback, manifolds
+from lightning_id import IntrinsicDimensionCallback, manifolds
 from lightning_id.functional import pca_dimension, twonn_dimension
-from tests.toys import Toy, loader, toy_data, trainer
+from tests.toys import Toy, loader, trainer
 
 
 class Wrapped(pl.LightningModule):
@@ -238,30 +237,3 @@ def test_rows_in_files_give_the_same_numbers(tmp_path):
     assert found[0] == found[1] == found[2]
     with pytest.raises(ValueError, match="`memory_limit`"):
         IntrinsicDimensionCallback(memory_limit=0)
-
-
-def test_what_the_user_logged_and_the_spectra_are_kept_beside_the_records(tmp_path):
-    callback = IntrinsicDimensionCallback(["input", "net.5"])
-    runner = trainer(
-        tmp_path,
-        callbacks=[callback],
-        logger=pl.loggers.CSVLogger(tmp_path),
-        max_epochs=3,
-        num_sanity_val_steps=-1,
-    )
-    runner.fit(Toy(), loader(), loader(100, seed=1))
-    history = History.load(runner.log_dir)
-    last = history.validations()[-1]
-    accuracy = [m for m in history.metrics if m["name"] == "val_acc"]
-    assert [(m["stage"], m["epoch"], m["step"]) for m in accuracy] == history.validations()
-    assert accuracy[-1]["value"] == float(runner.callback_metrics["val_acc"])
-    assert not [m for m in history.metrics if m["name"].startswith("id")]
-    assert list(history.spectra) == [history.validations()[0], last]
-    x = toy_data(100, 1).tensors[0].flatten(1)
-    torch.testing.assert_close(
-        history.spectra[last]["input"].double(),
-        torch.linalg.eigvalsh(x.T.cov()).flip(0).double(),
-        rtol=1e-3,
-        atol=1e-5,
-    )
-    assert not math.isnan(history.spectra[last]["net.5"].sum())

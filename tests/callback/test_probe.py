@@ -115,7 +115,9 @@ def test_the_probe_passes_in_eval_mode_without_gradients_and_unaugmented(tmp_pat
 
 
 def test_steps_are_measured_between_validations_and_logged_there(tmp_path):
-    callback = IntrinsicDimensionCallback(LAYERS, schedule=AtSteps([0, 1, 2], then_every=3))
+    callback = IntrinsicDimensionCallback(
+        LAYERS, schedule=AtSteps([0, 1, 2], then_every=3), charts=False
+    )
     logger = CSVLogger(tmp_path)
     train(tmp_path, callback, logger=logger)  # 2 epochs of 4 batches
     assert [step for _, _, step in callback.history.validations()] == [0, 1, 2, 3, 6]

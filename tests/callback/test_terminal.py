@@ -140,7 +140,7 @@ def logged_where(caplog):
 def test_the_end_of_a_fit_logs_where_the_history_is(shown, tmp_path, caplog, monkeypatch):
     monkeypatch.chdir(tmp_path)
     with caplog.at_level(logging.INFO):
-        fit(tmp_path, *[TQDMProgressBar()] * shown, logger=CSVLogger("logs", "mine"))
+        fit(tmp_path, *[TQDMProgressBar()] * shown, logger=CSVLogger("logs", "mine"), charts=False)
     folder = "logs/mine/version_0"
     assert Path(folder, "history.csv").exists()
     expected = f"history.csv is in {folder}: lightning-id report {folder}"
@@ -153,10 +153,12 @@ def test_where_the_history_is_is_not_logged_in_vain(case, tmp_path, caplog):
         if case == "no logger":
             fit(tmp_path)
         elif case == "named by another":
-            fit(tmp_path, ShowProfile(), logger=CSVLogger(tmp_path))
+            fit(tmp_path, ShowProfile(), logger=CSVLogger(tmp_path), charts=False)
         else:
             runner = trainer(
-                tmp_path, callbacks=[IntrinsicDimensionCallback()], logger=CSVLogger(tmp_path)
+                tmp_path,
+                callbacks=[IntrinsicDimensionCallback(charts=False)],
+                logger=CSVLogger(tmp_path),
             )
             runner.validate(Toy(), loader(60), verbose=False)
     assert not logged_where(caplog)

@@ -210,8 +210,8 @@ def test_two_instances_log_under_their_prefixes_and_share_a_checkpoint(tmp_path)
 
 
 def test_two_instances_keep_all_their_records_in_folders_of_their_own(tmp_path):
-    few = IntrinsicDimensionCallback(LAYERS, n_samples=20, prefix="few/")
-    all_ = IntrinsicDimensionCallback(LAYERS)
+    few = IntrinsicDimensionCallback(LAYERS, n_samples=20, prefix="few/", charts=False)
+    all_ = IntrinsicDimensionCallback(LAYERS, charts=False)
     runner = trainer(tmp_path, callbacks=[few, all_], logger=CSVLogger(tmp_path))
     runner.fit(Toy(), loader(), loader(60, seed=1))
     for callback, folder in ((all_, runner.log_dir), (few, f"{runner.log_dir}/few")):
@@ -267,7 +267,7 @@ def test_a_monitor_of_what_is_measured_between_steps_is_told_that_it_never_sees_
 
 @pytest.mark.parametrize("schedule", [AtSteps([0, 3, 9]), EveryNValidations(2)])
 def test_the_metrics_are_those_of_the_validations_at_their_own_steps(schedule, tmp_path):
-    callback = IntrinsicDimensionCallback(LAYERS, schedule=schedule)
+    callback = IntrinsicDimensionCallback(LAYERS, schedule=schedule, charts=False)
     seen = []
 
     class Watching(Toy):

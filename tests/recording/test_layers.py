@@ -139,13 +139,14 @@ def test_a_child_called_as_a_wrapper_calls_its_own_stays_in_the_name():
 
 @pytest.mark.parametrize("name", DEPTHS)
 def test_auto_finds_the_layers_and_depths_of_the_source_work(name):
-    model = torchvision.models.get_model(name, weights=None).eval()
+    with torch.device("meta"):
+        model = torchvision.models.get_model(name, weights=None).eval()
     chosen = select_layers(model)
     modules = named_layers(model)
     side = 224 if name.startswith("vit") else 32 if name.startswith("vgg") else 64
     trace = Trace({layer: modules[layer] for layer in chosen if layer in modules})
     with trace.attach(model), torch.no_grad():
-        model(torch.zeros(1, 3, side, side))
+        model(torch.zeros(1, 3, side, side, device="meta"))
     assert list(chosen) == ["input", *trace.order]
     assert list(trace.depths.values()) == DEPTHS[name]
     assert trace.relative_depth("input") == 0

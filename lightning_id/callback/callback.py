@@ -66,7 +66,8 @@ class CallbackBase:
             batch. None for the first, or the second where a module has ``batch_first=False``.
         rows_per_sample: For all layers or by name, if an output has other rows than one for each
             sample: the number of consecutive rows of a sample, ``"first"`` for the first rows (of
-            concatenated views), ``"all"`` for every row as a sample (nodes of graphs).
+            concatenated views), ``"all"`` for every row as a sample (nodes of graphs), ``"chunks"``
+            where a layer is called several times for a batch, each time with the next samples.
         mask_key: Key of the padding mask in a batch (1 for tokens that count), for example
             ``"attention_mask"``; padding is left out of the rows.
         per_class: Also measure each class with at least this many samples, 100 if True, and log

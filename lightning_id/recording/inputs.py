@@ -53,7 +53,8 @@ class InputSearch:
     such as one that makes a distribution, is passed over.
 
     Args:
-        found: Called at once with the input, which later code may change in place, and the module.
+        found: Called at once with the input, which later code may change in place, and the module;
+            again at later calls of that module.
 
     Attributes:
         source: The module that is given the input; None until it is found.
@@ -88,7 +89,8 @@ class InputSearch:
         self._given_nothing.clear()
 
     def _enter(self, module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
-        if self._is_over or (module is self._root and is_redirected(module)):
+        is_other = self._is_over and module is not self.source  # the source may be called again
+        if is_other or (module is self._root and is_redirected(module)):
             return
         if all(value is None for value in (*args, *kwargs.values())):
             self._given_nothing.add(id(module))

@@ -24,7 +24,7 @@ from lightning_id.recording.layers import INPUT, LAST_HIDDEN, PSEUDO
 from lightning_id.recording.memory import room_for_rows
 from lightning_id.recording.modules import called_module, named_layers, why_never_called
 from lightning_id.recording.processes import Processes, SingleProcess
-from lightning_id.recording.recorder import Recorder, laid_out_as
+from lightning_id.recording.recorder import KeptRows, Recorder, laid_out_as
 from lightning_id.recording.rows import RowRule
 from lightning_id.recording.samples import FixedSamples, ReservoirSamples
 from lightning_id.recording.storage import Limits
@@ -95,6 +95,7 @@ class LayerResult:
         errors: What was raised, by the name of the estimator.
         notes: Caveats about how the rows of this layer were obtained.
         batch_notes: Caveats about the batches, alike for all layers that they concern.
+        rule_notes: What `rows_per_sample` made of the rows: in the records, but no remark.
     """
 
     layer: str
@@ -109,6 +110,7 @@ class LayerResult:
     errors: dict[str, Exception] = field(default_factory=dict)
     notes: list[str] = field(default_factory=list)
     batch_notes: list[str] = field(default_factory=list)
+    rule_notes: list[str] = field(default_factory=list)
 
     def records(self) -> Iterator[dict[str, Any]]:
         """Return the columns of a history that are known of the layer.
@@ -124,7 +126,7 @@ class LayerResult:
             "ambient_dimension": self.ambient_dimension,
         }
         for name, estimate in self.estimates.items():
-            notes = [*self.batch_notes, *self.notes]
+            notes = [*self.batch_notes, *self.rule_notes, *self.notes]
             notes += [estimate.note] if estimate.note else []
             fields = estimate.to_dict() | {"note": "; ".join(notes) or None}
             yield {**layer, "estimator": name, "seconds": self.seconds.get(name), **fields}
@@ -249,8 +251,15 @@ class Measurement:
             self._search.attach(self._model, hooks)
         trace = Trace(self._modules)
         if self._last_hidden is None:
-            trace.hold = lambda given, linear: self._recorder.keep(LAST_HIDDEN, given, linear)
+            trace.hold = self._keep_last_hidden
         self._trace = self._tracing.enter_context(trace.attach(self._model, batch))
+
+    def _keep_last_hidden(
+        self, given: Tensor, linear: nn.Module, before: KeptRows | None
+    ) -> KeptRows | None:
+        if before is not None and self._options.rule.rows_of(LAST_HIDDEN) != "chunks":
+            return None
+        return self._recorder.keep(LAST_HIDDEN, given, linear, before)
 
     def _store_input(self, given: Tensor, module: nn.Module) -> None:
         if given.is_floating_point() or self._options.is_input_named:
@@ -285,8 +294,9 @@ class Measurement:
 
     def _store_last_hidden(self, trace: Trace) -> None:
         """Store the rows that the Linear was given which turns out to be the last."""
-        if trace.last_linear is not None and trace.ends[0].held is not None:
-            self._recorder.record_kept(LAST_HIDDEN, trace.ends[0].held)
+        for kept in trace.ends[0].held if trace.last_linear is not None else ():
+            if kept is not None:
+                self._recorder.record_kept(LAST_HIDDEN, kept)
 
     @property
     def seconds(self) -> float:
@@ -324,6 +334,7 @@ class Measurement:
                 ambient_dimension=self._recorder.widths.get(name),
                 notes=self._notes(name, rows),
                 batch_notes=self._batch_notes(name),
+                rule_notes=self._recorder.rule_notes(name),
             )
             if rows is None:
                 result.estimates.update(dict.fromkeys(estimators, Estimate(reason=reason)))
@@ -397,7 +408,7 @@ class Measurement:
         if self.plan is not None and name in (self.plan.projected or ()):
             projected += ", because all rows together would not fit into memory"
         notes = {
-            called: calls > 1,
+            called: calls > 1 and rows is not None,
             projected: kept < width,
         }
         return [note for note, holds in notes.items() if holds] + self._recorder.notes(name)
@@ -498,6 +509,7 @@ def _without_results(result: LayerResult) -> LayerResult:
         errors={},
         notes=[],
         batch_notes=[],
+        rule_notes=[],
     )
 
 

@@ -5,7 +5,7 @@ import time
 import warnings
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import AbstractContextManager, contextmanager, nullcontext
+from contextlib import AbstractContextManager, contextmanager, nullcontext, suppress
 from dataclasses import dataclass
 from typing import Any
 
@@ -125,6 +125,11 @@ class Recorder:
         self._left_out: dict[str, int] = {}
         self._fitting: dict[str, set[int]] = {}  # axes as long as every batch so far
         self._largest = 0  # samples in the batches before
+        # Of the batch, by layer: rows of chunks, samples in them; axis and rows of calls that have
+        # fewer than there are samples.
+        self._chunks: dict[str, list[tuple[Float[Tensor, "r d"], Int[Tensor, " r"]]]] = {}
+        self._met: dict[str, int] = {}
+        self._short: dict[str, tuple[int, int]] = {}
         self._hooks = Hooks()
         self._batch: _Batch | None = None
 
@@ -167,6 +172,7 @@ class Recorder:
         """End the batch and take the hooks off."""
         if self._batch is not None:
             self._largest = max(self._largest, self._batch.size)
+            self._end_chunks(self._batch)
         if self._pending:
             self._choose_projected()
             for name, rows, slots in self._pending:
@@ -176,7 +182,8 @@ class Recorder:
     def cancel(self) -> None:
         """Take the hooks off. May be called at any time, and again."""
         self._hooks.remove()
-        self._pending.clear()
+        for of_batch in (self._pending, self._chunks, self._met, self._short):
+            of_batch.clear()
         self._batch = None
 
     def record(
@@ -197,19 +204,26 @@ class Recorder:
         if not self._is_recorded(name):
             return
         self._calls[name] = self._calls.get(name, 0) + 1
-        self.calls[name] = max(self.calls.get(name, 0), self._calls[name])
-        if self._calls[name] == 1:
+        is_chunk = self.rule.rows_of(name) == "chunks"
+        if not is_chunk:
+            self.calls[name] = max(self.calls.get(name, 0), self._calls[name])
+        if is_chunk or self._calls[name] == 1:
             self._guarded(
                 name, self._record_output, module or self.modules.get(name), output, given
             )
+        elif name in self._short:
+            self._add_short(name, output)
 
-    def keep(self, name: str, output: Any, module: nn.Module) -> "KeptRows | None":
+    def keep(
+        self, name: str, output: Any, module: nn.Module, before: "KeptRows | None" = None
+    ) -> "KeptRows | None":
         """Copy the chosen rows of a tensor, to be stored by `record_kept` or dropped.
 
         Args:
             name: The layer that it may become, which has no rows yet.
             output: See `record`.
             module: The module that states its axes.
+            before: Rows that were kept of the call before, if this is a later chunk of the batch.
 
         Returns:
             The rows, or the reason why there are none; None if this batch has none to record.
@@ -217,6 +231,7 @@ class Recorder:
         if not self._is_recorded(name):
             return None
         start, rows, reason = time.perf_counter(), None, None
+        self._met[name] = before.met if before is not None else 0
         try:
             with torch.no_grad():
                 rows = self._select_rows(name, module, output)
@@ -225,9 +240,9 @@ class Recorder:
         self.seconds += time.perf_counter() - start
         was_padded = name in self.padded
         self.padded.discard(name)
-        return KeptRows(
-            rows, reason, [known.pop(name, None) for known in self._known()], was_padded
-        )
+        self._short.pop(name, None)
+        known = [known.pop(name, None) for known in self._known()]
+        return KeptRows(rows, reason, known, was_padded, self._met.pop(name))
 
     def record_kept(self, name: str, held: "KeptRows") -> None:
         """Store rows that were held in the batch between `begin` and `end`.
@@ -241,10 +256,12 @@ class Recorder:
                 known[name] = value
         if held.is_padded:
             self.padded.add(name)
+        if held.met:
+            self._met[name] = held.met
         if held.reason is not None:
             self.fail(name, held.reason)
         elif held.rows is not None:
-            self._guarded(name, self._write_block, *held.rows)
+            self._guarded(name, self._take_rows, *held.rows)
 
     def _known(self) -> list[dict[str, Any]]:
         """Return where that is which is known of a layer from the batches so far."""
@@ -324,7 +341,45 @@ class Recorder:
     ) -> None:
         found = self._select_rows(name, module, own_output(output, given))
         if found is not None:
-            self._write_block(name, *found)
+            self._take_rows(name, *found)
+
+    def _take_rows(self, name: str, rows: Float[Tensor, "r d"], slots: Int[Tensor, " r"]) -> None:
+        """Write rows, or keep those of a chunk until the batch ends."""
+        if self.rule.rows_of(name) == "chunks":
+            self._chunks.setdefault(name, []).append((rows, slots))
+        else:
+            self._write_block(name, rows, slots)
+
+    def _end_chunks(self, batch: "_Batch") -> None:
+        """Write the rows of chunks; name the option where the calls of a layer look like chunks."""
+        for name in self._met:
+            self._guarded(name, self._join_chunks, batch)
+        for name, (axis, total) in self._short.items():
+            if total == batch.size:
+                self.failures[name] = (
+                    f"expected {total} samples along axis {axis}, got as many rows in"
+                    f" {self._calls[name]} calls; rows_per_sample='chunks' puts them together"
+                )
+
+    def _join_chunks(self, name: str, batch: "_Batch") -> None:
+        total = self._met[name]
+        if total == batch.size:
+            if name in self._chunks:
+                rows, slots = zip(*self._chunks[name], strict=True)
+                self._write_block(name, torch.cat(rows), torch.cat(slots))
+        elif batch.size < self._largest and name in self._present:
+            self._left_out[name] = self._left_out.get(name, 0) + len(batch.rows)
+        else:
+            raise ValueError(
+                f"expected chunks of {batch.size} samples together, got {total} rows;"
+                " rows_per_sample='chunks' is for a layer that is given a batch part by part"
+            )
+
+    def _add_short(self, name: str, output: Any) -> None:
+        """Count the rows of a later call of a layer whose first call had too few."""
+        axis, total = self._short[name]
+        with suppress(Exception):  # whatever it is, the user's forward pass goes on
+            self._short[name] = axis, total + first_tensor(output).shape[axis]
 
     def _select_rows(
         self, name: str, module: nn.Module | None, output: Any
@@ -353,7 +408,8 @@ class Recorder:
         if tokens is not None:
             mask = tokens[numbers].to(tensor.device)
         elif batch.mask is not None and per != "all":
-            mask = batch.mask[batch.rows.to(batch.mask.device)].to(tensor.device)
+            samples = batch.rows[torch.isin(batch.slots, slots)]
+            mask = batch.mask[samples.to(batch.mask.device)].to(tensor.device)
         if chosen.ndim == 3 and batch.padded in chosen.shape[1:]:
             self.padded.add(name)
         features = self._feature_axis(name, module, chosen)
@@ -372,8 +428,14 @@ class Recorder:
     ) -> tuple[Int[Tensor, " r"], Int[Tensor, " r"], Float[Tensor, " n"]]:
         """Return which rows of an output are recorded, their slots, and the draws of all slots."""
         assert self._batch is not None
-        if self.rule.rows_of(name) != "all":
-            return self._batch.rows, self._batch.slots, self._draws
+        rows, slots, per = self._batch.rows, self._batch.slots, self.rule.rows_of(name)
+        if per == "chunks":
+            start = self._met.get(name, 0)
+            end = self._met[name] = start + n_rows
+            is_here = (rows >= start) & (rows < end)
+            return rows[is_here] - start, slots[is_here], self._draws
+        if per != "all":
+            return rows, slots, self._draws
         if name not in self._chosen_rows:
             self._chosen_rows[name] = ReservoirSamples(self._n_rows, self.rule.seed)
         chosen = self._chosen_rows[name]
@@ -391,6 +453,8 @@ class Recorder:
             return True
         if size < self._largest and name in self._present and not fitting:
             return False
+        if per == 1 and shape[axis] < size:
+            self._short[name] = axis, shape[axis]
         raise ValueError(
             f"expected {size} samples along axis {axis}, got {shape[axis]} rows;"
             f" {why_not(shape, axis, size)}"
@@ -421,13 +485,21 @@ class Recorder:
         notes = self._notes.setdefault(name, {})
         notes[text] = holds and notes.get(text, True)
 
-    def notes(self, name: str) -> list[str]:
-        """Return caveats about how the rows of a layer were obtained."""
-        per, left_out = self.rule.rows_of(name), self._left_out.get(name, 0)
+    def rule_notes(self, name: str) -> list[str]:
+        """Return what the option `rows_per_sample` made of the rows of a layer."""
+        per = self.rule.rows_of(name)
         notes = {
             "every row is a sample of its own": per == "all",
             "the first rows are the samples": per == "first",
+            "the chunks of a batch are put together": per == "chunks",
             f"{per} rows one after another are one sample": isinstance(per, int) and per > 1,
+        }
+        return [text for text, holds in notes.items() if holds]
+
+    def notes(self, name: str) -> list[str]:
+        """Return caveats about how the rows of a layer were obtained."""
+        left_out = self._left_out.get(name, 0)
+        notes = {
             f"{left_out} samples of a smaller batch are left out: it gave other rows": left_out > 0,
         }
         return [text for text, holds in {**notes, **self._notes.get(name, {})}.items() if holds]
@@ -502,12 +574,14 @@ class KeptRows:
         reason: Why there are no rows.
         known: See `Recorder._known`.
         is_padded: Whether the rows hold padding that the batch marks.
+        met: Samples of the batch in this chunk and those before.
     """
 
     rows: tuple[Float[Tensor, "r m"], Int[Tensor, " r"]] | None
     reason: str | None
     known: list[Any]
     is_padded: bool
+    met: int
 
 
 @dataclass(frozen=True)

@@ -25,6 +25,8 @@ which ``"flatten"`` cannot.
                      the seeds of a sampled neighbourhood, a batch that a module pads
 ``"all"``            every row is a sample of its own, chosen uniformly from all rows of the pass:
                      nodes of graphs, detections, patches
+``"chunks"``         the layer is called several times for a batch, each time with the next of its
+                     samples: the rows of all calls are put together
 ===================  ==============================================================================
 """
 
@@ -42,7 +44,7 @@ from lightning_id._checks import whole_number
 
 Reduce = Literal["flatten", "mean", "max", "cls", "last", "per-position"]
 
-Rows = int | Literal["all", "first"]
+Rows = int | Literal["all", "first", "chunks"]
 RowsPerSample = Rows | Mapping[str, Rows]
 
 FITTING = 4096  # features to which rows are projected that do not fit into memory
@@ -83,7 +85,7 @@ class RowRule:
             whole_number("sample_dim", axis, least=0)
         counts = self.rows_per_sample
         for rows in counts.values() if isinstance(counts, Mapping) else [counts]:
-            if rows not in ("all", "first"):
+            if rows not in ("all", "first", "chunks"):
                 whole_number("rows_per_sample", rows, least=1)
         if self.max_features is not None:
             whole_number("max_features", self.max_features, least=SKETCHES)
@@ -105,6 +107,8 @@ def fits(length: int, n_samples: int, rows: Rows) -> bool:
     """Whether a layer may give so many rows for so many samples."""
     if rows == "all":
         return True
+    if rows == "chunks":
+        return length <= n_samples
     return length >= n_samples if rows == "first" else length == rows * n_samples
 
 

@@ -48,7 +48,7 @@ class End:
         branch: The module that holds it among the children of one that holds all ends.
         began: When the branch was called.
         ended: When the call returned.
-        held: What `Trace.hold` returned for the arguments of a Linear.
+        held: What `Trace.hold` returned for the arguments of a Linear, call by call.
         is_direct: Whether no function, such as a residual sum, came between layer and output.
     """
 
@@ -58,7 +58,7 @@ class End:
     branch: nn.Module
     began: int
     ended: int
-    held: Any = None
+    held: list[Any] = field(default_factory=list)
     is_direct: bool = True
 
     def continued(self, output: StorageWeakRef | None) -> "End":
@@ -76,7 +76,7 @@ class _Call:
     origins: tuple[_Origin, ...] = ()  # of the tensors that it is given
     is_given_new: bool = False  # whether a function made a tensor that it is given
     given: tuple[Any, ...] | None = None
-    held: Any = None
+    held: list[Any] = field(default_factory=list)
     ends: list[End] = field(default_factory=list)
     has_inner: bool = False  # whether it called modules with weights
 
@@ -100,8 +100,8 @@ class Trace:
 
     Attributes:
         modules: The layers to follow, by name.
-        hold: Called with the tensor that a Linear is given and the Linear, before its first call;
-            its result is kept as long as the Linear may be an end.
+        hold: Called with the tensor that a Linear is given, the Linear, and its own result of the
+            call before; results are kept as long as the Linear may be an end.
         order: Names of the layers in the order in which their first call ended.
         depths: Layers with weights passed at the end of each one's first call.
         total: Layers with weights on the way to the output.
@@ -109,7 +109,7 @@ class Trace:
     """
 
     modules: Mapping[str, nn.Module]
-    hold: Callable[[Tensor, nn.Module], Any] = lambda _given, _linear: None
+    hold: Callable[[Tensor, nn.Module, Any], Any] = lambda _given, _linear, _before: None
     order: list[str] = field(default_factory=list)
     depths: dict[str, int] = field(default_factory=dict)
     total: int = 0
@@ -224,9 +224,16 @@ class Trace:
         self._clock += 1
         given = _place(tensors[0]) if tensors else None
         call = _Call(module, self._clock, origins, is_given_new, given)
-        if is_linear(module) and tensors and id(module) not in self._passed:
-            call.held = self.hold(tensors[0], module)
+        if is_linear(module) and tensors:
+            self._hold(tensors[0], module, call)
         self._calls.append(call)
+
+    def _hold(self, given: Tensor, linear: nn.Module, call: _Call) -> None:
+        if id(linear) not in self._passed:
+            call.held.append(self.hold(given, linear, None))
+            return
+        for end in [end for each in self._calls for end in each.ends if end.layer is linear]:
+            end.held.append(self.hold(given, linear, end.held[-1] if end.held else None))
 
     def _leave(self, module: nn.Module, _args: tuple[Any, ...], output: Any) -> None:
         if not any(call.module is module for call in self._calls):

@@ -1033,7 +1033,6 @@ CASES: dict[str, Case] = {
         head="projection_head.layers.3",
         options={"rows_per_sample": "first"},
         views=2,
-        warns=("rows",),
     ),
     "lightly BYOL": Case(
         "lightly",

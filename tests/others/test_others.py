@@ -50,9 +50,12 @@ def test_auto_picks_these_layers(name, outcome):
 
 
 def test_depths_lie_between_input_and_output(outcome):
-    depths = [record["depth"] for record in outcome.of("twonn").values()]
-    assert all(depth is not None and 0 <= depth <= 1 for depth in depths)
-    assert max(depths) > 0
+    found = outcome.of("twonn")
+    depths = {layer: record["depth"] for layer, record in found.items()}
+    never = [layer for layer, depth in depths.items() if depth is None]
+    assert all(kind_of(found[layer]["reason"]) == "absent" for layer in never)
+    assert all(0 <= depth <= 1 for depth in depths.values() if depth is not None)
+    assert max(depth for depth in depths.values() if depth is not None) > 0
 
 
 def test_numbers_are_those_of_brute_force(outcome):
@@ -75,9 +78,9 @@ def test_a_number_is_one_that_its_rows_can_have_or_there_is_a_reason(name, outco
 
 def test_keys_of_the_summary_are_there_or_absent(name, outcome):
     case = CASES[name]
-    roles = {r["role"] for r in outcome.of("twonn").values() if r["reason"] is None}
-    assert ("input" in roles) == (case.input_of is not None)
-    assert ("last_hidden" in roles) == (case.head is not None)
+    found = {k: r["role"] for k, r in outcome.of("twonn").items() if r["reason"] is None}
+    assert ("input" in found) == (case.input_of is not None)
+    assert ("last_hidden" in found.values()) == (case.head is not None)
     logged = {key for metrics in outcome.watched.logged for key in metrics}
     assert ("id/last_hidden" in logged) == (case.head is not None)
     assert "id/peak" in logged

@@ -74,12 +74,6 @@ def test_it_holds_the_configs_and_everything_that_is_no_code(wheel):
     assert not [name for name in names if name.startswith(("tests", "docs", "examples"))]
 
 
-def test_the_command_says_what_it_does(command, elsewhere):
-    said = call(command, "--help", cwd=elsewhere)
-    assert "fit" in said
-    assert "report" in said
-
-
 def test_a_config_of_the_wheel_trains_from_any_folder(command, elsewhere):
     call(
         command,

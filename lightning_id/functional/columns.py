@@ -13,6 +13,7 @@ import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
+from lightning_id.functional.duplicates import repeats_an_earlier_row
 from lightning_id.functional.products import (
     add_triangle,
     block_width,
@@ -36,6 +37,7 @@ class Columns:
             None if all columns are here.
         source_dtype: Dtype the rows came in, where it is not that of ``x``.
         known: Gram matrix and means, where known already.
+        rank: Number of the rank.
 
     Attributes:
         x: The columns that are here; float8 is converted to float32, which has arithmetic.
@@ -53,6 +55,7 @@ class Columns:
         all_reduce: Callable[[Tensor], Tensor] | None = None,
         source_dtype: torch.dtype | None = None,
         known: tuple[Float[Tensor, "n n"], Float[Tensor, " b"]] | None = None,
+        rank: int = 0,
     ) -> None:
         self.x = x if x.element_size() > 1 else x.float()
         self.n_samples = x.shape[0]
@@ -63,6 +66,7 @@ class Columns:
         self.has_gram_spectrum = all_reduce is not None or self.ambient_dimension > self.n_samples
         self._all_reduce = all_reduce
         self._known = known
+        self._rank = rank
 
     def all_reduce_sum(self, partial: Tensor) -> Tensor:
         """Complete, in place, a sum over the columns that are here."""
@@ -76,7 +80,7 @@ class Columns:
         """
         known = self.gram[index[:, None], index], self.means
         dimension, dtype = self.ambient_dimension, self.source_dtype
-        return Columns(self.x[index], dimension, self._all_reduce, dtype, known)
+        return Columns(self.x[index], dimension, self._all_reduce, dtype, known, self._rank)
 
     # --- means and products ----------------------------------------------------------------------
 
@@ -198,6 +202,10 @@ class Columns:
             torch.maximum(largest, (self.x[:, block] - self.x[0, block]).abs().amax(1), out=largest)
         # Of columns on several ranks the sum: a bound on the size of squares is enough.
         return float(self.all_reduce_sum(largest).amax())
+
+    def repeats(self, rows: Int[Tensor, " s"]) -> Bool[Tensor, " s"]:
+        """Return which of some rows equal an earlier one of them."""
+        return repeats_an_earlier_row(self.x[rows], self.all_reduce_sum, self._rank)
 
     @cached_property
     def is_constant(self) -> bool:

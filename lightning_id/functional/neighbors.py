@@ -16,7 +16,6 @@ from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
 from lightning_id.functional.columns import Columns
-from lightning_id.functional.duplicates import repeats_an_earlier_row
 from lightning_id.functional.products import block_width
 from lightning_id.functional.ranking import Ranked, nearest, rank, score_pairs
 
@@ -159,7 +158,7 @@ class NeighborSearch:
         x = self._columns.x
         repeats = torch.zeros(len(x), dtype=torch.bool, device=x.device)
         if len(suspects):
-            repeats[suspects] = repeats_an_earlier_row(x[suspects], self._columns.all_reduce_sum)
+            repeats[suspects] = self._columns.repeats(suspects)
         return (~repeats).nonzero()[:, 0]
 
     @property

@@ -48,7 +48,8 @@ def sharded_geometry(rows: Tensor, group: distributed.ProcessGroup | None = None
     try:
         exchange = exchange_rows_for_columns(few_enough(rows), group)
         check_peers(rows.device, group)  # memory is allocated on all ranks: now one may wait
-        columns = Columns(exchange(), rows.shape[1], partial(_all_reduce, group=group))
+        all_reduce, rank = partial(_all_reduce, group=group), distributed.get_rank(group)
+        columns = Columns(exchange(), rows.shape[1], all_reduce, rank=rank)
         check_peers(rows.device, group)
     except PeerError:
         raise

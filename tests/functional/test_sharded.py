@@ -7,7 +7,13 @@ import torch
 from torch import distributed
 
 from lightning_id import manifolds
-from lightning_id.functional import change, ess_dimension, gaussian_twonn_dimension, scale_profile
+from lightning_id.functional import (
+    Geometry,
+    change,
+    ess_dimension,
+    gaussian_twonn_dimension,
+    scale_profile,
+)
 from lightning_id.functional.sharded import sharded_geometry
 from tests.processes import in_ranks
 
@@ -54,3 +60,27 @@ def test_processes_that_share_a_layer_find_the_numbers_of_one(tmp_path):
     alone = [number for x in map(cloud, AMBIENT) for number in numbers(*states(x))]
     assert first == second
     assert first == pytest.approx(alone, rel=1e-4)
+
+
+def swapped():
+    """Return rows near each other in fours, two with the halves of the columns of two others."""
+    base = (1000 + 10 * manifolds.ball(40, 3, ambient=4).repeat(1, 2)).round()
+    rows = [base + 2.0**-10 * bit for bit in torch.eye(8)[[0, 1, 4, 5]]]
+    return torch.cat((*rows, rows[0][:5]))
+
+
+def sharded_duplicates():
+    rank = int(os.environ["RANK"])
+    distributed.init_process_group("gloo")
+    geometry = sharded_geometry(swapped()[rank::2])
+    found = geometry.n_duplicates, float(geometry.neighbors(3).distances.sum())
+    distributed.destroy_process_group()
+    return found
+
+
+def test_equal_rows_are_those_of_all_columns_though_halves_are_swapped():
+    first, second = in_ranks(sharded_duplicates)
+    alone = Geometry(swapped())
+    assert first == second
+    assert first[0] == alone.n_duplicates == 5
+    assert first[1] == pytest.approx(float(alone.neighbors(3).distances.sum()), rel=1e-6)

@@ -889,6 +889,103 @@ def fastflow() -> Made:
     )  # fmt: skip
 
 
+# --- experts, state spaces, sound, volumes, features in dictionaries -----------------------------
+
+
+def of_tokens(net: nn.Module) -> Made:
+    train, val = (Rows(input_ids=tokens(n, n), labels=tokens(n, n)) for n in (N_TRAIN, N_VAL))
+    return Trained(net, own_loss), loader(train), loader(val)
+
+
+def mixtral() -> Made:
+    from transformers import MixtralConfig, MixtralForCausalLM
+
+    config = MixtralConfig(
+        vocab_size=40, hidden_size=16, intermediate_size=32, num_hidden_layers=3,
+        num_attention_heads=2, num_key_value_heads=1, num_local_experts=4, num_experts_per_tok=2,
+        max_position_embeddings=12, bos_token_id=0, eos_token_id=1,
+    )  # fmt: skip
+    return of_tokens(MixtralForCausalLM(config))
+
+
+def mamba() -> Made:
+    from transformers import MambaConfig, MambaForCausalLM
+
+    config = MambaConfig(
+        vocab_size=40, hidden_size=16, state_size=4, num_hidden_layers=3, bos_token_id=0,
+        eos_token_id=1, pad_token_id=2,
+    )  # fmt: skip
+    return of_tokens(MambaForCausalLM(config))
+
+
+def sounds(n: int) -> Rows:
+    waves, classes = images(n, n, size=40, channels=1)
+    return Rows(input_values=waves.flatten(1), labels=classes)
+
+
+def wav2vec() -> Made:
+    from transformers import Wav2Vec2Config, Wav2Vec2ForSequenceClassification
+
+    config = Wav2Vec2Config(
+        hidden_size=16, num_hidden_layers=3, num_attention_heads=2, intermediate_size=32,
+        conv_dim=(8, 8, 8), conv_stride=(5, 4, 4), conv_kernel=(10, 8, 8), num_labels=2,
+        num_conv_pos_embeddings=8, num_conv_pos_embedding_groups=2, classifier_proj_size=8,
+        mask_time_prob=0.0, layerdrop=0.0,
+    )  # fmt: skip
+    net = Wav2Vec2ForSequenceClassification(config)
+    return Trained(net, own_loss), loader(sounds(N_TRAIN)), loader(sounds(N_VAL))
+
+
+def vae() -> Made:
+    from diffusers import AutoencoderKL
+
+    net = AutoencoderKL(
+        in_channels=1, out_channels=1, block_out_channels=(8, 16), layers_per_block=1,
+        latent_channels=2, norm_num_groups=4, sample_size=16,
+        down_block_types=("DownEncoderBlock2D",) * 2, up_block_types=("UpDecoderBlock2D",) * 2,
+    )  # fmt: skip
+    return of_images(
+        net, lambda net, batch: mse_loss(net(batch[0]).sample, batch[0]), size=16, channels=1
+    )
+
+
+def volumes() -> Made:
+    from monai.networks.nets import DenseNet
+
+    net = DenseNet(3, 1, 2, init_features=8, growth_rate=4, block_config=(2, 2, 2))
+
+    def loss(net: nn.Module, batch: Any) -> Tensor:
+        x, y = batch
+        return cross_entropy(net(x.unflatten(1, (1, 16))), y)
+
+    return of_images(net, loss, size=16, channels=16)
+
+
+def sentences() -> Made:
+    """Each module adds to the dictionary that it is given."""
+    from sentence_transformers import SentenceTransformer
+    from sentence_transformers.models import Dense, Pooling, WordEmbeddings
+    from sentence_transformers.models.tokenizer import WhitespaceTokenizer
+
+    words = WhitespaceTokenizer([str(i) for i in range(40)], stop_words=[])
+    weights = torch.randn(40, 12, generator=generator(0)).numpy()
+    embeddings = WordEmbeddings(words, weights, update_embeddings=True)
+    net = SentenceTransformer(modules=[embeddings, Pooling(12), Dense(12, 8)], device="cpu")
+
+    def loss(net: nn.Module, batch: Any) -> Tensor:
+        (ids,) = batch
+        first, second = (
+            net({"input_ids": each, "attention_mask": torch.ones_like(each)})["sentence_embedding"]
+            for each in ids.unbind(1)
+        )
+        return cross_entropy(first @ second.T, torch.arange(len(ids)))
+
+    train, val = (
+        TensorDataset(torch.stack([tokens(n, n), tokens(n, n + 1)], 1)) for n in (N_TRAIN, N_VAL)
+    )
+    return Trained(net, loss), loader(train), loader(val)
+
+
 CASES: dict[str, Case] = {
     "timm ResNet-18": Case(
         "timm",
@@ -1344,5 +1441,68 @@ CASES: dict[str, Case] = {
         ),
         input_of="pre_processor.transform",
         warns=("end",),
+    ),
+    "transformers Mixtral": Case(
+        "transformers",
+        mixtral,
+        layers=(
+            "net.model.embed_tokens net.model.layers.0 net.model.layers.1 net.model.layers.2"
+            " last_hidden net.lm_head"
+        ),
+        head="net.lm_head",
+    ),
+    "transformers Mamba": Case(
+        "transformers",
+        mamba,
+        layers=(
+            "net.backbone.embeddings net.backbone.layers.0 net.backbone.layers.1"
+            " net.backbone.layers.2 last_hidden net.lm_head"
+        ),
+        head="net.lm_head",
+    ),
+    "transformers Wav2Vec2": Case(
+        "transformers",
+        wav2vec,
+        layers=(
+            "input net.wav2vec2.feature_extractor.conv_layers.0"
+            " net.wav2vec2.feature_extractor.conv_layers.1"
+            " net.wav2vec2.feature_extractor.conv_layers.2"
+            " net.wav2vec2.feature_projection.projection net.wav2vec2.encoder.layers.0"
+            " net.wav2vec2.encoder.layers.1 net.wav2vec2.encoder.layers.2 net.projector"
+            " last_hidden net.classifier"
+        ),
+        input_of="net.wav2vec2.feature_extractor.conv_layers.0.conv",
+        head="net.classifier",
+    ),
+    "diffusers AutoencoderKL": Case(
+        "diffusers",
+        vae,
+        layers=(
+            "input net.encoder.conv_in net.encoder.down_blocks.0 net.encoder.down_blocks.1"
+            " net.encoder.mid_block net.encoder.conv_out net.quant_conv net.post_quant_conv"
+            " net.decoder.conv_in net.decoder.mid_block net.decoder.up_blocks.0"
+            " net.decoder.up_blocks.1 net.decoder.conv_out"
+        ),
+        input_of="net.encoder.conv_in",
+        warns=("end",),
+    ),
+    "MONAI DenseNet, volumes": Case(
+        "monai",
+        volumes,
+        layers=(
+            "input net.features.pool0 net.features.denseblock1 net.features.transition1"
+            " net.features.denseblock2 net.features.transition2 net.features.denseblock3"
+            " net.class_layers.pool net.class_layers.out"
+        ),
+        input_of="net",
+        head="net.class_layers.out",
+    ),
+    "sentence-transformers": Case(
+        "sentence_transformers",
+        sentences,
+        layers="net.0 last_hidden net.2.linear",
+        head="net.2.linear",
+        reasons={"net.0": "output"},
+        warns=("output", "calls"),
     ),
 }

@@ -31,7 +31,7 @@ KINDS = {
     "axis": "sample_dim",
     "ties": r"\btie",
     "padding": "padding",
-    "output": "expected a tensor",
+    "output": "expected (a tensor|an output of its own)",
 }
 
 

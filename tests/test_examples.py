@@ -14,7 +14,13 @@ from tests.bare import without_data
 
 EXAMPLES = Path(__file__).parents[1] / "examples"
 # Studies of minutes, which write pages: each has a `test_<name>.py` of its own.
-TESTED_ELSEWHERE = {"calibration.py", "biases.py", "reproduce.py"}
+TESTED_ELSEWHERE = {
+    "calibration.py",
+    "calibration_change.py",
+    "law.py",
+    "biases.py",
+    "reproduce.py",
+}
 
 
 @pytest.fixture

@@ -6,6 +6,7 @@ from lightning_id.functional.estimate import Estimate, Influence
 from lightning_id.functional.gaussian import gaussian_twonn_dimension
 from lightning_id.functional.geometry import Geometry
 from lightning_id.functional.gride import gride_dimension
+from lightning_id.functional.law import is_law_broken
 from lightning_id.functional.mle import mle_dimension
 from lightning_id.functional.pca import (
     Spectrum,
@@ -14,6 +15,7 @@ from lightning_id.functional.pca import (
     pca_dimension,
     pca_spectrum,
 )
+from lightning_id.functional.plateau import gride_plateau_dimension
 from lightning_id.functional.registry import (
     ESTIMATORS,
     EstimatorSpec,
@@ -42,6 +44,8 @@ __all__ = [
     "gaussian_twonn_dimension",
     "get_estimator",
     "gride_dimension",
+    "gride_plateau_dimension",
+    "is_law_broken",
     "mle_dimension",
     "participation_ratio",
     "pca_dimension",

@@ -12,6 +12,7 @@ from lightning_id.functional.geometry import Geometry
 from lightning_id.functional.gride import gride_dimension
 from lightning_id.functional.mle import mle_dimension
 from lightning_id.functional.pca import effective_rank, participation_ratio, pca_dimension
+from lightning_id.functional.plateau import gride_plateau_dimension
 from lightning_id.functional.twonn import twonn_dimension
 
 Estimator = Callable[[Geometry], Estimate]
@@ -84,6 +85,13 @@ _BUILT_IN = (
         "Gride",
         "intrinsic dimension (Gride)",
         "ratio of the distances to farther neighbours, maximum likelihood",
+    ),
+    EstimatorSpec(
+        "gride_plateau",
+        gride_plateau_dimension,
+        "Gride plateau",
+        "intrinsic dimension (Gride plateau)",
+        "mean of Gride over the orders up to 64 where it does not depend on them",
     ),
     EstimatorSpec(
         "mle",

@@ -1,6 +1,7 @@
 """TwoNN: the intrinsic dimension from the two nearest neighbours of every point."""
 
 import math
+from dataclasses import replace
 from typing import Literal
 
 import torch
@@ -9,6 +10,7 @@ from torch import Tensor
 
 from lightning_id.functional.estimate import Estimate
 from lightning_id.functional.geometry import MIN_DISTINCT, Geometry, geometry_of
+from lightning_id.functional.law import LAW_NOTE, is_law_broken
 from lightning_id.functional.ratios import RatioFit, ratio_estimate
 
 
@@ -47,9 +49,10 @@ def twonn_dimension(
 
     Returns:
         The dimension (not rounded), standard error, 95 % interval, counts, and the
-        Kolmogorov-Smirnov distance of the N ratios from the fitted law. NaN with a reason where
-        there is no estimate: fewer than three distinct rows, more than half of them tied, a value
-        beyond the columns or rows by more than its error, NaN or infinite values.
+        Kolmogorov-Smirnov distance of the N ratios from the fitted law, with a note where it is
+        above its 1 % point (see `lightning_id.functional.law.is_law_broken`). NaN with a reason
+        where there is no estimate: fewer than three distinct rows, more than half of them tied, a
+        value beyond the columns or rows by more than its error, NaN or infinite values.
 
     Raises:
         ValueError: If ``x`` is no dense floating (n, d) tensor, or an argument is out of its range.
@@ -79,7 +82,10 @@ def twonn_dimension(
             value, influence = _censored_mle(log_mu, n_fitted)
         return RatioFit(value, influence, law=-torch.expm1(-value * log_mu))
 
-    return ratio_estimate(geometry_of(x), 1, 2, fit, fewest)
+    estimate = ratio_estimate(geometry_of(x), 1, 2, fit, fewest)
+    if not is_law_broken(estimate.goodness, estimate.n_used):
+        return estimate
+    return replace(estimate, note="; ".join(filter(None, (estimate.note, LAW_NOTE))))
 
 
 def _linear_fit(log_mu: Float[Tensor, " n"], r: int) -> tuple[float, Float[Tensor, " n"]]:

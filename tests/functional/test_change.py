@@ -17,6 +17,7 @@ from lightning_id.functional import (
     twonn_dimension,
 )
 from tests.functional import naive
+from tests.pages import example
 
 RATIOS = {
     "twonn": twonn_dimension,
@@ -179,3 +180,21 @@ def test_a_state_compares_with_estimates_made_before():
     x, y = states()
     assert change_of_estimates(twonn_dimension(x), twonn_dimension(y)) == change(x, y)
     assert change_of_estimates(pca_dimension(x), pca_dimension(x)).value == 0
+
+
+# --- the page ------------------------------------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def calibration():
+    return example("calibration_change")
+
+
+def test_the_page_has_every_pair_of_its_group(calibration, tmp_path, capsys):
+    words = ["--samples", "2", "--rows", "60", "--group", "manifolds", "--cache", str(tmp_path)]
+    calibration.main([*words, "--out", str(tmp_path / "page.md")])
+    page = (tmp_path / "page.md").read_text()
+    assert page in capsys.readouterr().out
+    pairs = calibration.manifold_pairs(60, 0)
+    assert all(page.count(f"| {pair} |") == len(calibration.ESTIMATORS) for pair in pairs)
+    assert "both exactly 0" in page

@@ -35,6 +35,7 @@ BY_NAME = {
     "twonn_gaussian": "gaussian_twonn_dimension",
     "pca": "pca_dimension",
     "gride": "gride_dimension",
+    "gride_plateau": "gride_plateau_dimension",
     "mle": "mle_dimension",
     "ess": "ess_dimension",
     "participation_ratio": "participation_ratio",

@@ -1,0 +1,102 @@
+"""Where the law of TwoNN does not hold, and the plateau that answers."""
+
+import math
+
+import pytest
+import torch
+
+from lightning_id import manifolds
+from lightning_id.functional import (
+    gride_plateau_dimension,
+    is_law_broken,
+    scale_profile,
+    twonn_dimension,
+)
+from lightning_id.functional.law import KS_LIMIT, LAW_NOTE
+from tests.functional import naive
+from tests.pages import example
+
+
+def noisy(x, size, seed=0):
+    return x + size * torch.randn(x.shape, generator=torch.Generator().manual_seed(seed))
+
+
+def near_duplicates(n):
+    x = manifolds.gaussian(n, 10)
+    x[: n // 4] = noisy(x[n // 4 : 2 * (n // 4)], 1e-3)
+    return x
+
+
+@pytest.mark.parametrize("method", ["linear", "mle"])
+def test_the_limit_is_the_one_percent_point_of_a_simulation(method):
+    points = example("law").one_percent_points(200, 1000, method)
+    neighbours = [point for name, point in points.items() if name != "independent"]
+    assert max(neighbours) < KS_LIMIT + 0.08  # of 1000, the point is known to 0.04
+    assert min(neighbours) > KS_LIMIT - 0.3
+
+
+@pytest.mark.parametrize("n", [100, 500])
+def test_few_false_alarms_where_the_law_holds(n):
+    clouds = [
+        cloud
+        for seed in range(40)
+        for cloud in (
+            manifolds.sphere(n, 2, seed=seed),
+            manifolds.ball(n, 5, seed=seed),
+            manifolds.sphere(n, 10, seed=seed),
+            manifolds.gaussian(n, 20, seed=seed),
+        )
+    ]
+    broken = [twonn_dimension(x).note is not None for x in clouds]
+    assert sum(broken) <= 0.02 * len(broken)
+
+
+@pytest.mark.parametrize("method", ["linear", "mle"])
+@pytest.mark.parametrize(
+    "x",
+    [
+        manifolds.mixture(1000, (2, 20)),
+        near_duplicates(2000),
+        noisy(manifolds.gaussian(2000, 2, ambient=100), 0.01),
+    ],
+    ids=["mixed dimensions", "near-duplicates", "noisy plane"],
+)
+def test_broken_laws_are_noted(x, method):
+    estimate = twonn_dimension(x, method)
+    assert estimate.note == LAW_NOTE
+    assert is_law_broken(estimate.goodness, estimate.n_used)
+
+
+def test_a_note_on_ties_stays():
+    x = manifolds.mixture(1000, (2, 20))
+    x[:4] = 50 + torch.tensor([[0.0, 0], [0, 1], [1, 0], [1, 1]]) @ torch.eye(2, x.shape[1])
+    note = twonn_dimension(x).note
+    assert "tie and are left out" in note
+    assert note.endswith(LAW_NOTE)
+
+
+def test_nothing_is_broken_where_there_is_no_estimate():
+    assert not is_law_broken(math.nan, 0)
+    assert twonn_dimension(torch.ones(10, 2)).note is None
+
+
+def test_the_plateau_is_the_flat_part_of_the_profile():
+    x = noisy(manifolds.gaussian(2000, 2, ambient=20), 0.002)
+    profile = scale_profile(x, blocks=())
+    first, last = profile.flat
+    values = [estimate.value for estimate in profile.gride[first : last + 1]]
+    plateau = gride_plateau_dimension(x)
+    assert plateau.value == pytest.approx(sum(values) / len(values))
+    assert (
+        plateau.note == f"flat from order {profile.orders[first][0]} to {profile.orders[last][1]}"
+    )
+    assert first > 0
+    assert plateau.low < 2.1
+    assert plateau.high > 2
+
+
+def test_without_a_plateau_there_is_a_reason():
+    x = noisy(manifolds.gaussian(2000, 2, ambient=20), 0.02)
+    naive.assert_no_number(gride_plateau_dimension(x), "no three orders agree: Gride has")
+    naive.assert_no_number(gride_plateau_dimension(manifolds.ball(6, 2)), "too few distinct rows")
+    naive.assert_no_number(gride_plateau_dimension(torch.ones(10, 2)), "distinct rows, got 1")

@@ -43,13 +43,11 @@ class Hooks:
             hook.handle = module.register_forward_pre_hook(hook, with_kwargs=with_kwargs)
             self._hooks.append(hook)
 
-    def after(
-        self, module: nn.Module, action: Callable[..., None], with_kwargs: bool = False
-    ) -> None:
-        """Call ``action(module, args, output)`` after each forward, with the keywords before it."""
+    def after(self, module: nn.Module, action: Callable[..., None]) -> None:
+        """Call ``action(module, args, output)`` after each forward of a module."""
         if takes_hooks(module):
             hook = _Hook(module, action)
-            hook.handle = module.register_forward_hook(hook, with_kwargs=with_kwargs)
+            hook.handle = module.register_forward_hook(hook)
             self._hooks.append(hook)
 
     def remove(self) -> None:

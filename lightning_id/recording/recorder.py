@@ -130,6 +130,7 @@ class Recorder:
         self._chunks: dict[str, list[tuple[Float[Tensor, "r d"], Int[Tensor, " r"]]]] = {}
         self._met: dict[str, int] = {}
         self._short: dict[str, tuple[int, int]] = {}
+        self._items: dict[str, tuple[Any, ...]] = {}  # of mappings that a layer is given
         self._hooks = Hooks()
         self._batch: _Batch | None = None
 
@@ -157,7 +158,8 @@ class Recorder:
         self._batch = _Batch(batch_size, rows, slots, mask, padded)
         for name, module in self.modules.items():
             if self._is_recorded(name):
-                self._hooks.after(module, self._output_hook(name), with_kwargs=True)
+                self._hooks.before(module, self._items_hook(name), with_kwargs=True)
+                self._hooks.after(module, self._output_hook(name))
         for name, module in (given or {}).items():
             if self._is_recorded(name):
                 self._hooks.before(module, self._input_hook(name), with_kwargs=True)
@@ -182,7 +184,7 @@ class Recorder:
     def cancel(self) -> None:
         """Take the hooks off. May be called at any time, and again."""
         self._hooks.remove()
-        for of_batch in (self._pending, self._chunks, self._met, self._short):
+        for of_batch in (self._pending, self._chunks, self._met, self._short, self._items):
             of_batch.clear()
         self._batch = None
 
@@ -199,7 +201,7 @@ class Recorder:
             name: The layer.
             output: Its output: a tensor, or a tuple or mapping that holds one.
             module: The module that states its axes; None for the layer of that name.
-            given: Arguments of the layer: see `lightning_id.recording.rows.own_output`.
+            given: Items of mappings that the layer was given, which are no output of its own.
         """
         if not self._is_recorded(name):
             return
@@ -312,8 +314,18 @@ class Recorder:
         self._storage.discard(name)
 
     def _output_hook(self, name: str) -> Callable[..., None]:
-        def hook(_module: nn.Module, args: Any, kwargs: dict[str, Any], output: Any) -> None:
-            self.record(name, output, given=(*args, *kwargs.values()))
+        def hook(_module: nn.Module, _args: Any, output: Any) -> None:
+            self.record(name, output, given=self._items.pop(name, ()))
+
+        return hook
+
+    def _items_hook(self, name: str) -> Callable[..., None]:
+        """Return a hook that notes the items of mappings, which the layer may add to."""
+
+        def hook(_module: nn.Module, args: Any, kwargs: dict[str, Any]) -> None:
+            with suppress(Exception):  # whatever it is, the user's forward pass goes on
+                given = [x for x in (*args, *kwargs.values()) if isinstance(x, Mapping)]
+                self._items[name] = tuple(value for each in given for value in each.values())
 
         return hook
 

@@ -149,21 +149,21 @@ def pad(output: Any) -> tuple[Any, Bool[Tensor, "b t"] | None]:
 
 
 def own_output(output: Any, given: Iterable[Any]) -> Any:
-    """Return the output of a module; of a mapping, without the items of a mapping it was given.
+    """Return the output of a module; of a mapping, without items of mappings that it was given.
 
     Raises:
-        ValueError: If it is the mapping that the module was given: its items are not told apart.
+        ValueError: If there are no others.
     """
-    if not isinstance(output, Mapping):
+    known = {id(item) for item in given}
+    if not known or not isinstance(output, Mapping):
         return output
-    batches = [each for each in given if isinstance(each, Mapping)]
-    if any(output is batch for batch in batches):
+    own = {key: value for key, value in output.items() if id(value) not in known}
+    if not own:
         raise ValueError(
-            f"expected an output of its own, got the {type(output).__name__} that the module was"
-            " given, with items added; name the module in it that computes them"
+            "expected an output of its own, got the items of the mapping that the module was given;"
+            " name another layer"
         )
-    known = {id(value) for batch in batches for value in batch.values()}
-    return {k: value for k, value in output.items() if id(value) not in known} or output
+    return own
 
 
 def first_tensor(output: Any) -> Tensor:

@@ -1502,7 +1502,6 @@ CASES: dict[str, Case] = {
         sentences,
         layers="net.0 last_hidden net.2.linear",
         head="net.2.linear",
-        reasons={"net.0": "output"},
-        warns=("output", "calls"),
+        warns=("calls",),
     ),
 }

@@ -1,9 +1,10 @@
-"""The two variants of MNIST in Ansuini et al. (2019): a random luminance, and shuffled labels."""
+"""Variants of MNIST: random luminance and shuffled labels (Ansuini et al. 2019), label noise."""
 
 from collections.abc import Sequence
 from typing import Any
 
 import torch
+from jaxtyping import Int64
 from torch import Tensor
 from torch.utils.data import DataLoader
 
@@ -111,3 +112,55 @@ class LuminanceMNIST(MNISTDataModule):
         pixels = images.float().div_(255).add_(luminance[:, None, None])
         low, high = pixels.aminmax()
         return pixels.sub_(low).div_(high - low), labels
+
+
+class NoisyMNIST(MNISTDataModule):
+    """A random part of the training images, a share of whose labels is permuted.
+
+    A smaller part is the beginning of a larger one of the same seed. The validation set is MNIST's
+    test set.
+
+    Args:
+        label_noise: Share of the labels that is permuted; of ten equally frequent classes nine
+            tenths of it are wrong afterwards.
+        data_seed: Seed of the private generators that choose images and labels.
+        **kwargs: See `MNISTDataModule`; of `n_train` and `n_val` images the first are random ones.
+
+    Raises:
+        ValueError: If `label_noise` is no share.
+    """
+
+    def __init__(self, label_noise: int | float = 0.0, data_seed: int = 0, **kwargs: Any) -> None:
+        super().__init__(**kwargs)
+        if not 0 <= label_noise <= 1:
+            raise ValueError(f"`label_noise`: expected a share in [0, 1], got {label_noise}")
+        self.label_noise = label_noise
+        self.data_seed = data_seed
+
+    def _make_set(self, train: bool) -> LabelledImages:
+        if not train:
+            return super()._make_set(train)
+        n_train, self.n_train = self.n_train, None
+        images, labels = self._read(train)
+        self.n_train = n_train
+        generator = torch.Generator().manual_seed(self.data_seed)
+        chosen = torch.randperm(len(labels), generator=generator)[:n_train]
+        self._n_read[train] = len(chosen)
+        noisy = permute_labels(labels[chosen], self.label_noise, self.data_seed)
+        return LabelledImages(images[chosen], noisy)
+
+
+def permute_labels(
+    labels: Int64[Tensor, " n"], share: int | float, seed: int
+) -> Int64[Tensor, " n"]:
+    """Return the labels with a share of them permuted among themselves.
+
+    Example:
+        >>> permute_labels(torch.arange(8), 0.5, seed=0).tolist()
+        [7, 1, 2, 0, 3, 5, 6, 4]
+    """
+    generator = torch.Generator().manual_seed(seed)
+    noisy = torch.randperm(len(labels), generator=generator)[: round(share * len(labels))]
+    permuted = labels.clone()
+    permuted[noisy] = labels[noisy[torch.randperm(len(noisy), generator=generator)]]
+    return permuted

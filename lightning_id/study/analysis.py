@@ -1,72 +1,129 @@
 """Which correlations of a study are looked at: over all runs, and within groups of like runs."""
 
-from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass
-from typing import NamedTuple
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, NamedTuple
 
-from lightning_id.study.runs import Row
 from lightning_id.study.statistics import LEVEL, RESAMPLES, Correlation, correlate
+from lightning_id.study.table import SEED_NAME, Row, rows_of, write_csv
 
-OUTCOME = "test_error"
-# Numeric settings, without the seed.
-FACTORS = (
-    "label_noise",
-    "n_train",
-    "width",
-    "depth",
-    "dropout",
-    "weight_decay",
-    "steps",
-    "lr",
-    "batch_size",
-    "n_samples",
-)
-NOISE, ARCHITECTURE, SEED = "label noise", "architecture", "seed"
+_TITLES = {  # of predictors, whose columns end in a sample set
+    "last_hidden_": "last hidden dimension",
+    "peak_over_last_": "peak / last hidden dimension",
+    "peak_depth_": "depth of the peak",
+    "peak_": "peak dimension",
+}
+SEED = "seed"  # the kind of the group in which nothing but the seed differs
+
+Groups = Mapping[str, str | Sequence[str]] | Sequence[str]
 
 
 class Group(NamedTuple):
-    """The correlation over the runs of one label noise, one architecture, or all but the seed."""
+    """The correlation over runs that have the settings of `kind` in common, and without them."""
 
     kind: str
     label: str
     correlation: Correlation
+    without: Correlation | None = None
+
+
+@dataclass(frozen=True)
+class Relation:
+    """The correlations of a dimension with an error, over all runs and within groups.
+
+    The intervals of the groups hold jointly with 95 %; `low` and `high` are the range of the error.
+    """
+
+    predictor: str
+    error: str
+    over_all: Correlation
+    groups: list[Group]
+    low: int | float
+    high: int | float
 
 
 @dataclass(frozen=True)
 class Analysis:
-    """The correlations of a dimension with an outcome, over all runs and within groups.
+    """The relations of a table of runs, of which `verdict` and `study_page` speak."""
 
-    The intervals of the groups hold jointly with 95 %; `spread` is the range of the outcome.
+    rows: list[Row]
+    error: str
+    relations: dict[str, Relation]
+    settings: list[str]
+    others: list[str] = field(default_factory=list)
+
+    def save(self, page: str | Path, command: str = "", error: str = "") -> Path:
+        """Write a page in Markdown, and figure and table beside it, with the same name.
+
+        Args:
+            page: The Markdown file.
+            command: How the page is made again, for its first line.
+            error: Description of the error for its first section.
+
+        Returns:
+            The page.
+        """
+        from lightning_id.study.figure import draw_study  # noqa: PLC0415 - they import this module
+        from lightning_id.study.page import study_page  # noqa: PLC0415
+
+        page = Path(page)
+        page.parent.mkdir(parents=True, exist_ok=True)
+        picture, table = page.with_suffix(".png"), page.with_suffix(".csv")
+        write_csv(table, self.rows)
+        draw_study(self).savefig(picture)
+        text = study_page(self, picture.name, table.name, command, error)
+        page.write_text(text, encoding="utf-8")
+        return page
+
+
+def analyse(
+    table: Any,
+    error: str = "error",
+    predictors: Sequence[str] = ("last_hidden_val",),
+    groups: Groups | None = None,
+    settings: Sequence[str] | None = None,
+    others: Sequence[str] = (),
+) -> Analysis:
+    """Correlate dimensions with an error, over all runs and within groups of like runs.
+
+    Runs that differ in nothing but their seed are a cell, see `lightning_id.study.statistics`: the
+    runs of one value of the column ``cell``, else of equal settings.
+
+    Args:
+        table: A row for each run: mappings, or a data frame of pandas. Runs without one of the
+            numbers are left out.
+        error: The column to predict, larger for worse.
+        predictors: Columns of dimensions; each gets a verdict.
+        groups: Within which runs to look: names and the columns that runs of one group have in
+            common, for example ``{"architecture": ["width", "depth"]}``, or columns. None for each
+            setting that varies.
+        settings: Columns that hold settings; None for those of the groups.
+        others: Further dimensions, of which only the correlation is shown.
+
+    Returns:
+        The correlations.
+
+    Raises:
+        ValueError: If there is no row, or no such column.
+
+    Example:
+        >>> rows = [{"id": i, "error": i % 7, "noise": i % 2} for i in range(30)]
+        >>> found = analyse(rows, predictors=["id"], groups=["noise"]).relations["id"]
+        >>> found.over_all.n_runs, [group.label for group in found.groups]
+        (30, ['noise 0', 'noise 1', 'nothing but the seed differs'])
     """
-
-    measure: str
-    outcome: str
-    over_all: Correlation
-    groups: list[Group]
-    spread: float
-
-
-def analyse(rows: Sequence[Row], measure: str, outcome: str = OUTCOME) -> Analysis:
-    """Correlate a dimension with an outcome over all runs and within groups."""
-    known = _with(rows, measure, outcome)
-    groups = _groups(known)
-
-    def over(runs: Sequence[Row], kind: str, level: float, resamples: int) -> Correlation:
-        return correlation(runs, measure, outcome, level, kind == SEED, resamples)
-
-    # The more intervals there are, the higher the level of each (Bonferroni).
-    testable = sum(over(runs, kind, LEVEL, 1).reason is None for kind, _, runs in groups)
-    level = 1 - (1 - LEVEL) / max(testable, 1)
-    outcomes = [row[outcome] for row in known]
-    return Analysis(
-        measure=measure,
-        outcome=outcome,
-        over_all=correlation(known, measure, outcome),
-        groups=[
-            Group(kind, label, over(runs, kind, level, RESAMPLES)) for kind, label, runs in groups
-        ],
-        spread=max(outcomes, default=0.0) - min(outcomes, default=0.0),
-    )
+    rows = rows_of(table)
+    named = _named(groups or ())
+    grouping = list(dict.fromkeys(c for columns in named.values() for c in columns))
+    known = grouping if settings is None else list(settings)
+    _check_columns(rows, [error, *predictors, *others, *grouping, *known])
+    known = varied(rows, known)
+    rows = [_with_cell(row, number, known) for number, row in enumerate(rows)]
+    if groups is None:
+        named = _named([name for name in known if name != SEED_NAME])
+    relations = {each: _relation(rows, each, error, named) for each in predictors}
+    return Analysis(rows, error, relations, known, list(others))
 
 
 def correlation(
@@ -83,29 +140,116 @@ def correlation(
     return correlate(a, b, cells, level, within, resamples=resamples)
 
 
-def varied(rows: Sequence[Row], settings: Sequence[str] = FACTORS) -> list[str]:
-    """Return which settings differ between runs; by default of the numeric ones but the seed."""
+def varied(rows: Sequence[Row], settings: Sequence[str]) -> list[str]:
+    """Return which settings differ between runs."""
     return [name for name in settings if len({row[name] for row in rows}) > 1]
+
+
+def is_number(rows: Sequence[Row], column: str) -> bool:
+    """Return whether a column holds numbers alone, or nothing."""
+    return all(isinstance(row[column], (int, float, type(None))) for row in rows)
+
+
+def is_share(rows: Sequence[Row], column: str) -> bool:
+    """Return whether all numbers of a column are in [0, 1], to be shown in percent."""
+    return all(row[column] is None or -1 <= row[column] <= 1 for row in rows)
+
+
+def title_of(name: str) -> str:
+    """Return the title of a column.
+
+    Example:
+        >>> title_of("label_noise"), title_of("peak_over_last_val")
+        ('label noise', 'peak / last hidden dimension (val)')
+    """
+    for start, title in _TITLES.items():
+        if name.startswith(start):
+            return f"{title} ({name.removeprefix(start)})"
+    return name.replace("_", " ")
+
+
+def _relation(
+    rows: Sequence[Row], predictor: str, error: str, named: Mapping[str, Sequence[str]]
+) -> Relation:
+    known = _with(rows, predictor, error)
+    groups = _groups(known, named)
+
+    def over(runs: Sequence[Row], kind: str, level: float, resamples: int) -> Correlation:
+        return correlation(runs, predictor, error, level, kind == SEED, resamples)
+
+    # The more intervals there are, the higher the level of each (Bonferroni).
+    testable = sum(over(runs, kind, LEVEL, 1).reason is None for kind, _, runs in groups)
+    level = 1 - (1 - LEVEL) / max(testable, 1)
+    errors = [row[error] for row in known]
+    return Relation(
+        predictor=predictor,
+        error=error,
+        over_all=correlation(known, predictor, error),
+        groups=[
+            Group(
+                kind,
+                label,
+                over(runs, kind, level, RESAMPLES),
+                None if kind == SEED else correlation(_less(known, runs), predictor, error),
+            )
+            for kind, label, runs in groups
+        ],
+        low=min(errors, default=0.0),
+        high=max(errors, default=0.0),
+    )
+
+
+def _named(groups: Groups) -> dict[str, list[str]]:
+    """Return the columns that the runs of a group have in common, by the name of the kind."""
+    named = groups.items() if isinstance(groups, Mapping) else [(title_of(g), g) for g in groups]
+    return {name: [c] if isinstance(c, str) else list(c) for name, c in named}
+
+
+def _check_columns(rows: Sequence[Row], columns: Sequence[str]) -> None:
+    if not rows:
+        raise ValueError("`table`: expected at least one run, got none")
+    for column in columns:
+        if column not in rows[0]:
+            raise ValueError(f"`table`: expected a column {column!r}, got {', '.join(rows[0])}")
+
+
+def _with_cell(row: Row, number: int, settings: Sequence[str]) -> Row:
+    if "cell" in row:
+        return row
+    values = [f"{name} {row[name]}" for name in settings if name != SEED_NAME]
+    return {"cell": ", ".join(values) or f"run {number}", **row}
 
 
 def _with(rows: Iterable[Row], *columns: str) -> list[Row]:
     return [row for row in rows if all(row[column] is not None for column in columns)]
 
 
-def _groups(rows: Sequence[Row]) -> list[tuple[str, str, list[Row]]]:
-    by_noise = _split(rows, lambda row: f"label noise {row['label_noise']:g}")
-    by_network = _split(rows, lambda row: f"width {row['width']:g}, depth {row['depth']}")
-    groups = [
-        (kind, label, runs)
-        for kind, parts in ((NOISE, by_noise), (ARCHITECTURE, by_network))
-        if len(parts) > 1  # else the group is all there is
-        for label, runs in parts.items()
-    ]
-    return [*groups, (SEED, "nothing but the seed differs", list(rows))]
+def _less(rows: Sequence[Row], left_out: Sequence[Row]) -> list[Row]:
+    numbers = {id(row) for row in left_out}
+    return [row for row in rows if id(row) not in numbers]
 
 
-def _split(rows: Iterable[Row], label: Callable[[Row], str]) -> dict[str, list[Row]]:
+def _groups(
+    rows: Sequence[Row], named: Mapping[str, Sequence[str]]
+) -> list[tuple[str, str, list[Row]]]:
+    found = []
+    for kind, columns in named.items():
+        parts = _split(rows, columns)
+        if len(parts) > 1:  # else the group is all there is
+            found += [(kind, label, runs) for label, runs in parts.items()]
+    return [*found, (SEED, "nothing but the seed differs", list(rows))]
+
+
+def _split(rows: Iterable[Row], columns: Sequence[str]) -> dict[str, list[Row]]:
     parts: dict[str, list[Row]] = {}
     for row in rows:
-        parts.setdefault(label(row), []).append(row)
+        label = ", ".join(f"{title_of(name)} {value_text(row[name])}" for name in columns)
+        parts.setdefault(label, []).append(row)
     return dict(sorted(parts.items(), key=lambda part: part[0]))
+
+
+def value_text(value: Any) -> str:
+    """Return a setting as text."""
+    if value is None:
+        return "-"
+    return f"{value:g}" if isinstance(value, float) else str(value)

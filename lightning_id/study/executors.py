@@ -1,175 +1,171 @@
-"""Where the trainings of a study run: processes of this machine, this one, or a Ray cluster."""
+"""Where the trainings of a study run: processes of this machine, or of a Ray cluster."""
 
-import gc
 import logging
-import multiprocessing
 import os
 import signal
-import threading
-import warnings
-from collections import deque
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager, suppress
-from multiprocessing.connection import Connection, wait
+import subprocess
+import sys
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor, as_completed
+from contextlib import suppress
+from pathlib import Path
+from queue import SimpleQueue
 from typing import Any
 
 import torch
 
-from lightning_id.study.grid import Settings
-from lightning_id.study.run import Outcome, attempt
+from lightning_id.study.grid import Resources
+from lightning_id.study.training import FAILURE, LOG, REHEARSAL, RESULT, write_json
 
-Executor = Callable[[Sequence[Settings], int | None], Iterator[Outcome]]
+Executor = Callable[[Sequence[Path], int | None, Resources], Iterator[Path]]
+Environment = Mapping[str, str]
 
-_LOGGERS = "pytorch_lightning", "lightning_utilities"
 # Read by OpenMP, OpenBLAS and MKL when they are loaded.
-_ONE_THREAD = dict.fromkeys(("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"), "1")
+_THREADS = "OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"
+_CHILD = "from lightning_id.study.training import run_child; run_child()"
+_LARGEST = 2**24  # bytes of a file that is sent back by a cluster
 
 
-def run_locally(trainings: Sequence[Settings], workers: int | None = None) -> Iterator[Outcome]:
-    """Run trainings in single-threaded processes of this machine.
+class Processes:
+    """The processes that train; closed, it kills them and lets no other begin."""
 
-    A process runs one training after the other. If one dies, its training fails, and another
-    process replaces it. If this process dies, so do they.
-    """
-    waiting = deque(trainings)
-    busy: dict[Connection, _Worker] = {}
-    with _environment(_ONE_THREAD):
+    def __init__(self) -> None:
+        self._running: set[subprocess.Popen[bytes]] = set()
+        self._is_closed = False
+
+    def run(self, folder: Path, environment: Environment, *options: str) -> None:
+        """Run the process of a training to its end; its folder says how it ended."""
+        with (folder / LOG).open("wb") as log:
+            process = subprocess.Popen(
+                [sys.executable, "-c", _CHILD, str(folder), *options],
+                stdin=subprocess.PIPE,  # closed by our end, whatever that is
+                stdout=log,
+                stderr=subprocess.STDOUT,
+                env={**os.environ, **environment},
+                start_new_session=True,  # an interrupt from the keyboard is ours alone
+            )
+        self._running.add(process)
+        if self._is_closed:
+            _kill(process)
+        code = process.wait()
+        self._running.discard(process)
+        if not any((folder / name).exists() for name in (RESULT, FAILURE, REHEARSAL)):
+            write_json(folder / FAILURE, {"reason": f"its process ended with exit code {code}"})
+
+    def close(self) -> None:
+        """Kill all processes; those that begin later too."""
+        self._is_closed = True
+        for process in list(self._running):
+            _kill(process)
+
+
+def run_locally(
+    folders: Sequence[Path], workers: int | None, resources: Resources
+) -> Iterator[Path]:
+    """Run trainings in processes of this machine, so many at a time."""
+    environments: SimpleQueue[Environment] = SimpleQueue()
+    several = _environments(workers, resources)
+    for environment in several:
+        environments.put(environment)
+    processes = Processes()
+
+    def run(folder: Path) -> Path:
+        environment = environments.get()
+        processes.run(folder, environment)
+        environments.put(environment)
+        return folder
+
+    with ThreadPoolExecutor(len(several)) as pool:
+        futures = [pool.submit(run, folder) for folder in folders]
         try:
-            for _ in range(min(workers or _cores(), len(waiting))):
-                worker = _Worker()
-                busy[worker.submit(waiting.popleft())] = worker
-            while busy:
-                for connection in wait(list(busy)):
-                    worker = busy.pop(connection)  # type: ignore[call-overload]  # its stub has more
-                    outcome = worker.result()
-                    if waiting:
-                        busy[worker.submit(waiting.popleft())] = worker
-                    else:
-                        worker.stop()
-                    yield outcome
+            for future in as_completed(futures):
+                yield future.result()
         finally:
-            for worker in busy.values():
-                worker.stop()
+            pool.shutdown(wait=False, cancel_futures=True)
+            processes.close()
 
 
-def run_here(trainings: Sequence[Settings], workers: int | None = None) -> Iterator[Outcome]:
-    """Run trainings in this process, one after the other, as a debugger wants it."""
-    assert workers in {None, 1}
-    for settings in trainings:
-        yield _attempt_quietly(settings)
+def run_on_ray(
+    folders: Sequence[Path], workers: int | None, resources: Resources
+) -> Iterator[Path]:
+    """Run trainings as tasks of a Ray cluster, that of `RAY_ADDRESS` or one on this machine.
 
-
-def run_on_ray(trainings: Sequence[Settings], workers: int | None = None) -> Iterator[Outcome]:
-    """Run trainings as tasks of a Ray cluster, of one core each.
-
-    The cluster is that of `RAY_ADDRESS`, else one on this machine that ends with the trainings. Its
-    machines need this package and the same digits.
+    Its machines need the same packages, modules and data. The files of a training, up to 16 MiB
+    each, are sent back where the machines share no folder.
     """
-    if not trainings:
+    if not folders:
         return
     import ray  # noqa: PLC0415 - an extra
 
     is_ours = not ray.is_initialized()
     if is_ours:
         ray.init(include_dashboard=False, log_to_driver=False, logging_level=logging.WARNING)
-    task = ray.remote(num_cpus=1, max_retries=0)(_attempt_quietly)
-    waiting = deque(trainings)
-    busy: dict[Any, Settings] = {}
+    needs = {"num_cpus": resources.cpus, "num_gpus": resources.gpus, "max_retries": 0}
+    task = ray.remote(**needs)(_run_sent)
+    waiting = list(folders)
+    running: dict[Any, Path] = {}
+    threads = dict.fromkeys(_THREADS, str(resources.cpus))
+    environment = {**threads, "PYTHONPATH": os.environ.get("PYTHONPATH", "")}
     try:
-        while waiting or busy:
-            while waiting and len(busy) < (workers or len(trainings)):
-                settings = waiting.popleft()
-                busy[task.remote(settings)] = settings
-            for done in ray.wait(list(busy))[0]:
-                settings = busy.pop(done)
+        while waiting or running:
+            while waiting and len(running) < (workers or len(folders)):
+                folder = waiting.pop(0)
+                running[task.remote(folder, _files(folder), environment)] = folder
+            for done in ray.wait(list(running))[0]:
+                folder = running.pop(done)
                 try:
-                    yield ray.get(done)
+                    _write(folder, ray.get(done))
                 except ray.exceptions.RayError as error:
-                    yield Outcome(settings, reason=f"Ray could not finish it: {error}")
+                    write_json(folder / FAILURE, {"reason": f"Ray could not finish it: {error}"})
+                yield folder
     finally:
-        for task_left in busy:
-            ray.cancel(task_left, force=True)
+        for left in running:
+            ray.cancel(left, force=True)
         if is_ours:
             ray.shutdown()
 
 
-EXECUTORS: dict[str, Executor] = {"local": run_locally, "here": run_here, "ray": run_on_ray}
+EXECUTORS: dict[str, Executor] = {"local": run_locally, "ray": run_on_ray}
 
 
-class _Worker:
-    """A process that runs trainings, one at a time."""
-
-    def __init__(self) -> None:
-        # Not forked: torch may have threads by now, which a fork would lose.
-        self._context = multiprocessing.get_context("spawn")
-        self._settings: Settings | None = None
-        self._start()
-
-    def submit(self, settings: Settings) -> Connection:
-        """Start a training; the connection becomes ready at its end."""
-        if not self._process.is_alive():
-            self._start()
-        self._settings = settings
-        with suppress(OSError):  # it died in between: `result` returns that
-            self._connection.send(settings)
-        return self._connection
-
-    def result(self) -> Outcome:
-        """Return how its training ended."""
-        assert self._settings is not None
-        try:
-            outcome: Outcome = self._connection.recv()
-        except (EOFError, OSError):
-            self._process.join()
-            reason = f"its process ended with exit code {self._process.exitcode}"
-            return Outcome(self._settings, reason=reason)
-        return outcome
-
-    def stop(self) -> None:
-        self._process.kill()
-        self._process.join()
-        self._connection.close()
-
-    def _start(self) -> None:
-        self._connection, theirs = self._context.Pipe()
-        self._process = self._context.Process(target=_serve, args=(theirs,), daemon=True)
-        self._process.start()
-        theirs.close()  # so that its death is the end of the file here
+def _run_sent(
+    folder: Path, files: Mapping[str, bytes], environment: Environment
+) -> dict[str, bytes]:
+    """Run a training on the machine of a cluster, and return the files of its folder."""
+    _write(folder, files)
+    Processes().run(folder, environment)
+    return _files(folder)
 
 
-def _serve(connection: Connection) -> None:
-    """Run the trainings that come, until this process is killed."""
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # the parent gets it too, and decides
-    threading.Thread(target=_end_with_parent, daemon=True).start()
-    while True:
-        connection.send(_attempt_quietly(connection.recv()))
+def _files(folder: Path) -> dict[str, bytes]:
+    files = [path for path in folder.iterdir() if path.is_file()]
+    return {path.name: path.read_bytes() for path in files if path.stat().st_size <= _LARGEST}
 
 
-def _end_with_parent() -> None:
-    parent = multiprocessing.parent_process()
-    assert parent is not None
-    parent.join()
-    os._exit(1)
+def _write(folder: Path, files: Mapping[str, bytes]) -> None:
+    folder.mkdir(parents=True, exist_ok=True)
+    # What says that the training is finished comes last.
+    for name in sorted(files, key=(RESULT, FAILURE).__contains__):
+        if not (folder / name).exists():
+            (folder / name).write_bytes(files[name])
 
 
-def _attempt_quietly(settings: Settings) -> Outcome:
-    """Run a training on one thread without output, and restore the process."""
-    threads = torch.get_num_threads()
-    levels = {logging.getLogger(name): logging.getLogger(name).level for name in _LOGGERS}
-    torch.set_num_threads(1)
-    for logger in levels:
-        logger.setLevel(logging.ERROR)
-    try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")
-            outcome = attempt(settings)
-    finally:
-        torch.set_num_threads(threads)
-        for logger, level in levels.items():
-            logger.setLevel(level)
-    # Trainer and model refer to each other: left to itself a process grew by 10 MB a training.
-    gc.collect()
-    return outcome
+def _environments(workers: int | None, resources: Resources) -> list[Environment]:
+    """Return variables for each training at a time: its threads and the GPUs that it sees."""
+    threads = dict.fromkeys(_THREADS, str(resources.cpus))
+    if not resources.gpus:
+        return [threads] * (workers or max(1, _cores() // resources.cpus))
+    given = os.environ.get("CUDA_VISIBLE_DEVICES")
+    gpus = given.split(",") if given else [str(i) for i in range(torch.cuda.device_count())]
+    most = int(len(gpus) / resources.gpus + 1e-9)
+    if not most:
+        raise ValueError(f"`resources`: expected at most {len(gpus)} GPUs, got {resources.gpus}")
+    places: list[Environment] = []
+    for number in range(workers or most):
+        first = int(number % most * resources.gpus + 1e-9)
+        seen = gpus[first : first + max(1, int(resources.gpus))]
+        places.append({**threads, "CUDA_VISIBLE_DEVICES": ",".join(seen)})
+    return places
 
 
 def _cores() -> int:
@@ -178,16 +174,9 @@ def _cores() -> int:
     return os.cpu_count() or 1
 
 
-@contextmanager
-def _environment(variables: dict[str, str]) -> Iterator[None]:
-    """Set variables that processes begun meanwhile inherit."""
-    before = {name: os.environ.get(name) for name in variables}
-    os.environ.update(variables)
-    try:
-        yield
-    finally:
-        for name, value in before.items():
-            if value is None:
-                del os.environ[name]
-            else:
-                os.environ[name] = value
+def _kill(process: subprocess.Popen[bytes]) -> None:
+    with suppress(ProcessLookupError):
+        if hasattr(os, "killpg"):  # with the processes that it has begun
+            os.killpg(process.pid, signal.SIGKILL)
+        else:
+            process.kill()

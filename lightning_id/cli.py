@@ -40,7 +40,8 @@ COMMANDS = [
         "lightning_id.study.command",
         "main",
         "study",
-        "`lightning-id study YAML` trains a grid of networks and compares them,"
+        "`lightning-id study YAML` trains a grid of any configuration, or takes finished runs,"
+        " and tests what the dimension predicts,"
         " `lightning-id study pretrained` compares networks that are trained.",
     ),
 ]

@@ -15,6 +15,7 @@ from lightning_id import History
 from lightning_id._checks import find_config
 from lightning_id.cli import main
 from lightning_id.functional import ESTIMATORS
+from lightning_id.study.runs import prepare_study
 from tests import readme
 from tests.bare import without_data
 from tests.pages import (
@@ -53,7 +54,9 @@ def clone(monkeypatch, tmp_path):
     (tmp_path / "configs").symlink_to(ROOT / "configs")
     history = History()
     for order, layer in enumerate(("input", "fc1", "fc2")):
+        role = "last_hidden" if layer == "fc2" else None
         history.append(
+            role=role,
             stage="fit",
             epoch=0,
             step=1,
@@ -67,6 +70,7 @@ def clone(monkeypatch, tmp_path):
             n_samples=100,
             reduce="flatten",
         )
+    history.append_metrics(("fit", 0, 1), {"val_acc": 0.9})
     for version in ("version_0", "version_1"):
         history.save(tmp_path / "runs" / "mnist" / version)
 
@@ -93,9 +97,12 @@ def test_the_cost_in_the_readme_is_that_of_its_page():
 
 
 @pytest.mark.parametrize("page", with_block("yaml"), ids=name)
-def test_a_yaml_block_is_read_on_top_of_an_experiment(page, tmp_path, capsys):
+def test_a_yaml_block_is_read_on_top_of_an_experiment_or_is_a_study(page, tmp_path, capsys):
     for code in blocks(page.read_text(), "yaml"):
         (tmp_path / "block.yaml").write_text(code)
+        if "outcome:" in code:
+            prepare_study("block.yaml", None, "local", None, None)
+            continue
         with pytest.raises(SystemExit) as stop:
             main(["fit", "--config", CONFIG, "--config", "block.yaml", "--print_config"])
         assert stop.value.code in (0, None)

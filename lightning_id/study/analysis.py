@@ -6,7 +6,15 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from lightning_id.study.statistics import LEVEL, RESAMPLES, Correlation, correlate
-from lightning_id.study.table import SEED_NAME, Row, rows_of, write_csv
+from lightning_id.study.table import (
+    SEED_NAME,
+    Outcome,
+    Row,
+    metric_of,
+    outcome_of,
+    rows_of,
+    write_csv,
+)
 
 _TITLES = {  # of predictors, whose columns end in a sample set
     "last_hidden_": "last hidden dimension",
@@ -93,7 +101,7 @@ def analyse(
     Args:
         table: A row for each run: mappings, or a data frame of pandas. Runs without one of the
             numbers are left out.
-        error: The column to predict, larger for worse.
+        error: The column to predict, larger for worse, or one less it, as ``"1 - val_acc"``.
         predictors: Columns of dimensions; each gets a verdict.
         groups: Within which runs to look: names and the columns that runs of one group have in
             common, for example ``{"architecture": ["width", "depth"]}``, or columns. None for each
@@ -113,7 +121,7 @@ def analyse(
         >>> found.over_all.n_runs, [group.label for group in found.groups]
         (30, ['noise 0', 'noise 1', 'nothing but the seed differs'])
     """
-    rows = rows_of(table)
+    rows, error = _with_error(rows_of(table), error)
     named = _named(groups or ())
     grouping = list(dict.fromkeys(c for columns in named.values() for c in columns))
     known = grouping if settings is None else list(settings)
@@ -203,6 +211,15 @@ def _named(groups: Groups) -> dict[str, list[str]]:
     """Return the columns that the runs of a group have in common, by the name of the kind."""
     named = groups.items() if isinstance(groups, Mapping) else [(title_of(g), g) for g in groups]
     return {name: [c] if isinstance(c, str) else list(c) for name, c in named}
+
+
+def _with_error(rows: list[Row], error: str) -> tuple[list[Row], str]:
+    """Return the table with a column of errors, and its name."""
+    metric, is_share = metric_of(error)
+    if not is_share:
+        return rows, error
+    _check_columns(rows, [metric])
+    return [outcome_of(Outcome(error), row) | row for row in rows], "error"
 
 
 def _check_columns(rows: Sequence[Row], columns: Sequence[str]) -> None:

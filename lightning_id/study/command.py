@@ -9,7 +9,7 @@ from lightning_id.history.tables import aligned
 from lightning_id.study.analysis import analyse
 from lightning_id.study.executors import EXECUTORS
 from lightning_id.study.runs import Runs, prepare_study
-from lightning_id.study.table import PREDICTORS, Outcome, outcome_of, sample_sets, with_settings
+from lightning_id.study.table import PREDICTORS, sample_sets, with_settings
 
 _FILES = ".yaml", ".yml", ".json"
 
@@ -74,12 +74,12 @@ def _train(options: argparse.Namespace) -> Path | None:
 def _analyse(options: argparse.Namespace) -> Path:
     """Analyse finished runs."""
     if options.error is None:
-        raise ValueError("`--error`: expected the metric to predict, for example '1 - val_acc'")
+        raise ValueError("`--error`: expected a metric, for example '1 - val_acc', got none")
     rows, settings = with_settings(options.study, options.predictors)
-    rows = [outcome_of(Outcome(options.error), row) | row for row in rows]
     sets = sample_sets(rows)
     analysis = analyse(
         rows,
+        options.error,
         predictors=[f"{name}_{data}" for name in options.predictors for data in sets],
         groups=options.groups,
         settings=settings,

@@ -228,7 +228,7 @@ def test_a_study_whose_trainings_all_fail_stops_with_the_reason(capsys):
         (["tiny.yaml", "--executor", "slurm"], "invalid choice: 'slurm'"),
         (["tiny.yaml", "--page", "page.html"], "`page`: expected a file that ends in .md, got"),
         (["tiny.yaml", "tiny.yaml"], "expected one study, got tiny.yaml, tiny.yaml"),
-        (["run", "run2"], "`--error`: expected the metric to predict"),
+        (["run", "run2"], "`--error`: expected a metric, for example '1 - val_acc', got none"),
     ],
 )
 def test_an_invalid_command_is_refused_before_anything_is_trained(words, message, capsys):

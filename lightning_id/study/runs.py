@@ -201,8 +201,8 @@ class Runs:
         absent = [name for name in self.study.outcome.metrics if name not in logged]
         reason = f"finished without {', '.join(absent)}" if absent else None
         row |= dimensions(history, self.study.predictors)
-        row |= outcome_of(self.study.outcome, logged)
-        return row | logged | result | {"reason": reason}
+        row |= outcome_of(self.study.outcome, logged) | logged | result
+        return {**row, "reason": reason}
 
     def _rehearse(self, trainings: Sequence[Training]) -> None:
         """Run one batch of the first training, so that a missing metric is found at once."""

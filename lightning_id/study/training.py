@@ -196,7 +196,8 @@ def _history_of(trainer: Any) -> History:
         [record for each in callbacks for record in each.history.records],
         callbacks[0].history.metrics,
     )
-    history.spectra = callbacks[0].history.spectra
+    for each in callbacks:
+        history.spectra_by_set |= each.history.spectra_by_set
     return history
 
 

@@ -1,0 +1,194 @@
+"""The rules of the findings."""
+
+import math
+
+import pytest
+import pytorch_lightning as pl
+import torch
+
+from lightning_id import History, manifolds
+from lightning_id.history.queries import before_training, describe, last_of_fit
+from lightning_id.report import findings as rules
+from tests.report.histories import (
+    BEFORE,
+    LAST,
+    after_training,
+    measured,
+    trained_and_untrained,
+    with_spectra,
+)
+
+
+def test_a_hunchback_is_a_peak_inside_above_both_ends_by_the_combined_error_bars():
+    above = rules.ERROR_BARS * math.hypot(0.5, 0.5)
+    assert rules.hunchback(after_training([10, 10 + 1.01 * above, 9])).startswith("Yes.")
+    low = rules.hunchback(after_training([10, 10 + 0.99 * above, 9]))
+    assert low.startswith("No.")
+    assert "not above layer0 by" in low
+    both = rules.hunchback(after_training([10, 8, 9, 10]))
+    assert "not above layer0 and layer3 by" in both
+
+
+def test_without_error_bars_or_without_an_inside_no_hunchback_is_told():
+    assert "error bars" in rules.hunchback(after_training([10, 30, 9], error=math.nan))
+    assert rules.hunchback(after_training([10, 30])).startswith("Inconclusive")
+
+
+def test_the_peak_is_told_with_its_place_and_width():
+    assert rules.peak(after_training([10, 30, 9])) == (
+        "30.00 ± 0.50 at layer1, at relative depth 0.50, of 200 units."
+    )
+    assert rules.peak(after_training([math.nan] * 3)) is None
+
+
+@pytest.mark.parametrize(
+    ("end", "said"),
+    [
+        (6.0, "Decreased by 50 %"),
+        (18.0, "Increased by 50 %"),
+        (11.5, "No change beyond the combined error"),
+    ],
+)
+def test_the_last_hidden_layer_fell_rose_or_stayed(end, said):
+    told = rules.last_hidden(trained_and_untrained([12, 12, 12], [12, end, 12]))
+    assert told.startswith(said)
+    assert f"12.00 ± 0.50 (before training), {end:.2f} ± 0.50 (epoch 2, step 20)" in told
+
+
+def test_the_last_hidden_layer_is_compared_with_the_same_samples_only():
+    fewer = measured(History(), BEFORE, [12, 12, 12], n_samples=500)
+    assert "500 samples" in rules.last_hidden(measured(fewer, LAST, [12, 6, 12]))
+    other_data = measured(History(), BEFORE, [12, 12, 12], data="probe")
+    assert "no earlier value" in rules.last_hidden(measured(other_data, LAST, [12, 6, 12]))
+
+
+def test_a_test_after_the_fit_is_not_taken_for_the_trained_network():
+    history = trained_and_untrained([12, 12, 12], [12, 6, 12])
+    measured(history, ("test", 2, 20), [12, 7, 12], data="test")
+    assert last_of_fit(history.validations()) == LAST
+    assert before_training(history) == BEFORE
+    assert describe(("test", 2, 20)) == "test after epoch 2, step 20"
+    assert describe(("validate", 0, 0)) == "validate"
+
+
+def test_a_fit_without_a_measurement_before_it_is_compared_with_its_first():
+    history = measured(History(), ("fit", 0, 10), [12, 12, 12])
+    assert "(epoch 1, step 10)" in rules.last_hidden(measured(history, LAST, [12, 6, 12]))
+
+
+def test_pca_far_above_twonn_is_told_by_ratio():
+    ratio = rules.PCA_FAR_ABOVE
+    history = after_training([10, 10, 5])
+    measured(history, LAST, [10 * ratio, 10 * ratio - 1, 40], math.nan, "pca")
+    told = rules.linear_above_nonlinear(history)
+    assert told.startswith("At least 3 times TwoNN in 2 of 3 layers (layer0, layer2)")
+    assert "Most in layer2: 40 components against 5.00 ± 0.50, ratio 8.0." in told
+    near = measured(after_training([10, 10]), LAST, [12, 11], math.nan, "pca")
+    assert rules.linear_above_nonlinear(near).startswith("In no layer 3 times")
+    assert rules.linear_above_nonlinear(after_training([10, 10])) is None
+
+
+def test_the_ratio_to_a_lower_bound_is_said_to_be_an_upper_one():
+    history = measured(after_training([30, 10]), LAST, [120, 40], math.nan, "pca")
+    assert rules.linear_above_nonlinear(history).endswith("the ratio is an upper one.")
+
+
+def test_a_gaussian_is_above_the_layers_where_error_bars_allow():
+    history = measured(after_training([10, 10, 10]), LAST, [11, 30, 40], 0.5, "twonn_gaussian")
+    told = rules.gaussian_above_nonlinear(history)
+    assert "in 2 of 3 layers (layer1, layer2). Most in layer2: 40.00 ± 0.50 against 10.00" in told
+    assert told.endswith("ratio 4.0.")
+    assert rules.gaussian_above_nonlinear(after_training([10, 10])) is None
+
+
+def test_a_linear_layer_has_a_gap_in_its_spectrum_and_a_curved_one_has_none():
+    pl.seed_everything(0, verbose=False)
+    linear = manifolds.gaussian(500, 8, ambient=60, seed=1)
+    noise = 0.01 * manifolds.gaussian(500, 60, seed=2)
+    harmonics = 6.28 * torch.rand(500, 1) * torch.arange(1, 31)
+    curved = torch.cat([harmonics.cos(), harmonics.sin()], dim=1)
+    told = rules.gap_in_spectrum(with_spectra(curved=curved, noisy=linear + noise))
+    assert told.startswith("A gap in 1 of 2 layers (noisy)")
+    assert told.endswith("after eigenvalue 8 of noisy.")
+    exact = rules.gap_in_spectrum(with_spectra(exact=linear))
+    assert exact.endswith("after eigenvalue 8 of exact.")
+    alone = rules.gap_in_spectrum(with_spectra(many=manifolds.gaussian(500, 60, seed=3)))
+    assert alone.startswith("No gap in any of 1 layers")
+    assert rules.gap_in_spectrum(after_training([10, 10])) is None
+    assert rules.gap_in_spectrum(with_spectra(narrow=linear[:, :1])) is None
+
+
+def test_an_untrained_profile_is_flat_when_no_layer_is_far_from_the_median():
+    away = 1 + rules.FLAT_WITHIN
+    flat = trained_and_untrained([10, 10, 10 * away - 0.1], [1, 1, 1])
+    assert rules.untrained_profile(flat).startswith("Flat. The layer farthest from")
+    bent = trained_and_untrained([10, 10, 10 * away + 0.1], [1, 1, 1])
+    assert rules.untrained_profile(bent).startswith("Not flat.")
+    assert "layer2, 26 % above it" in rules.untrained_profile(bent)
+
+
+def test_layers_too_narrow_for_the_dimension_do_not_bend_the_untrained_profile():
+    history = measured(History(), BEFORE, [10, 10, 10])
+    measured(history, BEFORE, [3.0], layers=["output"], ambient_dimension=10)
+    assert rules.untrained_profile(history).startswith("Flat.")
+    assert rules.untrained_profile(history).endswith("Without output, too narrow for it.")
+
+
+def test_an_untrained_profile_that_is_missing_is_asked_for():
+    assert "num_sanity_val_steps=-1" in rules.untrained_profile(after_training([1, 2, 3]))
+    assert "no layer has" in rules.untrained_profile(trained_and_untrained([math.nan], [1]))
+    assert "is 0" in rules.untrained_profile(trained_and_untrained([0, 0], [1, 1]))
+
+
+def test_layers_without_a_dimension_are_told_by_reason():
+    history = after_training([5, 6])
+    measured(
+        history, LAST, [math.nan] * 2, layers=["dead", "gone"], reason="2 distinct rows, need 3"
+    )
+    measured(history, BEFORE, [math.nan], layers=["dead"], reason="elsewhere")
+    assert rules.not_estimated(history) == (
+        "TwoNN in dead, gone: 2 distinct rows, need 3."
+        " 1 values of other measurements are missing too."
+    )
+    assert rules.not_estimated(after_training([5, 6])) is None
+
+
+def test_a_reason_is_listed_once_for_all_layers_and_estimators():
+    history = History()
+    for i, layer in enumerate(("dead", "gone")):
+        for estimator in ("twonn", "pca"):
+            reason = f"expected 48 samples, got {96 + i} rows"
+            measured(history, LAST, [math.nan], layers=[layer], estimator=estimator, reason=reason)
+    assert rules.not_estimated(history) == (
+        "TwoNN, PCA 90 % in dead, gone: expected 48 samples, got 96 rows (in dead; other numbers"
+        " elsewhere)."
+    )
+
+
+def test_values_above_20_are_said_to_be_lower_bounds():
+    told = rules.lower_bounds(after_training([5, 20.5, 19.5]))
+    assert "20.50 ± 0.50 at layer1. The" in told
+    assert "19.50" not in told
+    assert rules.lower_bounds(after_training([5, 6])) is None
+
+
+def test_a_long_list_of_layers_is_cut_and_counted():
+    assert "at layer5 and 4 more." in rules.lower_bounds(after_training([30] * 10))
+
+
+def test_notes_are_repeated_once_for_all_layers():
+    history = after_training([5, 6], note="projected to 4096 features")
+    assert rules.notes(history) == "layer0, layer1: projected to 4096 features."
+    assert rules.notes(after_training([5, 6])) is None
+
+
+def test_runs_that_differ_in_what_the_dimension_depends_on_are_told():
+    runs = {"a": after_training([5, 6]), "b": after_training([5, 6], n_samples=500)}
+    assert rules.not_comparable(runs).text.startswith("n_samples is 2000 in a; 500 in b.")
+    assert rules.not_comparable(dict.fromkeys("ab", runs["a"])) is None
+
+
+def test_classes_by_themselves_do_not_enter_the_findings():
+    history = after_training([5, 6, 4])
+    measured(history, LAST, [50, 60, 40], label="3")
+    assert rules.peak(history).startswith("6.00")

@@ -266,7 +266,7 @@ def test_a_fit_whose_module_chunks_its_batches_has_the_numbers_of_the_whole_batc
     assert float(again["id/last_hidden"]) == pytest.approx(
         float(metrics["id/last_hidden"]), rel=1e-4
     )
-    assert {r["note"] for r in records} == {"the chunks of a batch are put together"}
+    assert all(r["note"].startswith("the chunks of a batch are put together") for r in records)
 
 
 def test_a_fit_in_chunks_without_the_option_names_it(tmp_path):

@@ -48,7 +48,7 @@ def faiss_geometry(x: Tensor) -> Geometry:
     return Geometry(FaissProposer(Columns(checked_rows(x))))
 
 
-FaissGeometry = faiss_geometry  # its name before
+FaissGeometry = faiss_geometry  # the former name
 
 
 class FaissProposer(Proposer):

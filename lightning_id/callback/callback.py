@@ -97,6 +97,8 @@ class CallbackBase:
             ``history.csv`` is then in the folder of that name below that of the run.
         charts: Whether to draw the depth profile and the heat map into every logger, in at most one
             percent of the time and at the end, and to lay out TensorBoard's custom scalars.
+        layer_curves: Whether TensorBoard gets a run for each layer, ``layers/<order>-<layer>``, so
+            that one chart shows all layers in their colours.
 
     Attributes:
         history: The `History` of all measurements.
@@ -137,6 +139,7 @@ class CallbackBase:
         last_hidden: str | None = None,
         prefix: str = "",
         charts: bool = True,
+        layer_curves: bool = True,
     ) -> None:
         check_arguments(estimators, schedule, last_hidden, prefix)
         self.layers = layers
@@ -174,7 +177,9 @@ class CallbackBase:
         self._logged_keys: set[str] = set()
         self._budget = Budget(max_overhead)
         self._failures = FailurePolicy(on_error, type(self).__name__)
-        self._outputs = Outputs(self.history, prefix, charts, self._budget, self._failures)
+        self._outputs = Outputs(
+            self.history, prefix, charts, layer_curves, self._budget, self._failures
+        )
 
     # --- hooks of Lightning ----------------------------------------------------------------------
 
@@ -400,7 +405,9 @@ class CallbackBase:
         if running is not None:
             try:
                 ours = _keys_of_instances(trainer)
-                self._outputs.after(trainer, running.moment, self.last_metrics, ours)
+                self._outputs.after(
+                    trainer, running.moment, running.results, self.last_metrics, ours
+                )
                 self._budget.spend(running.seconds)
             finally:
                 self._release()

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 from lightning_utilities.core.rank_zero import rank_zero_info, rank_zero_warn
 
 from lightning_id._checks import how_to_install
-from lightning_id.callback.loggers import PAGE, log_figure, tensorboard_layout
+from lightning_id.callback.loggers import PAGE, is_tensorboard, log_figure, tensorboard_layout
 from lightning_id.history import History
 from lightning_id.history.queries import main_estimator
 
@@ -75,8 +75,7 @@ class Charts:
         Layers are named as in the keys, by the prefix of the keys of their sample set.
         """
         for logger in loggers:
-            is_board = any(base.__name__ == "TensorBoardLogger" for base in type(logger).__mro__)
-            if is_board and id(logger) not in self._laid_out:
+            if is_tensorboard(logger) and id(logger) not in self._laid_out:
                 self._laid_out.add(id(logger))
                 charts: dict[str, list[Any]] = {}
                 for of_set, names in layers.items():

@@ -134,6 +134,11 @@ def key_names(layers: Sequence[str]) -> dict[str, str]:
     return names
 
 
+def is_tensorboard(logger: Any) -> bool:
+    """Return whether a logger is a TensorBoard logger of either class tree."""
+    return any(base.__name__ == "TensorBoardLogger" for base in type(logger).__mro__)
+
+
 ImageWriter = Callable[[Any, str, Any, int], None]  # logger, key, PIL image, step
 
 

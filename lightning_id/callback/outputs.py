@@ -8,13 +8,16 @@ from lightning_utilities.core.rank_zero import rank_zero_info
 
 from lightning_id.callback.budget import Budget
 from lightning_id.callback.charts import Charts
+from lightning_id.callback.curves import LayerCurves
 from lightning_id.callback.failures import FailurePolicy
 from lightning_id.callback.logged import LoggedMetrics
 from lightning_id.callback.loggers import key_names
 from lightning_id.callback.running import Moment, RunningMeasurement
+from lightning_id.callback.sets import SampleSet
 from lightning_id.callback.terminal import Terminal, epoch_name, plan_table, show_where
 from lightning_id.callback.trainers import AnyTrainer, is_fast_dev_run, logger_step
 from lightning_id.history import BEFORE_TRAINING, History, Validation, folder_of
+from lightning_id.recording.measurement import LayerResult
 
 MANY_KEYS = 200  # the most that one hosted tracker accepts in a request
 
@@ -26,7 +29,13 @@ class Outputs:
     """
 
     def __init__(
-        self, history: History, prefix: str, draws: bool, budget: Budget, failures: FailurePolicy
+        self,
+        history: History,
+        prefix: str,
+        draws: bool,
+        draws_layers: bool,
+        budget: Budget,
+        failures: FailurePolicy,
     ) -> None:
         self._history = history
         self._prefix = prefix
@@ -35,6 +44,7 @@ class Outputs:
         self._terminal = Terminal(prefix)
         self._table_is_due = False  # of a validation or test, printed when its bar is finished
         self._charts = Charts(prefix) if draws else None
+        self._curves = LayerCurves(prefix) if draws_layers else None
         self.start()
 
     def start(self) -> None:
@@ -105,6 +115,7 @@ class Outputs:
         self,
         trainer: AnyTrainer,
         moment: Moment,
+        results: Mapping[SampleSet, Sequence[LayerResult]],
         metrics: Mapping[str, float],
         ours: Iterable[str],
     ) -> None:
@@ -112,10 +123,8 @@ class Outputs:
         with self._guard("write the history"):
             if moment.in_validation:
                 self._record_validation(trainer, moment.validation, ours)
-            if moment.logs_directly and trainer.is_global_zero and not is_fast_dev_run(trainer):
-                for logger in trainer.loggers:
-                    with self._guard(f"log to {type(logger).__name__}"):
-                        logger.log_metrics(dict(metrics), step=moment.validation.step)
+            if trainer.is_global_zero and not is_fast_dev_run(trainer):
+                self._log(trainer, moment, results, metrics)
             self._save(trainer)
             self._print(trainer, moment, metrics)
             self._draw(trainer, is_last=moment.validation.stage in ("validate", "test"))
@@ -142,8 +151,10 @@ class Outputs:
         self.release()
 
     def release(self) -> None:
-        """Remove the table below the progress bar. Idempotent; safe to call at any point."""
+        """Remove the table below the progress bar, and close files. Idempotent."""
         self._terminal.release()
+        if self._curves is not None:
+            self._curves.close()
 
     def _record_validation(
         self, trainer: AnyTrainer, validation: Validation, ours: Iterable[str]
@@ -153,6 +164,22 @@ class Outputs:
         metrics = self._logged.at_validation(trainer, validation)
         theirs = {key: value for key, value in metrics.items() if key not in hidden}
         self._history.append_metrics(validation, theirs)
+
+    def _log(
+        self,
+        trainer: AnyTrainer,
+        moment: Moment,
+        results: Mapping[SampleSet, Sequence[LayerResult]],
+        metrics: Mapping[str, float],
+    ) -> None:
+        """Log metrics that Lightning drops, and the curve of each layer."""
+        step = moment.validation.step
+        for logger in trainer.loggers if moment.logs_directly else ():
+            with self._guard(f"log to {type(logger).__name__}"):
+                logger.log_metrics(dict(metrics), step=step)
+        if self._curves is not None:
+            with self._guard("write the curves of the layers"):
+                self._curves.write(trainer.loggers, results, step)
 
     def _save(self, trainer: AnyTrainer) -> None:
         """Append the new records to the files in the folder of the run."""

@@ -33,7 +33,7 @@ def history_of(stage="fit"):
 
 
 def outputs_of(history, prefix="", on_error="warn", draws=False):
-    return Outputs(history, prefix, draws, Budget(None), FailurePolicy(on_error, "Callback"))
+    return Outputs(history, prefix, draws, True, Budget(None), FailurePolicy(on_error, "Callback"))
 
 
 def moment(stage="fit", in_validation=True):
@@ -63,7 +63,7 @@ def logged(logger):
 )
 def test_loggers_are_called_where_lightning_drops_metrics(at, is_logged, tmp_path):
     logger = CSVLogger(tmp_path)
-    outputs_of(history_of()).after(trainer(tmp_path, logger=logger), at, METRICS, ours=())
+    outputs_of(history_of()).after(trainer(tmp_path, logger=logger), at, {}, METRICS, ours=())
     if is_logged:
         (row,) = logged(logger)
         assert (row["step"], float(row["id/last_hidden"])) == ("9", 5.0)
@@ -76,7 +76,7 @@ def test_a_logger_that_is_down_stops_no_other_output(tmp_path):
     runner = trainer(tmp_path, logger=[Down(tmp_path / "down"), good])
     history = history_of()
     with pytest.warns(UserWarning, match="Callback could not log to Down; .*no route"):
-        outputs_of(history).after(runner, moment(in_validation=False), METRICS, ours=())
+        outputs_of(history).after(runner, moment(in_validation=False), {}, METRICS, ours=())
     assert len(logged(good)) == 1
     assert len(History.load(runner.log_dir).records) == 1
 
@@ -85,7 +85,7 @@ def test_files_are_appended_to_in_the_folder_of_the_prefix(tmp_path):
     runner, history = trainer(tmp_path, logger=CSVLogger(tmp_path)), history_of()
     outputs = outputs_of(history, prefix="train/")
     for n in (1, 2):
-        outputs.after(with_metrics(runner, val_acc=0.5 * n), moment(), METRICS, ours=())
+        outputs.after(with_metrics(runner, val_acc=0.5 * n), moment(), {}, METRICS, ours=())
         history.records += history_of().records
     written = History.load(f"{runner.log_dir}/train")
     assert len(written.records) == 2
@@ -111,7 +111,7 @@ def test_without_a_logger_it_is_reported_once_that_no_file_is_written(tmp_path, 
     outputs, runner = outputs_of(history_of()), trainer(tmp_path)
     with caplog.at_level("INFO"):
         for _ in range(2):
-            outputs.after(runner, moment(), METRICS, ours=())
+            outputs.after(runner, moment(), {}, METRICS, ours=())
     assert caplog.text.count("No logger, no history.csv") == 1
     assert not list(tmp_path.rglob("history.csv"))
 
@@ -119,7 +119,7 @@ def test_without_a_logger_it_is_reported_once_that_no_file_is_written(tmp_path, 
 @pytest.mark.parametrize("fast", [True, False])
 def test_a_trial_run_leaves_no_files(fast, tmp_path):
     runner = trainer(tmp_path, logger=CSVLogger(tmp_path), fast_dev_run=fast)
-    outputs_of(history_of(), draws=True).after(runner, moment(), METRICS, ours=())
+    outputs_of(history_of(), draws=True).after(runner, moment(), {}, METRICS, ours=())
     assert bool(list(tmp_path.rglob("history.csv"))) is not fast
 
 

@@ -8,6 +8,7 @@ import pytest
 from lightning_id.report.page import html_page
 from tests.browser import find_chromium, headless_chromium
 from tests.report.histories import NASTY, measured, page_of_little, whole_run
+from tests.study.helpers import wait_until
 
 
 @pytest.fixture(scope="module")
@@ -65,10 +66,10 @@ def test_the_slider_moves_the_profile_and_leaves_the_untrained_one(browser, tmp_
     assert drawn(browser, "y") == [[12, 12, 12, 9], [12, 30, 9, 6]]
     assert shown_measurement(chart) == "epoch 2, step 20"
     click_slider(browser, chart, 0)
-    assert drawn(browser, "y") == [[12, 12, 12, 9], [12, 22, 10, 7]]
+    wait_until(lambda: drawn(browser, "y") == [[12, 12, 12, 9], [12, 22, 10, 7]], seconds=30)
     assert shown_measurement(chart) == "epoch 1, step 10"
     click_slider(browser, chart, 1)
-    assert drawn(browser, "y")[1] == [12, 30, 9, 6]
+    wait_until(lambda: drawn(browser, "y")[1] == [12, 30, 9, 6], seconds=30)
     assert [line["dash"] for line in drawn(browser, "line") if "dash" in line] == ["dash"]
     assert_nothing_left_and_nothing_failed(browser)
 

@@ -17,9 +17,12 @@ PICTURES = ["id/depth_profile", "id/heat_map"]
 def fit(folder, *loggers, epochs=1, **kwargs):
     callback = IntrinsicDimensionCallback(["input", "net.5"], **kwargs)
     runner = trainer(
-        folder, callbacks=[callback], logger=list(loggers), num_sanity_val_steps=-1,
+        folder,
+        callbacks=[callback],
+        logger=list(loggers),
+        num_sanity_val_steps=-1,
         max_epochs=epochs,
-    )  # fmt: skip
+    )
     runner.fit(Toy(), loader(), loader(60))
     return callback
 
@@ -58,8 +61,9 @@ def test_the_pictures_are_of_what_was_measured(monkeypatch):
         lambda _, key, figure, *__: drawn.append(figure) or [],
     )
     history = History()
-    history.append(stage="fit", epoch=0, step=1, layer="a", order=0, depth=0.0, estimator="mle",
-                   value=3.0)  # fmt: skip
+    history.append(
+        stage="fit", epoch=0, step=1, layer="a", order=0, depth=0.0, estimator="mle", value=3.0
+    )
     Charts().draw(history, ["a logger"], 1, None, elapsed=0.0, is_last=True)
     assert [figure.axes[0].has_data() for figure in drawn] == [True, False]
     assert drawn[1].axes[1].has_data()
@@ -95,8 +99,16 @@ class Seen:
 def history_of(n):
     history = History()
     for step in range(n):
-        history.append(stage="fit", epoch=step, step=step, layer="a", order=0, depth=0.5,
-                       estimator="twonn", value=5.0)  # fmt: skip
+        history.append(
+            stage="fit",
+            epoch=step,
+            step=step,
+            layer="a",
+            order=0,
+            depth=0.5,
+            estimator="twonn",
+            value=5.0,
+        )
     return history
 
 

@@ -25,9 +25,15 @@ class Driving(pl.Callback):
         names, last = self.settings.select(pl_module)
         self.moments.append(Moment.now(trainer))
         self.running = RunningMeasurement(
-            trainer, pl_module, names, last, self.settings, self.moments[-1], self.plans,
+            trainer,
+            pl_module,
+            names,
+            last,
+            self.settings,
+            self.moments[-1],
+            self.plans,
             self.failures,
-        )  # fmt: skip
+        )
 
     def on_validation_batch_start(self, trainer, pl_module, batch, batch_idx, dataloader_idx=0):
         self.running.pass_probes()

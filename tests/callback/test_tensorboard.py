@@ -49,6 +49,11 @@ def test_the_summary_is_drawn_on_the_page_of_scalars(drawn):
         assert page[f"id/{key}"] == [MEASURED], key
 
 
+def test_one_chart_has_a_line_for_each_layer(drawn):
+    page = drawn[0]["scalars"]
+    assert page["id/twonn"] == page["id/pca"] == [MEASURED] * len(LAYERS)
+
+
 def test_the_pictures_are_on_the_page_of_images(drawn):
     page = drawn[0]["images"]
     assert sorted(page) == ["id/depth_profile", "id/heat_map"]

@@ -19,10 +19,12 @@ from tests.toys import Toy, loader, trainer
 def fit(folder, *callbacks, logger=False, first=False, **kwargs):
     callback = IntrinsicDimensionCallback(["input", "net.5"], **kwargs)
     runner = trainer(
-        folder, callbacks=[*callbacks, callback] if first else [callback, *callbacks],
-        num_sanity_val_steps=-1, logger=logger,
+        folder,
+        callbacks=[*callbacks, callback] if first else [callback, *callbacks],
+        num_sanity_val_steps=-1,
+        logger=logger,
         enable_progress_bar=any(isinstance(each, ProgressBar) for each in callbacks),
-    )  # fmt: skip
+    )
     model = Toy()
     runner.fit(model, loader(), loader(60))
     return callback, runner, model
@@ -173,9 +175,17 @@ def test_a_command_is_never_broken(tmp_path):
 def test_lines_keep_within_the_terminal_and_are_broken_between_numbers():
     history = History()
     history.append(
-        stage="fit", epoch=0, step=1, layer="encoder.blocks.11.attention.projection", order=0,
-        depth=0.5, ambient_dimension=768, estimator="twonn", value=12.5, std_error=0.5,
-    )  # fmt: skip
+        stage="fit",
+        epoch=0,
+        step=1,
+        layer="encoder.blocks.11.attention.projection",
+        order=0,
+        depth=0.5,
+        ambient_dimension=768,
+        estimator="twonn",
+        value=12.5,
+        std_error=0.5,
+    )
     metrics = {"val_acc": 0.9177, "a/id/last_hidden": 7.1234}
     line = validation_line(metrics, "epoch 11/99", history, prefix="a/", columns=80)
     assert line.splitlines() == [
@@ -190,15 +200,32 @@ def test_a_table_too_wide_for_the_terminal_leaves_out_columns_from_before_traini
     for stage in ("before_training", "fit"):
         for estimator in ("twonn", "pca"):
             history.append(
-                stage=stage, epoch=0, step=1, layer="encoder.blocks.11.mlp", order=0, depth=0.5,
-                ambient_dimension=3072, estimator=estimator, value=12.5, std_error=0.5,
-            )  # fmt: skip
+                stage=stage,
+                epoch=0,
+                step=1,
+                layer="encoder.blocks.11.mlp",
+                order=0,
+                depth=0.5,
+                ambient_dimension=3072,
+                estimator=estimator,
+                value=12.5,
+                std_error=0.5,
+            )
     head = end_table(history).splitlines()[0]
     assert len(head) > 80
     narrow = end_table(history, columns=80).splitlines()
     assert max(map(len, narrow)) <= 80
-    assert narrow[0].split() == ["layer", "depth", "width", "TwoNN", "PCA", "90", "%", "TwoNN",
-                                 "before"]  # fmt: skip
+    assert narrow[0].split() == [
+        "layer",
+        "depth",
+        "width",
+        "TwoNN",
+        "PCA",
+        "90",
+        "%",
+        "TwoNN",
+        "before",
+    ]
 
 
 def test_without_a_number_of_epochs_the_epoch_stands_alone(tmp_path, capsys):
@@ -231,8 +258,14 @@ def test_the_line_of_a_validation_has_accuracy_last_hidden_and_peak():
     history = History()
     for order, (layer, value) in enumerate({"input": 12.0, "conv1": 14.0, "output": 6.0}.items()):
         history.append(
-            stage="fit", epoch=0, step=1, layer=layer, order=order, depth=order / 3,
-            estimator="twonn", value=value,
-        )  # fmt: skip
+            stage="fit",
+            epoch=0,
+            step=1,
+            layer=layer,
+            order=order,
+            depth=order / 3,
+            estimator="twonn",
+            value=value,
+        )
     line = validation_line({"val_acc": 0.98, "id/last_hidden": 8.0}, "epoch 1", history)
     assert line == "epoch 1  val_acc 0.98  id/last_hidden 8  id/peak 14 at conv1"

@@ -23,9 +23,15 @@ def records(*ends):
     history = History()
     for order, (low, high) in enumerate(ends):
         history.append(
-            stage="fit", epoch=0, step=1, layer=f"fc{order}", estimator="twonn", value=5.0,
-            low=low, high=high,
-        )  # fmt: skip
+            stage="fit",
+            epoch=0,
+            step=1,
+            layer=f"fc{order}",
+            estimator="twonn",
+            value=5.0,
+            low=low,
+            high=high,
+        )
     return history.records
 
 

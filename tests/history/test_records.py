@@ -15,9 +15,17 @@ def history():
     for epoch in range(2):
         for order, layer in ((1, "fc, wide"), (0, "input")):
             history.append(
-                stage="fit", epoch=epoch, step=10 * epoch, layer=layer, order=order, depth=0.5,
-                estimator="twonn", value=0.1 + 0.2, std_error=math.nan, n_samples=7,
-            )  # fmt: skip
+                stage="fit",
+                epoch=epoch,
+                step=10 * epoch,
+                layer=layer,
+                order=order,
+                depth=0.5,
+                estimator="twonn",
+                value=0.1 + 0.2,
+                std_error=math.nan,
+                n_samples=7,
+            )
     return history
 
 
@@ -133,8 +141,9 @@ def test_every_kind_of_picture_is_drawn_by_its_name(kind):
 
 def test_a_picture_takes_the_options_of_its_function_and_an_unknown_kind_is_named():
     history = History()
-    history.append(stage="fit", epoch=0, step=1, layer="a", order=0, depth=0.0,
-                   estimator="pca", value=3.0)  # fmt: skip
+    history.append(
+        stage="fit", epoch=0, step=1, layer="a", order=0, depth=0.0, estimator="pca", value=3.0
+    )
     labels = history.plot("depth_profile", estimator="pca").axes[0].get_ylabel()
     assert "90 % of the variance" in labels
     with pytest.raises(ValueError, match="expected one of depth_profile, heat_map"):

@@ -14,9 +14,13 @@ def history_of(profiles):
             place = {"stage": stage, "epoch": max(i - 1, 0), "step": i, "layer": layer}
             place |= {"order": order, "depth": order / 3, "ambient_dimension": 10 * order + 5}
             history.append(
-                **place, estimator="twonn", value=value, std_error=0.5, low=value - 1,
+                **place,
+                estimator="twonn",
+                value=value,
+                std_error=0.5,
+                low=value - 1,
                 high=value + 1,
-            )  # fmt: skip
+            )
             history.append(**place, estimator="pca", value=40.0 + order)
     return history
 
@@ -24,11 +28,31 @@ def history_of(profiles):
 def test_the_table_shows_the_last_validation_beside_the_first_state():
     table = end_table(history_of([[12, 13, 14, 9], [12, 14, 8.125, 6]])).splitlines()
     assert table[0].split() == [
-        "layer", "depth", "width", "TwoNN", "PCA", "90", "%", "TwoNN", "before", "PCA", "before",
-    ]  # fmt: skip
+        "layer",
+        "depth",
+        "width",
+        "TwoNN",
+        "PCA",
+        "90",
+        "%",
+        "TwoNN",
+        "before",
+        "PCA",
+        "before",
+    ]
     assert table[4].split() == [
-        "last_hidden", "0.67", "25", "8.12", "±", "0.50", "42", "14.00", "±", "0.50", "42",
-    ]  # fmt: skip
+        "last_hidden",
+        "0.67",
+        "25",
+        "8.12",
+        "±",
+        "0.50",
+        "42",
+        "14.00",
+        "±",
+        "0.50",
+        "42",
+    ]
     assert end_table(History()) == "Nothing was measured."
 
 

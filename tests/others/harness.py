@@ -29,6 +29,7 @@ KINDS = {
     "absent": "never called",
     "rows": "rows_per_sample",
     "axis": "sample_dim",
+    "law": "law of TwoNN",
     "ties": r"\btie",
     "padding": "padding",
     "output": "expected (a tensor|an output of its own)",

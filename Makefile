@@ -3,10 +3,13 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 
-.PHONY: mnist test others lint types docs format clean
+.PHONY: mnist hunchback test others lint types docs format clean
 
 mnist: $(VENV)/experiments.stamp  ## train the MNIST network of Ansuini et al. (2019) with the callback
 	$(BIN)/lightning-id fit --config configs/mnist.yaml
+
+hunchback: $(VENV)/experiments.stamp  ## train a small VGG on Fashion-MNIST, whose profile becomes a hunchback
+	$(BIN)/lightning-id fit --config configs/fashion_mnist.yaml
 
 # One thread for each worker: more threads than cores wait for each other.
 # Three workers on two cores: many tests wait for a process or a browser to start.

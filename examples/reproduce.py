@@ -25,7 +25,6 @@ import yaml
 
 from lightning_id import History
 from lightning_id._checks import version_of
-from lightning_id.experiments.digits import ROOT_VARIABLE
 from lightning_id.experiments.reproduction.ansuini2019 import CLAIMS, IMAGENET
 from lightning_id.experiments.reproduction.claims import (
     NOT_RUN,
@@ -38,6 +37,7 @@ from lightning_id.experiments.reproduction.claims import (
     judge,
 )
 from lightning_id.experiments.reproduction.published import published
+from lightning_id.experiments.sources import ROOT_VARIABLE
 from lightning_id.figures import depth_profile, heat_map
 from lightning_id.history.queries import has_several_per_epoch
 from lightning_id.history.tables import markdown_table

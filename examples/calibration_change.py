@@ -19,11 +19,11 @@ from pathlib import Path
 
 import pytorch_lightning as pl
 import torch
+from lightning_id.experiments.digits import given_root
 from torch import Tensor, nn
 from torchvision.datasets import FashionMNIST
 
 from lightning_id import manifolds, record_activations
-from lightning_id.experiments.digits import given_root
 from lightning_id.experiments.mnist import MNISTDataModule
 from lightning_id.experiments.networks import MNISTNet
 from lightning_id.functional import (

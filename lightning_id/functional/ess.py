@@ -231,9 +231,11 @@ def _std_error(values: Float[Tensor, " a"], patches: _Patches) -> float:
     slope = 1 / _slope(values)
     influence = patches.influence.cpu() * slope[:, None]
     pairs2 = patches.pairs2.cpu() * slope.square()
-    of_rows = torch.zeros(n_rows, dtype=torch.float64)
+    of_rows = torch.zeros(n_rows, dtype=torch.float64, device="cpu")
     of_rows.index_add_(0, number.flatten(), influence.flatten() / n_patches)
-    inside = torch.zeros((n_patches, n_rows)).scatter_(1, number, 1.0)
+    inside = torch.zeros((n_patches, n_rows), dtype=torch.float32, device="cpu").scatter_(
+        1, number, 1.0
+    )
     shared = (inside @ inside.T).double()
     alike = shared * (shared - 1) / (size * (size - 1))
     deviation = pairs2.sqrt()

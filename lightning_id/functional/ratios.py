@@ -127,9 +127,9 @@ def _influence_of_samples(
 ) -> Influence:
     """Return the influence of every row given: 0 of repeated and tied ones."""
     distinct = geometry.distinct.cpu()
-    shares = torch.zeros(geometry.n_samples, dtype=torch.float64)
+    shares = torch.zeros(geometry.n_samples, dtype=torch.float64, device="cpu")
     shares[distinct[used]] = (influence - influence.mean()) / len(influence)
-    numbers = torch.full((geometry.n_samples, neighbors.shape[1]), -1)
+    numbers = torch.full((geometry.n_samples, neighbors.shape[1]), -1, device="cpu")
     numbers[distinct] = distinct[neighbors]
     return Influence(shares, numbers)
 

@@ -19,13 +19,13 @@ from pathlib import Path
 
 import pytorch_lightning as pl
 import torch
-from lightning_id.experiments.digits import given_root
 from torch import Tensor, nn
 from torchvision.datasets import FashionMNIST
 
 from lightning_id import manifolds, record_activations
 from lightning_id.experiments.mnist import MNISTDataModule
 from lightning_id.experiments.networks import MNISTNet
+from lightning_id.experiments.sources import given_root
 from lightning_id.functional import (
     Estimate,
     Geometry,
@@ -218,7 +218,7 @@ def _images(data: str) -> tuple[Tensor, Tensor]:
         module.setup("fit")
         sets = module.train_set, module.val_set
         return torch.cat([each.images for each in sets]), torch.cat([each.labels for each in sets])
-    sets = [FashionMNIST(given_root(), train=train) for train in (True, False)]
+    sets = [FashionMNIST(given_root("FashionMNIST"), train=train) for train in (True, False)]
     pixels = torch.cat([each.data for each in sets]).float() / 255
     labels = torch.cat([each.targets for each in sets])
     return ((pixels - 0.2860) / 0.3530).unsqueeze(1), labels

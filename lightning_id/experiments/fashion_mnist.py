@@ -6,8 +6,8 @@ from pathlib import Path
 from torch import Tensor
 from torchvision.datasets import FashionMNIST
 
-from lightning_id.experiments.digits import ROOT_VARIABLE, cache_folder
 from lightning_id.experiments.mnist import LabelledImages, MNISTDataModule
+from lightning_id.experiments.sources import ROOT_VARIABLE, cache_folder
 
 PIXEL_MEAN, PIXEL_STD = 0.2860, 0.3530  # of the 60000 training images, pixels in [0, 1]
 

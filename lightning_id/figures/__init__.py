@@ -23,6 +23,7 @@ from lightning_id.figures.by_time import (
     last_hidden_over_time,
 )
 from lightning_id.figures.eigenvalues import spectra
+from lightning_id.figures.layers import layers_over_time
 from lightning_id.history import History
 
 KINDS: dict[str, Callable[..., Figure]] = {
@@ -32,6 +33,7 @@ KINDS: dict[str, Callable[..., Figure]] = {
         heat_map,
         last_hidden_and_metric,
         last_hidden_over_time,
+        layers_over_time,
         linear_and_nonlinear,
         per_class,
         spectra,
@@ -47,6 +49,7 @@ __all__ = [
     "heat_map",
     "last_hidden_and_metric",
     "last_hidden_over_time",
+    "layers_over_time",
     "linear_and_nonlinear",
     "per_class",
     "plot",

@@ -11,13 +11,20 @@ from matplotlib.axes import Axes
 from matplotlib.axis import Axis
 from matplotlib.cm import ScalarMappable
 from matplotlib.colorbar import Colorbar
-from matplotlib.colors import ListedColormap, LogNorm, Normalize
+from matplotlib.colors import BoundaryNorm, ListedColormap, LogNorm, Normalize
 from matplotlib.figure import Figure
 from matplotlib.text import Text
 from matplotlib.ticker import FuncFormatter, MaxNLocator, NullLocator
 from numpy import linspace
 
-from lightning_id.figures._data import LOG_RANGE, band, escape_mathtext, is_skewed
+from lightning_id.figures._data import (
+    LOG_RANGE,
+    band,
+    escape_mathtext,
+    is_skewed,
+    short_names,
+    tick_positions,
+)
 from lightning_id.history import Record
 
 # Even in lightness and distinct to colour-blind readers; its yellow end is too pale on white.
@@ -25,8 +32,11 @@ COLORS = ListedColormap(colormaps["viridis"](linspace(0, 0.88, 256)))
 # Okabe and Ito's, without their yellow: distinct to colour-blind readers.
 FEW_COLORS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000")
 UNTRAINED = "0.35"
+MOST_NAMES = 24  # that fit beside a bar of colours
 SMALL = 8  # points; at 600 pixels of width still 9 pixels high
 LETTERS_OF_AXIS = 76  # small ones along a horizontal axis beside a colour bar
+
+Color = tuple[float, float, float, float]
 
 
 def color_of(i: int, count: int) -> Any:
@@ -106,6 +116,18 @@ def time_bar(figure: Figure, mappable: ScalarMappable, **options: Any) -> Colorb
     bar.update_ticks()
     bar.ax.tick_params(labelsize=SMALL)
     return bar
+
+
+def name_bar(figure: Figure, axes: Axes, names: Sequence[str], colors: Sequence[Color]) -> str:
+    """Add a bar of the colours of layers with their names; return a remark if some have none."""
+    short = short_names(names)
+    norm = BoundaryNorm(linspace(-0.5, len(names) - 0.5, len(names) + 1), len(names))
+    bar = figure.colorbar(ScalarMappable(norm, ListedColormap(colors)), ax=axes, pad=0.01)
+    shown = tick_positions(len(names), MOST_NAMES)
+    bar.set_ticks(shown, labels=[short[names[i]] for i in shown], fontsize=SMALL)
+    bar.ax.invert_yaxis()
+    bar.ax.tick_params(length=0)
+    return "not every name is written" if len(names) > MOST_NAMES else ""
 
 
 def draw_band(

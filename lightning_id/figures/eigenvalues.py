@@ -3,19 +3,17 @@
 from collections.abc import Mapping, Sequence
 
 from matplotlib.axes import Axes
-from matplotlib.cm import ScalarMappable
-from matplotlib.colors import BoundaryNorm, ListedColormap
 from matplotlib.figure import Figure
-from numpy import geomspace, linspace
+from numpy import geomspace
 from torch import Tensor
 
-from lightning_id.figures._data import short_names, tick_positions
 from lightning_id.figures._drawing import (
     COLORS,
-    SMALL,
     UNTRAINED,
+    Color,
     draw_text,
     footnote,
+    name_bar,
     new_figure,
     plain_numbers,
     style_axes,
@@ -25,10 +23,7 @@ from lightning_id.functional.pca import rounding_noise
 from lightning_id.history import BEFORE_TRAINING, History
 from lightning_id.history.queries import describe, last_of_fit
 
-MOST_NAMES = 24  # that fit beside the bar
 MOST_POINTS = 200  # of a line; even on the logarithmic axis
-
-Color = tuple[float, float, float, float]
 
 
 def spectra(history: History) -> Figure:
@@ -64,13 +59,13 @@ def spectra(history: History) -> Figure:
         _draw_ratios(ratios, known[first], known[last], colors)
         _finish(ratios, "")
         ratios.set_title(f"the same, over {before}", fontsize=9)
-    _draw_names(figure, ratios, layers, colors)
+    cut = name_bar(figure, ratios, layers, colors)
     lost = [layer for layer in history.spectra[last] if layer not in known[last]]
     footnote(
         figure,
         "eigenvalues at the noise floor left out",
         f"{len(lost)} layers without variance" if lost else "",
-        "not every name is written" if len(layers) > MOST_NAMES else "",
+        cut,
     )
     return figure
 
@@ -112,13 +107,3 @@ def _finish(axes: Axes, y: str) -> None:
     axes.set_xlabel("eigenvalue, largest first")
     axes.set_ylabel(y)
     style_axes(axes)
-
-
-def _draw_names(figure: Figure, axes: Axes, layers: list[str], colors: Sequence[Color]) -> None:
-    names = short_names(layers)
-    norm = BoundaryNorm(linspace(-0.5, len(layers) - 0.5, len(layers) + 1), len(layers))
-    bar = figure.colorbar(ScalarMappable(norm, ListedColormap(colors)), ax=axes, pad=0.01)
-    shown = tick_positions(len(layers), MOST_NAMES)
-    bar.set_ticks(shown, labels=[names[layers[i]] for i in shown], fontsize=SMALL)
-    bar.ax.invert_yaxis()
-    bar.ax.tick_params(length=0)

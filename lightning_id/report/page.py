@@ -33,6 +33,10 @@ _CAPTIONS = {  # by the kind of figure: its title and a sentence
         "Dimension over depth",
         "One line for each measurement; a hunchback increases and then decreases with depth.",
     ),
+    "layers_over_time": (
+        "Layers over training",
+        "One line for each layer, coloured by depth, above a logged metric.",
+    ),
     "heat_map": (
         "Dimension over training",
         "One row for each layer, one column for each measurement.",
@@ -141,6 +145,7 @@ def _drawable(history: History) -> Iterator[tuple[str, dict[str, str]]]:
     if has_profile:
         yield "depth_profile", of_estimator
     if has_course:
+        yield "layers_over_time", of_estimator | of_metric
         yield "heat_map", of_estimator | of_metric
     if has_profile and {"twonn", "pca"} <= set(estimators(history)):
         yield "linear_and_nonlinear", {}

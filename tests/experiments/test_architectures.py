@@ -9,7 +9,8 @@ from torch import nn
 
 from lightning_id.experiments import architectures
 from lightning_id.experiments.fashion_mnist import FashionMNISTDataModule
-from lightning_id.experiments.mnist_variants import NoisyMNIST, permute_labels
+from lightning_id.experiments.images import permute_labels
+from lightning_id.experiments.mnist_variants import NoisyMNIST
 from lightning_id.experiments.networks import StudyNet
 from lightning_id.study.grid import load_study, trainings_of
 from lightning_id.study.runs import Runs, prepare_study

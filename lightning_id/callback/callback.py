@@ -27,8 +27,9 @@ from lightning_id.functional import get_estimator
 from lightning_id.functional.geometry import MIN_DISTINCT
 from lightning_id.history import BEFORE_TRAINING, History
 from lightning_id.recording.layers import INPUT, is_automatic, is_named
-from lightning_id.recording.measurement import Options, Plan
-from lightning_id.recording.rows import Reduce, RowRule, RowsPerSample
+from lightning_id.recording.measurement import Options
+from lightning_id.recording.plan import Plan
+from lightning_id.recording.rule import Reduce, RowRule, RowsPerSample
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure

@@ -7,7 +7,7 @@ from typing import Any
 
 from lightning_id.callback.loggers import is_tensorboard, key_names
 from lightning_id.callback.sets import SampleSet
-from lightning_id.recording.measurement import LayerResult
+from lightning_id.recording.results import LayerResult
 
 FOLDER = "layers"
 

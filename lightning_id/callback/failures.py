@@ -8,7 +8,7 @@ from typing import Literal, get_args
 from lightning_utilities.core.rank_zero import rank_zero_warn
 
 from lightning_id._checks import kind_of, on_layers
-from lightning_id.recording.measurement import LayerResult
+from lightning_id.recording.results import LayerResult
 
 OnError = Literal["warn", "raise", "ignore"]
 

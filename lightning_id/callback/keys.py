@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 from lightning_id.callback.loggers import key_names
 from lightning_id.recording.layers import LAST_HIDDEN
-from lightning_id.recording.measurement import LayerResult
+from lightning_id.recording.results import LayerResult
 
 
 def metrics_of(results: Sequence[LayerResult], prefix: str = "") -> dict[str, float]:

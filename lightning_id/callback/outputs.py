@@ -17,7 +17,7 @@ from lightning_id.callback.sets import SampleSet
 from lightning_id.callback.terminal import Terminal, epoch_name, plan_table, show_where
 from lightning_id.callback.trainers import AnyTrainer, is_fast_dev_run, logger_step
 from lightning_id.history import BEFORE_TRAINING, History, Validation, folder_of
-from lightning_id.recording.measurement import LayerResult
+from lightning_id.recording.results import LayerResult
 
 MANY_KEYS = 200  # the most that one hosted tracker accepts in a request
 

@@ -24,9 +24,11 @@ from lightning_id.callback.trainers import (
 from lightning_id.functional.registry import Estimator
 from lightning_id.history import BEFORE_TRAINING, History, Validation
 from lightning_id.recording.layers import LAST_HIDDEN
-from lightning_id.recording.measurement import LayerResult, Measurement, Plan
+from lightning_id.recording.measurement import Measurement
 from lightning_id.recording.memory import free_memory
+from lightning_id.recording.plan import Plan
 from lightning_id.recording.processes import DistributedProcesses, Processes, SingleProcess
+from lightning_id.recording.results import LayerResult
 from lightning_id.recording.samples import FixedSamples, ReservoirSamples, samples_of
 
 

@@ -14,7 +14,7 @@ from lightning_id.callback.trainers import AnyTrainer, callbacks_of
 from lightning_id.history import RECORDS_FILE, History
 from lightning_id.history.queries import last, profile
 from lightning_id.history.tables import end_notes, end_rows, end_table
-from lightning_id.recording.measurement import LayerResult
+from lightning_id.recording.results import LayerResult
 
 
 class Terminal:

@@ -15,7 +15,7 @@ from lightning_id.history.tables import end_table
 from lightning_id.profile.images import choose_images
 from lightning_id.profile.networks import find_code
 from lightning_id.profile.run import Settings, accuracies, profile
-from lightning_id.recording.rows import Reduce
+from lightning_id.recording.rule import Reduce
 from lightning_id.report import write_report
 from lightning_id.report.findings import findings
 

@@ -17,7 +17,7 @@ from lightning_id.history.queries import metric_values
 from lightning_id.profile.images import Images
 from lightning_id.profile.networks import Network, load_network
 from lightning_id.recording.layers import INPUT, LAST_HIDDEN, select_layers
-from lightning_id.recording.rows import Reduce
+from lightning_id.recording.rule import Reduce
 
 ACCURACY = "val_acc"
 

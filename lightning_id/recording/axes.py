@@ -1,9 +1,9 @@
-"""Which axis of a layer's output holds the samples and which the features, as the modules state it.
+"""Which axis of a layer's output holds the samples and which the features, by its modules.
 
-- Recurrent and attention modules of PyTorch state ``batch_first``; what they contain follows them.
+- Recurrent and attention modules of PyTorch have ``batch_first``, which holds for their children.
 - A convolution or batch norm has its channels along axis 1, a Linear or layer norm along the last
-  axis. A block is laid out as the last one in it whose width fits; a module without any, such as an
-  activation, as its parent is.
+  axis. A block has the axes of the last module in it whose width fits; a module without any, such
+  as an activation, those of its parent.
 """
 
 from collections.abc import Callable, Iterator
@@ -35,15 +35,11 @@ FeatureAxis = Literal[1, -1]
 
 
 class Axes:
-    """The axes of the outputs of the modules of a model.
-
-    Args:
-        root: The model; None if the modules have no parents.
-    """
+    """The axes of the outputs of the modules below a root; without one, modules have no parents."""
 
     def __init__(self, root: nn.Module | None) -> None:
         self._parents: dict[nn.Module, nn.Module] = {}
-        self._known: dict[tuple[int, tuple[int, ...]], tuple[FeatureAxis | None, bool]] = {}
+        self._features: dict[tuple[int, tuple[int, ...]], tuple[FeatureAxis | None, bool]] = {}
         for parent in () if root is None else root.modules():
             for child in parent.children():
                 self._parents.setdefault(child, parent)
@@ -51,15 +47,9 @@ class Axes:
     def of_samples(
         self, module: nn.Module, shape: tuple[int, ...], fits: Callable[[int], bool]
     ) -> tuple[Literal[0, 1], bool]:
-        """Return the axis of the samples, and whether the other one would fit as well.
+        """Return the axis of the samples in an output, and whether the other one is as likely.
 
-        Args:
-            module: The layer.
-            shape: Shape of its output.
-            fits: Whether an axis of some length may be that of the samples.
-
-        Returns:
-            0 or 1; True if the modules leave open which of the two.
+        ``fits`` returns whether an axis of some length may be that of the samples.
         """
         if len(shape) < 3 or isinstance(module, _SPATIAL):
             return 0, False
@@ -69,28 +59,23 @@ class Axes:
         if batch_first is False:
             return 1, False
         if fits(shape[0]):
-            # Of maps, axis 1 is that of the channels or of the height.
+            # Axis 1 of a map is that of the channels or of the height.
             return 0, len(shape) == 3 and not _contains(module, batch_first=True)
         return (1, False) if _contains(module, batch_first=False) else (0, False)
 
     def of_features(
         self, module: nn.Module, shape: tuple[int, ...]
     ) -> tuple[FeatureAxis | None, bool]:
-        """Return the axis of the features, and whether the other one would fit as well.
+        """Return the axis of the features, and whether the other one is as likely.
 
-        Args:
-            module: The layer.
-            shape: Shape of its output, with the samples along axis 0.
-
-        Returns:
-            1, -1 (the last one), or None if no module states it; True if both would fit.
+        The samples lie along axis 0. None if no module has a width that fits.
         """
         key = id(module), shape[1:]
-        if key not in self._known:
-            self._known[key] = self._look_for_features(module, shape)
-        return self._known[key]
+        if key not in self._features:
+            self._features[key] = self._find_features(module, shape)
+        return self._features[key]
 
-    def _look_for_features(
+    def _find_features(
         self, module: nn.Module, shape: tuple[int, ...]
     ) -> tuple[FeatureAxis | None, bool]:
         if isinstance(module, _SPATIAL):
@@ -101,34 +86,41 @@ class Axes:
                 return None, True
             if axis is not None:
                 return axis, False
-        while module in self._parents:
-            module = self._parents[module]
-            found = {_axis_of(leaf, shape) for leaf in _leaves(module)} - {None}
+        for parent in self._ancestors(module):
+            found = {_axis_of(leaf, shape) for leaf in _leaves(parent)} - {None}
             if found:
                 return (found.pop(), False) if len(found) == 1 else (None, True)
         return None, False
 
     def _batch_first(self, module: nn.Module) -> bool | None:
-        """Return what a module, or the nearest one around it, states; None if none does."""
-        states = states_batch_first(module)
-        while states is None and module in self._parents:
+        """Return ``batch_first`` of a module or of its nearest ancestor that has it."""
+        states = (states_batch_first(each) for each in (module, *self._ancestors(module)))
+        return next((state for state in states if state is not None), None)
+
+    def _ancestors(self, module: nn.Module) -> Iterator[nn.Module]:
+        while module in self._parents:
             module = self._parents[module]
-            states = states_batch_first(module)
-        return states
+            yield module
 
 
 def states_batch_first(module: Any) -> bool | None:
-    """Return what a module states by itself; None if it does not."""
+    """Return ``batch_first`` of a module; None if it has none."""
     if isinstance(module, _STACKS) and len(module.layers):
         module = module.layers[0]
     if isinstance(module, _TRANSFORMERS):
         module = module.self_attn
-    states = getattr(module, "batch_first", None)
-    return states if isinstance(states, bool) else None
+    state = getattr(module, "batch_first", None)
+    return state if isinstance(state, bool) else None
+
+
+def module_of_same_axes(module: nn.Module) -> nn.Module | None:
+    """Return a module whose input has the axes of its output; None for a whole network."""
+    is_leaf = next(module.children(), None) is None
+    return module if is_leaf or states_batch_first(module) is not None else None
 
 
 def _contains(module: nn.Module, batch_first: bool) -> bool:
-    """Whether modules in a module state ``batch_first``, and all of them alike."""
+    """Whether modules in a module have ``batch_first``, and all of them the same."""
     return {states_batch_first(each) for each in module.modules()} - {None} == {batch_first}
 
 
@@ -137,7 +129,7 @@ def _leaves(module: nn.Module) -> Iterator[nn.Module]:
 
 
 def _axis_of(leaf: nn.Module, shape: tuple[int, ...]) -> FeatureAxis | None:
-    """Return the axis along which a leaf has its features, if its width is that of the axis."""
+    """Return the axis of the features of a leaf, if its width is the length of that axis."""
     axis: FeatureAxis = 1 if isinstance(leaf, _SPATIAL) else -1
     return axis if shape[axis] in _widths(leaf) else None
 

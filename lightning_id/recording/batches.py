@@ -1,7 +1,7 @@
 """Reading a user's batch: its tensors, the number of its samples, their labels and padding mask.
 
-A batch is a tensor, or anything that holds tensors: tuples, lists, mappings (also those that are no
-``dict``), dataclasses, packed sequences, and objects with tensors among their attributes.
+A batch is a tensor, or anything that holds tensors: tuples, lists, mappings (``dict`` or not),
+dataclasses, packed sequences, and objects with tensors among their attributes.
 """
 
 import dataclasses
@@ -18,26 +18,15 @@ from torch.nn.utils.rnn import PackedSequence
 
 _NO_BATCH = (type(None), str, bytes, int, float, type, ModuleType, nn.Module)  # hold no tensors
 _PADDING_MASK = re.compile(r"(^|_)(attention|attn|pad|padding|key_padding)_mask$")
-_DEEPEST, _MOST_OBJECTS = 8, 2  # containers, objects in each other: what they refer to has no end
+_DEEPEST, _MOST_OBJECTS = 8, 2  # containers, objects in each other: references may have no end
 
 
 def count_samples(batch: Any, axis: int = 0, expected: int | None = None) -> int:
-    """Return how many samples a batch holds.
+    """Return how many samples a batch holds; raise ValueError if there is no tensor to count them.
 
     That is the number it states (``batch_size`` or ``num_graphs``, the sequences of a packed one),
-    else the number of samples that were asked of the data set, if a tensor or a list in the batch
-    has this length, else the length of its first tensor.
-
-    Args:
-        batch: See the head of this module.
-        axis: The axis along which the samples lie.
-        expected: Samples that were asked of the data set; None if that is not known.
-
-    Returns:
-        The number.
-
-    Raises:
-        ValueError: If nothing says it.
+    else the expected number, that of the samples of the data set, if a tensor or a list in the
+    batch has this length along ``axis``, else the length of its first tensor.
     """
     stated = next(_stated(batch, axis), None)
     if stated is not None:
@@ -45,7 +34,7 @@ def count_samples(batch: Any, axis: int = 0, expected: int | None = None) -> int
     lengths = [length for tensor in tensors_in(batch) for length in _lengths(tensor, axis)]
     if lengths and (expected is None or lengths[0] == expected):
         return lengths[0]
-    # Of a single sample the length says little: a tuple of one tensor has it too.
+    # A length of 1 proves little: a tuple of one tensor has it too.
     if expected is not None and (
         not lengths or (expected > 1 and expected in lengths) or expected in _list_lengths(batch)
     ):
@@ -58,11 +47,7 @@ def count_samples(batch: Any, axis: int = 0, expected: int | None = None) -> int
 
 
 def labels_of(batch: Any, size: int) -> Int[Tensor, " b"]:
-    """Return the class labels in a batch: its first tensor of one whole number per sample.
-
-    Raises:
-        ValueError: If there is none.
-    """
+    """Return the labels in a batch: its first tensor of one whole number per sample, or raise."""
     for tensor in tensors_in(batch):
         if tensor.shape == (size,) and not (tensor.is_floating_point() or tensor.is_complex()):
             return tensor.long().cpu()
@@ -73,16 +58,7 @@ def labels_of(batch: Any, size: int) -> Int[Tensor, " b"]:
 
 
 def mask_of(batch: Any, key: str | int, size: int) -> Bool[Tensor, "b t"]:
-    """Return the padding mask in a batch: True for the tokens that count.
-
-    Args:
-        batch: A mapping, tuple, list, or an object with attributes.
-        key: Where the mask is in it.
-        size: Samples in the batch.
-
-    Raises:
-        ValueError: If there is no mask of (samples, tokens) there.
-    """
+    """Return the padding mask at a key or attribute of a batch: True for tokens that count."""
     mask = _item(batch, key)
     if mask is None:
         names = [name for name, _ in _parts(batch) if isinstance(name, str)]
@@ -108,34 +84,27 @@ def padding_in(batch: Any, size: int) -> tuple[str, Bool[Tensor, "b t"]] | None:
     return None
 
 
-def floating_in(batch: Any) -> list[Tensor]:
-    """Return the floating tensors of a batch in order: the first is what a network is given."""
-    return [tensor for tensor in tensors_in(batch) if tensor.is_floating_point()]
-
-
 def tensors_in(batch: Any) -> Iterator[Tensor]:
-    """Yield the tensors of a batch in order, whatever holds them."""
-    for part in _walk(batch):
-        if isinstance(part, Tensor):
-            yield part
+    """Yield the tensors of a batch in order."""
+    return (part for part in _walk(batch) if isinstance(part, Tensor))
 
 
 def is_mapping(batch: Any) -> bool:
-    """Whether a batch has named items: mappings need not be of that class."""
+    """Whether a batch has named items, as a mapping or with its methods."""
     if isinstance(batch, Mapping):
         return True
     return all(callable(_attribute(batch, name)) for name in ("keys", "items", "__getitem__"))
 
 
 def _item(batch: Any, key: str | int) -> Any:
-    """Return what a batch holds under a key or as an attribute, None if there is nothing."""
+    """Return the item or attribute of a batch, None if there is none."""
     with suppress(KeyError, IndexError, TypeError, AttributeError):
         return batch[key]
     return _attribute(batch, key) if isinstance(key, str) else None
 
 
 def _walk(batch: Any, above: tuple[int, ...] = (), n_objects: int = 0) -> Iterator[Any]:
-    """Yield a batch and all that it holds, in order."""
+    """Yield a batch and all its parts, their parts included, in order."""
     yield batch
     if isinstance(batch, (Tensor, *_NO_BATCH)) or len(above) >= _DEEPEST or id(batch) in above:
         return
@@ -146,9 +115,9 @@ def _walk(batch: Any, above: tuple[int, ...] = (), n_objects: int = 0) -> Iterat
 
 
 def _parts(batch: Any) -> Iterator[tuple[Any, Any]]:
-    """Yield what a batch holds and the names under which it does."""
+    """Yield the names and values of the direct parts of a batch."""
     if isinstance(batch, PackedSequence):
-        yield "data", batch.data  # its other tensors are of its layout
+        yield "data", batch.data  # its other tensors describe its layout
     elif is_mapping(batch):
         yield from batch.items()
     elif isinstance(batch, tuple) and hasattr(batch, "_fields"):
@@ -176,7 +145,7 @@ def _attribute(batch: Any, name: str) -> Any:
 
 
 def _stated(batch: Any, axis: int) -> Iterator[int]:
-    """Yield the numbers of samples that a batch and what it holds state."""
+    """Yield the numbers of samples that a batch and its parts state."""
     for part in _walk(batch):
         if isinstance(part, PackedSequence):
             yield int(part.batch_sizes[0])
@@ -198,8 +167,8 @@ def _lengths(tensor: Tensor, axis: int) -> list[int]:
 def _list_lengths(batch: Any) -> set[int]:
     """Return the lengths of the lists of samples in a batch, such as images of several sizes."""
     lists = [part for part in _walk(batch) if type(part) in (tuple, list)]
-    alike = [part for part in lists if len({_kind(item) for item in part}) == 1]
-    return {len(part) for part in alike if not (part is batch and len(part) == 1)}
+    uniform = [part for part in lists if len({_kind(item) for item in part}) == 1]
+    return {len(part) for part in uniform if not (part is batch and len(part) == 1)}
 
 
 def _kind(item: Any) -> tuple[Any, ...]:

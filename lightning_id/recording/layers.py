@@ -8,7 +8,7 @@ from torch import nn
 
 from lightning_id._checks import close_names
 from lightning_id.recording.auto import pick_layers
-from lightning_id.recording.modules import named_layers, only_child
+from lightning_id.recording.modules import called_module, named_layers, only_child
 
 Layers = str | Sequence[str] | Mapping[str, str]
 
@@ -70,6 +70,16 @@ def select_layers(root: nn.Module, layers: Layers = AUTO) -> dict[str, str]:
         raise ValueError(f"Expected at least one layer, got none from {layers!r}")
     _check_shown(chosen)
     return chosen
+
+
+def called_modules(root: nn.Module, names: Mapping[str, str]) -> dict[str, nn.Module]:
+    """Return the modules whose outputs are those of chosen layers, by the names shown."""
+    modules = named_layers(root)
+    return {
+        shown: called_module(root, modules[name])
+        for name, shown in names.items()
+        if name not in PSEUDO
+    }
 
 
 def is_automatic(layers: Layers) -> bool:

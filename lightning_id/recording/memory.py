@@ -11,37 +11,27 @@ import torch
 from lightning_id.recording.processes import Processes
 from lightning_id.recording.storage import Limits
 
-SHARE = 0.25  # of what is free; the rest is for the user's model, batches and other programs
+SHARE = 0.25  # of the free memory; the rest is for the user's model, batches and other programs
 _BLOCK = 4096  # columns that an estimate centres at a time, in float32 beside the n x n matrix
 
 
 def free_memory(device: torch.device, processes: Processes) -> Limits:
-    """Return the free bytes of the device and of the host, the same on all ranks.
+    """Return the free bytes of a device and of the host: the smallest of all ranks.
 
-    Args:
-        device: The device of the model.
-        processes: All ranks. Those on one machine are given equal parts of its host memory.
-
-    Returns:
-        The smallest of all ranks; None where it cannot be determined.
+    Ranks on one machine have equal parts of its host memory. None where nothing is known.
     """
-    everywhere = processes.all_gather((platform.node(), free_on_device(device), free_on_host()))
-    ranks = Counter(machine for machine, _, _ in everywhere)
-    devices = [free for _, free, _ in everywhere if free is not None]
-    hosts = [free // ranks[machine] for machine, _, free in everywhere if free is not None]
+    gathered = processes.all_gather((platform.node(), free_on_device(device), free_on_host()))
+    n_ranks = Counter(machine for machine, _, _ in gathered)
+    devices = [free for _, free, _ in gathered if free is not None]
+    hosts = [free // n_ranks[machine] for machine, _, free in gathered if free is not None]
     return Limits(min(devices, default=None), min(hosts, default=None))
 
 
 def room_for_rows(free: Limits, n_samples: int) -> Limits:
     """Return the bytes that the rows of all layers may take on the device and in host memory.
 
-    Args:
-        free: The free bytes.
-        n_samples: Rows of a layer.
-
-    Returns:
-        A quarter of what is free beside the work memory of an estimate, which is an n x n matrix
-        and a block of 4096 columns in float32. None where the free memory is not known.
+    A quarter of the free bytes beside the work memory of an estimate, which is an n x n matrix and
+    a block of 4096 columns in float32. None where the free memory is not known.
     """
     work = 4 * n_samples * (n_samples + _BLOCK)
     return Limits(*(None if each is None else int(SHARE * max(0, each - work)) for each in free))
@@ -53,9 +43,9 @@ def free_on_device(device: torch.device) -> int | None:
         return None
     try:
         free, _ = torch.cuda.mem_get_info(device)
-    except RuntimeError:  # a device that cannot be asked has no known limit
+    except RuntimeError:  # some devices do not report it
         return None
-    # What the caching allocator has reserved and does not use is free for us.
+    # Memory that the caching allocator has reserved and does not use is free for us.
     return free + torch.cuda.memory_reserved(device) - torch.cuda.memory_allocated(device)
 
 
@@ -78,7 +68,7 @@ def free_on_host() -> int | None:
 
 
 def available() -> int | None:
-    """Return the memory that the system can hand out without swapping; all there is on a Mac."""
+    """Return the memory that is free without swapping; on a Mac, the installed memory."""
     meminfo = Path("/proc/meminfo")
     if meminfo.exists():
         fields = dict(line.split(":") for line in meminfo.read_text().splitlines())
@@ -89,14 +79,10 @@ def available() -> int | None:
 def left_in_control_group(
     root: Path = Path("/sys/fs/cgroup"), own: Path = Path("/proc/self/cgroup")
 ) -> int | None:
-    """Return what the control groups of this process leave it; None if they set no limit.
+    """Return the least memory left below a limit of the control groups of this process.
 
-    Args:
-        root: Where the control groups are mounted, version 1 or 2.
-        own: The file with the groups of the process.
-
-    Returns:
-        The least limit of its groups, less what they use and cannot drop.
+    ``root`` is where control groups of version 1 or 2 are mounted, ``own`` the file with those of
+    the process. None without a limit.
     """
     left = []
     for line in own.read_text().splitlines():
@@ -109,15 +95,13 @@ def left_in_control_group(
         else:
             continue
         group = top / path.lstrip("/")
-        for folder in (group, *group.parents):
-            if folder.is_relative_to(top):
-                found = _left_in(folder, *names)
-                left += [] if found is None else [found]
-    return min(left, default=None)
+        folders = [folder for folder in (group, *group.parents) if folder.is_relative_to(top)]
+        left += [_left_in(folder, *names) for folder in folders]
+    return min((each for each in left if each is not None), default=None)
 
 
 def _left_in(folder: Path, limit: str, usage: str, droppable: str) -> int | None:
-    """Return the limit of one control group less its use; None without one."""
+    """Return the limit of one control group less the memory it uses and cannot drop."""
     try:
         limited = (folder / limit).read_text().strip()
         if limited == "max":
@@ -130,7 +114,7 @@ def _left_in(folder: Path, limit: str, usage: str, droppable: str) -> int | None
 
 
 def left_in_addresses() -> int | None:
-    """Return what the limit of the address space leaves this process; None if there is none."""
+    """Return the memory left below the limit of the address space; None without a limit."""
     import resource  # noqa: PLC0415  # not on Windows
 
     limit, _ = resource.getrlimit(resource.RLIMIT_AS)

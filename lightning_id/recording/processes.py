@@ -1,11 +1,11 @@
 """Collectives used by a measurement, with a no-op version for a single process."""
 
-from collections.abc import Callable
 from typing import Any, Protocol, runtime_checkable
 
 from torch import Tensor, distributed
 
 from lightning_id.functional import Estimate, Geometry, sharded
+from lightning_id.functional.registry import Estimator
 from lightning_id.functional.sharded import PeerError, sharded_geometry
 
 
@@ -23,9 +23,7 @@ class Processes(Protocol):
     def geometry(self, rows: Tensor) -> Geometry:
         """Return the geometry of the rows of all ranks."""
 
-    def estimate(
-        self, estimator: Callable[[Geometry], Estimate], geometry: Geometry
-    ) -> Estimate | Exception:
+    def estimate(self, estimator: Estimator, geometry: Geometry) -> Estimate | Exception:
         """Return the estimate, or an error that all ranks agree on; raise if they cannot."""
 
 
@@ -42,9 +40,7 @@ class SingleProcess:
         """Return the geometry of the rows."""
         return Geometry(rows)
 
-    def estimate(
-        self, estimator: Callable[[Geometry], Estimate], geometry: Geometry
-    ) -> Estimate | Exception:
+    def estimate(self, estimator: Estimator, geometry: Geometry) -> Estimate | Exception:
         """Return the estimate, or the error of the estimator."""
         try:
             return estimator(geometry)
@@ -70,9 +66,7 @@ class DistributedProcesses:
         """Return the geometry of the rows of all ranks, its columns divided among them."""
         return sharded_geometry(rows)
 
-    def estimate(
-        self, estimator: Callable[[Geometry], Estimate], geometry: Geometry
-    ) -> Estimate | Exception:
+    def estimate(self, estimator: Estimator, geometry: Geometry) -> Estimate | Exception:
         """Return the estimate, or the error of whichever rank failed; raise if none can agree."""
         device = geometry.x.device
         try:

@@ -15,75 +15,13 @@ STREAM = "a stream of unknown length: samples chosen by a reservoir"
 UNSIZED = "batches of unknown sizes: samples chosen by a reservoir"
 
 
-def samples_of(
-    loader: object, n_batches: int | float, n_samples: int, seed: int | None
-) -> "FixedSamples | ReservoirSamples":
-    """Choose the samples of one pass over a loader.
-
-    Args:
-        loader: What the samples come from.
-        n_batches: Batches that are taken from it; infinity for all.
-        n_samples: How many to choose.
-        seed: See `choose_samples`.
-
-    Returns:
-        The choice; its ``note`` says what a reader of the numbers must know of it.
-    """
-    size = pass_size(loader, n_batches)
-    sampler = getattr(loader, "sampler", None)
-    if isinstance(sampler, DistributedSampler):
-        met = len(sampler) if size is None else size
-        chosen = _share(sampler, met, n_samples, seed)
-    elif size is not None:
-        positions = choose_samples(size, n_samples, seed)
-        chosen = FixedSamples(positions, uniform_draws(len(positions), seed))
-    else:
-        return ReservoirSamples(n_samples, seed, why_unsized(loader))
-    if isinstance(sampler, RandomSampler) or _is_shuffled_share(sampler):
-        chosen.note = SHUFFLED
-    if size is not None:
-        batch_size = loader.batch_sampler.batch_size  # type: ignore[attr-defined]  # see `pass_size`
-        chosen.expect(size, batch_size, ReservoirSamples(n_samples, seed, chosen.note or UNSIZED))
-    return chosen
-
-
-def _is_shuffled_share(sampler: object) -> bool:
-    return isinstance(sampler, DistributedSampler) and sampler.shuffle
-
-
-def why_unsized(loader: object) -> str:
-    """Return the note on a loader of which the number of samples is not known beforehand."""
-    is_stream = isinstance(getattr(loader, "dataset", None), IterableDataset)
-    return STREAM if is_stream else UNSIZED
-
-
-def _share(
-    sampler: DistributedSampler[Any], met: int, n_samples: int, seed: int | None
-) -> "FixedSamples":
-    """Choose out of the whole data set, alike in all processes, and keep what comes by in this one.
-
-    Process r of w meets samples r, r + w, ... and, so that all meet as many, some of the first ones
-    again at the end: those are never chosen.
-
-    Returns:
-        The choice of this process; it may be empty.
-    """
-    world = sampler.num_replicas
-    everywhere = min(len(sampler.dataset), met * world)  # type: ignore[arg-type]
-    positions = choose_samples(everywhere, n_samples, seed)
-    mine = positions % world == sampler.rank
-    chosen = FixedSamples(positions[mine] // world, uniform_draws(len(positions), seed)[mine])
-    chosen.equal_share = -(-len(positions) // world)
-    return chosen
-
-
 def choose_samples(size: int, n_samples: int, seed: int | None) -> Int[Tensor, " k"]:
-    """Choose samples out of a data set, uniformly, without the global random numbers.
+    """Choose samples of a data set uniformly, without the global random numbers.
 
     Args:
-        size: Samples there are.
+        size: Samples in the data set.
         n_samples: How many to choose; all if there are fewer.
-        seed: Seed of a private generator; None takes the first ones, as Ansuini et al. (2019) did.
+        seed: Seed of a private generator; None chooses the first ones, as the paper did.
 
     Returns:
         Positions in the data set, ascending.
@@ -101,7 +39,7 @@ def choose_samples(size: int, n_samples: int, seed: int | None) -> Int[Tensor, "
 
 
 def uniform_draws(n_samples: int, seed: int | None) -> Float[Tensor, " n"]:
-    """Draw a number in [0, 1) for each sample, the same for a seed, from a private generator."""
+    """Draw a number in [0, 1) for each sample from a private generator."""
     generator = torch.Generator().manual_seed(0 if seed is None else seed)
     return torch.rand(n_samples, generator=generator)
 
@@ -111,13 +49,13 @@ class FixedSamples:
 
     Args:
         positions: Positions in one pass, ascending: see `choose_samples`.
-        draws: A number in [0, 1) for each, see `uniform_draws`.
+        draws: A number in [0, 1) for each: see `uniform_draws`.
 
     Attributes:
-        note: Caveat for a reader of the numbers, or None.
-        n_asked: How many were to be chosen, from data that may have fewer.
+        note: Caveat about the choice, or None.
+        n_asked: How many were to be chosen; the data set may have fewer.
         otherwise: The choice to make if the batches are of other sizes than `expect` was given.
-        equal_share: Samples of each rank if all have as many: one number for all ranks.
+        equal_share: Samples of each rank if all have as many: identical on all ranks.
     """
 
     def __init__(self, positions: Int[Tensor, " k"], draws: Float[Tensor, " k"]) -> None:
@@ -127,28 +65,21 @@ class FixedSamples:
         self.draws = draws
         self.n_samples = self.n_asked = self.equal_share = len(positions)
         self._batch_size: int | None = None
-        self._left = 0  # samples that will be asked of the data set
+        self._left = 0  # samples of the data set that later batches hold
         self._seen = 0
 
     def expect(self, size: int, batch_size: int, otherwise: "ReservoirSamples") -> None:
-        """Set how many samples the pass and a full batch have, and what to do if they have not."""
+        """Set the samples of the pass and of a full batch, and the choice for other batches."""
         self._left, self._batch_size, self.otherwise = size, batch_size, otherwise
         self.n_asked = otherwise.n_samples
 
     @property
     def next_size(self) -> int | None:
-        """How many samples were asked of the data set for the next batch; None if not known."""
+        """Samples of the data set that the next batch is made of; None if not known."""
         return None if self._batch_size is None else min(self._left, self._batch_size)
 
     def next_batch(self, batch_size: int) -> tuple[Int[Tensor, " r"], Int[Tensor, " r"]]:
-        """Return the chosen rows of the next batch.
-
-        Args:
-            batch_size: Samples in the batch.
-
-        Returns:
-            Rows of the batch, and the slot of each among the chosen.
-        """
+        """Return the chosen rows of the next batch, and the slot of each among all chosen."""
         edges = torch.tensor([self._seen, self._seen + batch_size])
         low, high = torch.searchsorted(self.positions, edges).tolist()
         rows = self.positions[low:high] - self._seen
@@ -158,13 +89,13 @@ class FixedSamples:
 
 
 class ReservoirSamples:
-    """A uniform choice out of samples of unknown number: the rows of smallest random key.
+    """A uniform choice from a stream of unknown length: the samples of smallest random key.
 
     The keys come from a private generator, one per sample in the order of the stream, so that every
     pass over the same stream ends with the same samples. Rows that drop out are overwritten.
 
     Args:
-        n_samples: How many to keep at the most.
+        n_samples: How many to keep at most.
         seed: Seed of the private generator; None keeps the first ones.
         note: Why the samples are not chosen beforehand.
     """
@@ -180,15 +111,11 @@ class ReservoirSamples:
         self._seen = 0
 
     def next_batch(self, batch_size: int) -> tuple[Int[Tensor, " r"], Int[Tensor, " r"]]:
-        """Return the rows of the next batch that are among the chosen so far.
+        """Return the rows of the next batch that are chosen so far, and the slot of each.
 
-        Args:
-            batch_size: Samples in the batch.
-
-        Returns:
-            Rows of the batch, and the slot of each, which it takes over if it was used.
+        A slot that is in use is taken over.
         """
-        placed: dict[int, int] = {}  # slot -> row: a row may be pushed out by its own batch
+        placed: dict[int, int] = {}  # slot -> row: a later row of the batch may replace an earlier
         for row, key in enumerate(self._keys(batch_size)):
             if len(self._kept) < self.n_samples:
                 slot = len(self._kept)
@@ -199,9 +126,8 @@ class ReservoirSamples:
             else:
                 continue
             placed[slot] = row
-        return torch.tensor(list(placed.values()), dtype=torch.long), torch.tensor(
-            list(placed), dtype=torch.long
-        )
+        rows, slots = list(placed.values()), list(placed)
+        return torch.tensor(rows, dtype=torch.long), torch.tensor(slots, dtype=torch.long)
 
     def _keys(self, n: int) -> list[float]:
         self._seen += n
@@ -211,15 +137,62 @@ class ReservoirSamples:
         return keys
 
 
+Samples = FixedSamples | ReservoirSamples
+
+
+def first_samples(n_samples: int, seed: int = 0) -> FixedSamples:
+    """Choose the first samples of a pass."""
+    return FixedSamples(torch.arange(n_samples), uniform_draws(n_samples, seed))
+
+
+def samples_of(loader: object, n_batches: int | float, n_samples: int, seed: int | None) -> Samples:
+    """Choose the samples of one pass over the first batches of a loader."""
+    size = pass_size(loader, n_batches)
+    sampler = getattr(loader, "sampler", None)
+    is_shuffled = isinstance(sampler, RandomSampler)
+    if isinstance(sampler, DistributedSampler):
+        is_shuffled = sampler.shuffle
+        n_seen = len(sampler) if size is None else size
+        chosen = _share_of_rank(sampler, n_seen, n_samples, seed)
+    elif size is not None:
+        positions = choose_samples(size, n_samples, seed)
+        chosen = FixedSamples(positions, uniform_draws(len(positions), seed))
+    else:
+        return ReservoirSamples(n_samples, seed, why_unsized(loader))
+    chosen.note = SHUFFLED if is_shuffled else None
+    if size is not None:
+        batch_size = loader.batch_sampler.batch_size  # type: ignore[attr-defined]  # see `pass_size`
+        chosen.expect(size, batch_size, ReservoirSamples(n_samples, seed, chosen.note or UNSIZED))
+    return chosen
+
+
+def why_unsized(loader: object) -> str:
+    """Return the note on a loader whose number of samples is not known beforehand."""
+    is_stream = isinstance(getattr(loader, "dataset", None), IterableDataset)
+    return STREAM if is_stream else UNSIZED
+
+
+def _share_of_rank(
+    sampler: DistributedSampler[Any], n_seen: int, n_samples: int, seed: int | None
+) -> FixedSamples:
+    """Choose globally with a shared seed, then keep the samples that this rank will see, if any.
+
+    Rank r of w sees samples r, r + w, ... and, so that all ranks see as many, some of the first
+    ones again at the end: these are never chosen.
+    """
+    world = sampler.num_replicas
+    size = min(len(sampler.dataset), n_seen * world)  # type: ignore[arg-type]
+    positions = choose_samples(size, n_samples, seed)
+    mine = positions % world == sampler.rank
+    chosen = FixedSamples(positions[mine] // world, uniform_draws(len(positions), seed)[mine])
+    chosen.equal_share = -(-len(positions) // world)
+    return chosen
+
+
 def pass_size(loader: object, n_batches: int | float) -> int | None:
-    """Return how many samples one pass over a loader meets, if that can be told beforehand.
+    """Return how many samples the first batches of a loader hold, if that is known beforehand.
 
-    Args:
-        loader: What the samples come from.
-        n_batches: Batches that are taken from it; infinity for all.
-
-    Returns:
-        The number, or None for a stream, an unknown kind of loader or batches of unequal size.
+    It is not for a stream, another kind of loader than a `DataLoader`, or batches of unequal size.
     """
     if not isinstance(loader, DataLoader) or isinstance(loader.dataset, IterableDataset):
         return None

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 import torch
-from jaxtyping import Float
+from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
 _CHUNK = 2**24  # bytes written at a time when a file is made
@@ -33,17 +33,9 @@ class Limits(NamedTuple):
 def too_large(
     sizes: Mapping[str, int], reduced: Mapping[str, int], limit: int | None
 ) -> frozenset[str]:
-    """Choose the blocks to be reduced, largest first, until all blocks together keep a limit.
+    """Choose the blocks to reduce, largest first, until all blocks together keep a limit of bytes.
 
     Blocks of one size are all chosen or none, so that equal layers are treated alike.
-
-    Args:
-        sizes: Bytes of each block.
-        reduced: Bytes of each block that can be reduced.
-        limit: Bytes in all; None for no limit.
-
-    Returns:
-        The names of those to be reduced.
 
     Example:
         >>> sorted(too_large({"a": 90, "b": 50, "c": 50, "d": 10}, {"a": 5, "b": 5, "c": 5}, 100))
@@ -61,64 +53,60 @@ def too_large(
 
 
 class Storage:
-    """Blocks of rows by name, each stored once, in the dtype it came in.
+    """Blocks of rows by layer, in the dtype of the layer.
 
-    A new block goes to the device of its rows as long as the limit of that is kept, then to host
-    memory as long as its limit is kept, then to a memory-mapped temporary file, which is gone with
-    this object. A block is estimated where it is.
-
-    Args:
-        limits: Bytes on the device, and in host memory; None keeps all on the device.
+    A block is allocated at its first rows: on their device while its limit is kept, else in host
+    memory while that limit is kept, else in a memory-mapped temporary file, which is deleted with
+    this object.
 
     Attributes:
-        places: ``"cpu"``, another type of device, or ``"file"``, by name.
+        limits: Bytes on the device, and in host memory.
+        places: ``"cpu"``, another type of device, or ``"file"``, by layer.
 
     Example:
-        >>> storage = Storage(Limits(host=1000))
-        >>> [storage.new(name, 10, torch.ones(1, 20)).shape for name in ("a", "b")]
-        [torch.Size([10, 20]), torch.Size([10, 20])]
-        >>> storage.places
-        {'a': 'cpu', 'b': 'file'}
+        >>> storage, rows = Storage(Limits(host=1000)), torch.ones(2, 20)
+        >>> storage.write("a", rows, torch.tensor([1, 0]), n_slots=10)
+        >>> storage.write("b", rows, torch.tensor([1, 5]), n_slots=10)
+        >>> storage.places, storage.slots("b").tolist()
+        ({'a': 'cpu', 'b': 'file'}, [1, 5])
     """
 
     def __init__(self, limits: Limits | None = None) -> None:
         self.limits = limits or Limits()
         self.places: dict[str, str] = {}
         self._blocks: dict[str, Tensor] = {}
+        self._is_written: dict[str, Bool[Tensor, " n"]] = {}
         self._folder: tempfile.TemporaryDirectory[str] | None = None
         self._files: dict[str, Path] = {}
-        self._made = 0  # files so far: their names
+        self._n_files = 0  # made so far: their names
 
-    def new(self, name: str, n_rows: int, like: Float[Tensor, "r d"]) -> Float[Tensor, "n d"]:
-        """Make room for the rows of a layer.
+    def write(
+        self, name: str, rows: Float[Tensor, "r d"], slots: Int[Tensor, " r"], n_slots: int
+    ) -> None:
+        """Write rows into their slots; raises ValueError for rows of another length than before."""
+        if name not in self._blocks:
+            self._blocks[name] = self._allocate(name, n_slots, rows)
+            self._is_written[name] = torch.zeros(n_slots, dtype=torch.bool)
+        block = self._blocks[name]
+        if block.shape[1] != rows.shape[1]:
+            raise ValueError(
+                f"expected {block.shape[1]} features as in the batches before, got"
+                f" {rows.shape[1]}; reduce='mean' gives rows of one length"
+            )
+        block.index_copy_(0, slots.to(block.device), rows.to(block))
+        self._is_written[name][slots] = True
 
-        Args:
-            name: The layer.
-            n_rows: Rows there will be.
-            like: Some of them: they tell width, dtype and device.
+    def rows(self, name: str) -> Float[Tensor, "n d"] | None:
+        """Return the rows of a layer, in the order of their slots; None if there are none."""
+        if name not in self._blocks:
+            return None
+        block, is_written = self._blocks[name], self._is_written[name]
+        n = int(is_written.sum())
+        return block[:n] if bool(is_written[:n].all()) else block[is_written.to(block.device)]
 
-        Returns:
-            The block; what is in it is undefined.
-
-        Raises:
-            OSError: If there is no room for the file.
-        """
-        shape = (n_rows, like.shape[1])
-        size = n_rows * like.shape[1] * like.element_size()
-        device = like.device.type
-        if self._has_room(device, size):
-            place, block = device, like.new_empty(shape)
-        elif self._has_room("cpu", size):
-            place, block = "cpu", torch.empty(shape, dtype=like.dtype)
-        else:
-            place, block = "file", self._mapped(name, size, like.dtype).view(shape)
-        self.places[name] = place
-        self._blocks[name] = block
-        return block
-
-    def get(self, name: str) -> Float[Tensor, "n d"] | None:
-        """Return the block of a layer, or None if there is none."""
-        return self._blocks.get(name)
+    def slots(self, name: str) -> Int[Tensor, " n"] | None:
+        """Return the slots of the rows of a layer, in order; None if there are none."""
+        return self._is_written[name].nonzero()[:, 0] if name in self._blocks else None
 
     def nbytes(self) -> Counter[str]:
         """Return the bytes of all blocks by their place."""
@@ -128,11 +116,24 @@ class Storage:
         return sizes
 
     def discard(self, name: str) -> None:
-        """Free the block of a layer, if there is one."""
+        """Free the rows of a layer, if there are any."""
         self.places.pop(name, None)
         self._blocks.pop(name, None)
+        self._is_written.pop(name, None)
         if name in self._files:
             self._files.pop(name).unlink()
+
+    def _allocate(self, name: str, n_slots: int, like: Float[Tensor, "r d"]) -> Tensor:
+        shape, place = (n_slots, like.shape[1]), like.device.type
+        size = n_slots * like.shape[1] * like.element_size()
+        if self._has_room(place, size):
+            block = like.new_empty(shape)
+        elif self._has_room("cpu", size):
+            place, block = "cpu", torch.empty(shape, dtype=like.dtype)
+        else:
+            place, block = "file", self._mapped(name, size, like.dtype).view(shape)
+        self.places[name] = place
+        return block
 
     def _has_room(self, place: str, size: int) -> bool:
         limit = self.limits.of(place)
@@ -140,8 +141,8 @@ class Storage:
 
     def _mapped(self, name: str, size: int, dtype: torch.dtype) -> Tensor:
         self._folder = self._folder or tempfile.TemporaryDirectory(prefix="lightning_id_")
-        path = self._files[name] = Path(self._folder.name) / f"{self._made}.rows"
-        self._made += 1
+        path = self._files[name] = Path(self._folder.name) / f"{self._n_files}.rows"
+        self._n_files += 1
         # Written, not only made long: a full disk is an error here, and a crash (SIGBUS) once the
         # file is mapped.
         with path.open("wb") as file:

@@ -14,7 +14,7 @@ from torch._dynamo.testing import CompileCounter
 
 from lightning_id import AtSteps, EveryNValidations, History, IntrinsicDimensionCallback
 from lightning_id.functional import Estimate, pca_dimension, twonn_dimension
-from lightning_id.recording.layers import named_layers
+from lightning_id.recording.modules import named_layers
 from lightning_id.recording.samples import choose_samples
 from tests.toys import Toy, count_hooks, loader, state_of, toy_data, trainer
 

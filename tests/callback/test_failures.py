@@ -7,7 +7,7 @@ import pytest
 
 from lightning_id.callback.failures import FailurePolicy
 from lightning_id.functional import Estimate
-from lightning_id.recording.measurement import LayerResult
+from lightning_id.recording.results import LayerResult
 
 
 def failing(layer, reason, error=None):

@@ -13,6 +13,7 @@ from lightning_id import IntrinsicDimensionCallback
 from lightning_id.functional import columns, geometry
 from lightning_id.recording.measurement import Measurement
 from lightning_id.recording.recorder import Recorder
+from lightning_id.recording.selection import RowSelector
 from tests.toys import Toy, count_hooks, loader, trainer
 
 
@@ -71,7 +72,7 @@ def broken(*_args, **_kwargs):
         (Measurement, "begin_batch", broken, "could not record a batch"),
         (Measurement, "end_batch", broken, "could not record a batch"),
         (Measurement, "results", broken, "could not estimate"),
-        (Recorder, "_select_rows", broken, "no twonn or pca dimension: ZeroDiv"),
+        (RowSelector, "select", broken, "no twonn or pca dimension: ZeroDiv"),
         ("lightning_id.callback.running", "samples_of", broken, "could not prepare"),
         ("lightning_id.history.History", "to_csv", disk_full, "could not write the history"),
         (

@@ -6,7 +6,7 @@ import pytest
 
 from lightning_id.callback.keys import metrics_of
 from lightning_id.functional import Estimate
-from lightning_id.recording.measurement import LayerResult
+from lightning_id.recording.results import LayerResult
 
 NAN = math.nan
 

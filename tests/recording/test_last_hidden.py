@@ -12,7 +12,7 @@ from torch.utils.data import DataLoader
 
 from lightning_id import IntrinsicDimensionCallback
 from lightning_id.functional import twonn_dimension
-from lightning_id.recording.layers import named_layers
+from lightning_id.recording.modules import named_layers
 from tests.toys import trainer
 
 N = 40
@@ -166,6 +166,18 @@ class Auxiliary(nn.Module):
         return self.main(x), self.aux(x)
 
 
+class Thrice(nn.Module):
+    """A head that is called several times for a batch: its first call is measured."""
+
+    def __init__(self):
+        super().__init__()
+        self.trunk, self.head = nn.Linear(6, 5), nn.Linear(5, 2)
+
+    def forward(self, x):
+        x = self.trunk(x)
+        return self.head(x) + self.head(x**3) + self.head(x**5)
+
+
 class Squeezed(nn.Module):
     """Functions after the last Linear, and between the others."""
 
@@ -263,6 +275,7 @@ class AddsInPlace(nn.Module):
     [
         (Momentum, "query.2"), (Heads, "heads.0"), (Auxiliary, "main.2"), (Squeezed, "third"),
         (Byol, "predictor"), (Quantized, "last"), (OwnLinear, "last"), (InPlace, "head"),
+        (Thrice, "head"),
     ],
 )  # fmt: skip
 def test_it_is_what_the_last_linear_on_the_way_to_the_output_is_given(net, name):

@@ -10,7 +10,8 @@ from torch.distributed.algorithms._checkpoint.checkpoint_wrapper import checkpoi
 from torch.optim.swa_utils import AveragedModel
 
 from lightning_id import record_activations
-from lightning_id.recording.layers import named_layers, select_layers
+from lightning_id.recording.layers import select_layers
+from lightning_id.recording.modules import named_layers
 
 
 class Wrapped(nn.Module):

@@ -7,8 +7,9 @@ import torch
 from torch import nn
 
 from lightning_id.functional import Estimate, pca_dimension, twonn_dimension
-from lightning_id.recording.measurement import LayerResult, Measurement, Options
-from lightning_id.recording.rows import RowRule
+from lightning_id.recording.measurement import Measurement, Options
+from lightning_id.recording.results import LayerResult
+from lightning_id.recording.rule import RowRule
 from lightning_id.recording.samples import FixedSamples, choose_samples, uniform_draws
 
 N, CHOSEN = 90, 50

@@ -23,7 +23,8 @@ from lightning_id.recording.memory import (
     room_for_rows,
 )
 from lightning_id.recording.processes import SingleProcess
-from lightning_id.recording.rows import FITTING, RandomProjection, RowRule
+from lightning_id.recording.projection import FITTING, RandomProjection
+from lightning_id.recording.rule import RowRule
 from lightning_id.recording.samples import FixedSamples, uniform_draws
 from lightning_id.recording.storage import Limits, too_large
 from tests.benchmarks.cost import rows_in_gib

@@ -10,17 +10,20 @@ from torch import nn
 
 from lightning_id import IntrinsicDimensionCallback, record_activations
 from lightning_id.recording.recorder import Recorder
-from lightning_id.recording.rows import RowRule, first_tensor
+from lightning_id.recording.rows import first_tensor
+from lightning_id.recording.rule import RowRule
+from lightning_id.recording.samples import first_samples
+from lightning_id.recording.selection import Batch
 from tests.toys import Toy, count_hooks, loader, trainer
 
 
 def record(module, batches, reduce="flatten"):
     """Return what a recorder keeps of a module over whole batches, and the recorder."""
     n = sum(len(batch) for batch in batches)
-    recorder, start = Recorder({"layer": module}, n, RowRule(reduce)), 0
+    recorder, start = Recorder({"layer": module}, first_samples(n), RowRule(reduce)), 0
     for batch in batches:
         rows = torch.arange(len(batch))
-        recorder.begin(len(batch), rows, rows + start)
+        recorder.begin(Batch(len(batch), rows, rows + start))
         module(batch)
         recorder.end()
         start += len(batch)
@@ -30,8 +33,8 @@ def record(module, batches, reduce="flatten"):
 def test_an_operation_in_place_after_the_layer_does_not_change_what_was_recorded():
     net = nn.Sequential(nn.Linear(4, 6), nn.ReLU(inplace=True))
     x = torch.randn(10, 4)
-    recorder = Recorder({"0": net[0]}, 10)
-    recorder.begin(10, torch.arange(10), torch.arange(10))
+    recorder = Recorder({"0": net[0]}, first_samples(10))
+    recorder.begin(Batch(10, torch.arange(10), torch.arange(10)))
     net(x)
     recorder.end()
     assert torch.equal(recorder.rows("0"), net[0](x))
@@ -40,11 +43,11 @@ def test_an_operation_in_place_after_the_layer_does_not_change_what_was_recorded
 
 def test_only_the_chosen_rows_are_kept_each_in_its_slot():
     layer = nn.Identity()
-    recorder = Recorder({"layer": layer}, 3)
-    recorder.begin(4, torch.tensor([1, 3]), torch.tensor([2, 0]))
+    recorder = Recorder({"layer": layer}, first_samples(3))
+    recorder.begin(Batch(4, torch.tensor([1, 3]), torch.tensor([2, 0])))
     layer(torch.arange(8.0).view(4, 2))
     recorder.end()
-    recorder.begin(4, torch.tensor([0]), torch.tensor([1]))
+    recorder.begin(Batch(4, torch.tensor([0]), torch.tensor([1])))
     layer(torch.arange(8.0).view(4, 2) + 100)
     recorder.end()
     assert recorder.rows("layer").tolist() == [[6, 7], [100, 101], [2, 3]]
@@ -52,16 +55,16 @@ def test_only_the_chosen_rows_are_kept_each_in_its_slot():
 
 def test_a_batch_without_chosen_rows_puts_no_hook_on():
     net = nn.Linear(2, 2)
-    recorder = Recorder({"layer": net}, 3)
-    recorder.begin(4, torch.arange(0), torch.arange(0))
+    recorder = Recorder({"layer": net}, first_samples(3))
+    recorder.begin(Batch(4, torch.arange(0), torch.arange(0)))
     assert count_hooks(net) == 0
 
 
 def test_the_recorder_does_not_keep_the_batch_alive():
     layer = nn.Identity()
     batch = torch.randn(100, 50)
-    recorder = Recorder({"layer": layer}, 1)
-    recorder.begin(100, torch.tensor([7]), torch.tensor([0]))
+    recorder = Recorder({"layer": layer}, first_samples(1))
+    recorder.begin(Batch(100, torch.tensor([7]), torch.tensor([0])))
     layer(batch)
     recorder.end()
     assert recorder.rows("layer").untyped_storage().nbytes() == 50 * 4
@@ -122,8 +125,8 @@ class AddsToBatch(nn.Module):
 @pytest.mark.parametrize("is_copied", [False, True])
 def test_items_of_a_batch_that_a_module_returns_are_not_its_output(is_copied, keyword):
     x, module = torch.randn(5, 4), AddsToBatch(is_copied)
-    recorder = Recorder({"layer": module}, 5)
-    recorder.begin(5, torch.arange(5), torch.arange(5))
+    recorder = Recorder({"layer": module}, first_samples(5))
+    recorder.begin(Batch(5, torch.arange(5), torch.arange(5)))
     module(batch={"x": x}) if keyword else module({"x": x})
     recorder.end()
     assert torch.equal(recorder.rows("layer"), module.fc(x))
@@ -131,8 +134,8 @@ def test_items_of_a_batch_that_a_module_returns_are_not_its_output(is_copied, ke
 
 def test_a_module_that_returns_what_it_was_given_has_a_reason():
     layer = nn.Identity()
-    recorder = Recorder({"layer": layer}, 5)
-    recorder.begin(5, torch.arange(5), torch.arange(5))
+    recorder = Recorder({"layer": layer}, first_samples(5))
+    recorder.begin(Batch(5, torch.arange(5), torch.arange(5)))
     layer({"x": torch.randn(5, 4)})
     recorder.end()
     assert recorder.rows("layer") is None
@@ -160,8 +163,8 @@ def test_rows_of_changing_length_are_a_reason():
 
 def test_the_first_call_of_a_batch_is_recorded_and_calls_are_counted():
     layer = nn.Identity()
-    recorder = Recorder({"layer": layer}, 2)
-    recorder.begin(2, torch.arange(2), torch.arange(2))
+    recorder = Recorder({"layer": layer}, first_samples(2))
+    recorder.begin(Batch(2, torch.arange(2), torch.arange(2)))
     layer(torch.zeros(2, 1)), layer(torch.ones(2, 1))
     recorder.end()
     assert recorder.rows("layer").sum() == 0

@@ -13,7 +13,9 @@ from torch.utils.data import DataLoader, TensorDataset
 from lightning_id import IntrinsicDimensionCallback, record_activations
 from lightning_id.functional import twonn_dimension
 from lightning_id.recording.recorder import Recorder
-from lightning_id.recording.rows import RowRule
+from lightning_id.recording.rule import RowRule
+from lightning_id.recording.samples import first_samples
+from lightning_id.recording.selection import Batch
 from tests.toys import trainer
 
 REDUCTIONS = ["flatten", "mean", "max", "cls", "last", "per-position"]
@@ -22,10 +24,10 @@ REDUCTIONS = ["flatten", "mean", "max", "cls", "last", "per-position"]
 def record(outputs, batch_sizes, rule, n_rows=None, chosen=None):
     """Return the recorder of a layer that gives these outputs for batches of these sizes."""
     layer, start, n = nn.Identity(), 0, sum(batch_sizes)
-    recorder = Recorder({"layer": layer}, n, rule, n_rows=n_rows)
+    recorder = Recorder({"layer": layer}, first_samples(n), rule, n_rows=n_rows)
     for output, size in zip(outputs, batch_sizes, strict=True):
         rows = torch.arange(size if chosen is None else chosen)
-        recorder.begin(size, rows, rows + start)
+        recorder.begin(Batch(size, rows, rows + start))
         layer(output)
         recorder.end()
         start += len(rows)
@@ -76,14 +78,14 @@ def test_every_row_is_a_sample_of_its_own_chosen_from_all_batches_the_same_each_
 def in_chunks(x, batch_sizes, rule, chunk=3, chosen=None, mask=None):
     """Return the recorder of a layer that is given batches of these sizes chunk by chunk."""
     layer, n = nn.Identity(), sum(batch_sizes)
-    recorder, start, slot = Recorder({"layer": layer}, n, rule), 0, 0
+    recorder, start, slot = Recorder({"layer": layer}, first_samples(n), rule), 0, 0
     for size in batch_sizes:
         rows = (
             torch.arange(size) if chosen is None else torch.tensor([k for k in chosen if k < size])
         )
         here = slice(start, start + size)
-        recorder.begin(size, rows, rows.new_tensor(range(slot, slot + len(rows))),
-                       mask=None if mask is None else mask[here])  # fmt: skip
+        slots = rows.new_tensor(range(slot, slot + len(rows)))
+        recorder.begin(Batch(size, rows, slots, None if mask is None else mask[here]))
         for part in x[here].split(chunk):
             layer(part)
         recorder.end()
@@ -110,8 +112,8 @@ def test_chunks_that_are_not_the_batch_together_are_a_reason():
     twice = in_chunks(data(32, 4)[:, :3], [8], RowRule(rows_per_sample="chunks"))
     assert twice.rows("layer") is not None
     layer = nn.Identity()
-    recorder = Recorder({"layer": layer}, 8, RowRule(rows_per_sample="chunks"))
-    recorder.begin(8, torch.arange(8), torch.arange(8))
+    recorder = Recorder({"layer": layer}, first_samples(8), RowRule(rows_per_sample="chunks"))
+    recorder.begin(Batch(8, torch.arange(8), torch.arange(8)))
     layer(data(8, 3)), layer(data(8, 3))
     recorder.end()
     assert recorder.failures["layer"].startswith("expected chunks of 8 samples together, got 16")
@@ -119,13 +121,13 @@ def test_chunks_that_are_not_the_batch_together_are_a_reason():
 
 def test_a_smaller_last_batch_whose_chunks_are_padded_does_not_discard_the_layer():
     x, layer = data(12, 4), nn.Identity()
-    recorder = Recorder({"layer": layer}, 12, RowRule(rows_per_sample="chunks"))
+    recorder = Recorder({"layer": layer}, first_samples(12), RowRule(rows_per_sample="chunks"))
     for start, size in ((0, 8), (8, 4)):
-        recorder.begin(size, torch.arange(size), torch.arange(size) + start)
+        recorder.begin(Batch(size, torch.arange(size), torch.arange(size) + start))
         layer(x[:3]), layer(x[3:6]), layer(x[6:8])
         recorder.end()
     assert torch.equal(recorder.rows("layer"), x[:8])
-    assert "4 samples of a smaller batch are left out" in recorder.notes("layer")[0]
+    assert "4 samples of a smaller batch are left out" in recorder.caveats("layer")[0]
 
 
 def test_a_mismatch_names_chunks_where_the_calls_have_the_rows_of_the_batch():
@@ -158,7 +160,7 @@ def test_a_smaller_last_batch_that_a_module_pads_does_not_discard_the_layer():
     recorder = record(padded, [8, 8, 4], RowRule())
     assert torch.equal(recorder.rows("layer"), x[:16])
     assert recorder.slots("layer").tolist() == list(range(16))
-    assert recorder.notes("layer") == [
+    assert recorder.caveats("layer") == [
         "4 samples of a smaller batch are left out: it gave other rows"
     ]
     first = record(padded, [8, 8, 4], RowRule(rows_per_sample="first"))

@@ -5,7 +5,8 @@ import torch
 import torchvision
 from torch import nn
 
-from lightning_id.recording.layers import named_layers, select_layers
+from lightning_id.recording.layers import select_layers
+from lightning_id.recording.modules import named_layers
 from lightning_id.recording.trace import Trace
 
 # Ansuini et al. (2019), figure 3, without its authors' extra 1 for every Linear and avgpool;
@@ -37,13 +38,15 @@ def test_auto_finds_the_layers_and_depths_of_the_source_work(name):
     modules = named_layers(model)
     side = 224 if name.startswith("vit") else 32 if name.startswith("vgg") else 64
     trace = Trace({layer: modules[layer] for layer in chosen if layer in modules})
-    with trace.attach(model), torch.no_grad():
+    trace.attach(model)
+    with torch.no_grad():
         model(torch.zeros(1, 3, side, side, device="meta"))
+    trace.remove()
     assert list(chosen) == ["input", *trace.order]
     assert list(trace.depths.values()) == DEPTHS[name]
     assert trace.relative_depth("input") == 0
     assert trace.relative_depth(trace.order[-1]) == 1
-    assert trace.last_linear is list(modules.values())[-1]
+    assert trace.ends.last_linear is list(modules.values())[-1]
 
 
 def test_layers_that_are_given_the_same_tensor_count_once():
@@ -57,8 +60,9 @@ def test_layers_that_are_given_the_same_tensor_count_once():
 
     model = nn.Sequential(Residual(), nn.Linear(4, 2))
     trace = Trace({"0": model[0], "1": model[1]})
-    with trace.attach(model):
-        model(torch.zeros(1, 4))
+    trace.attach(model)
+    model(torch.zeros(1, 4))
+    trace.remove()
     assert trace.depths == {"0": 2, "1": 3}
 
 
@@ -88,12 +92,13 @@ def test_every_layer_with_a_weight_matrix_counts_and_embeddings_and_norms_do_not
 
     model = Net()
     trace = Trace(named_layers(model))
-    with trace.attach(model):
-        model(torch.zeros(2, 4, dtype=torch.long))
+    trace.attach(model)
+    model(torch.zeros(2, 4, dtype=torch.long))
+    trace.remove()
     assert trace.depths == {
         "embedding": 0, "norm": 0, "first": 1, "scale": 1, "rnn": 4, "both": 5, "head": 6
     }  # fmt: skip
-    assert trace.last_linear is model.head
+    assert trace.ends.last_linear is model.head
     assert trace.relative_depth("last_hidden") == 5 / 6
 
 
@@ -108,8 +113,9 @@ def test_the_order_is_that_of_execution_and_not_of_registration():
 
     model = Backwards()
     trace = Trace(named_layers(model))
-    with trace.attach(model):
-        model(torch.zeros(1, 4))
+    trace.attach(model)
+    model(torch.zeros(1, 4))
+    trace.remove()
     assert trace.order == ["first", "second"]
-    assert trace.last_linear is model.second
+    assert trace.ends.last_linear is model.second
     assert not model.first._forward_hooks

@@ -1,0 +1,163 @@
+"""The estimates of one layer, and the run of the estimators on its rows."""
+
+import math
+import time
+import traceback
+import warnings
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, field, replace
+from functools import partial
+from typing import Any
+
+from jaxtyping import Float
+from torch import Tensor
+
+from lightning_id.functional import Estimate, Geometry
+from lightning_id.functional.ratios import CoarseFeaturesWarning
+from lightning_id.functional.registry import Estimator
+from lightning_id.recording.processes import Processes
+
+
+@dataclass
+class Estimates:
+    """The results of all estimators on some rows, by the name of the estimator.
+
+    Attributes:
+        values: The estimates; one that failed has a reason.
+        errors: The exceptions of those that failed.
+        seconds: Time that each took; shared work counts for the first.
+        spectrum: Eigenvalues of the covariance, if an estimator computed them.
+        is_aborted: Whether no estimator can use the rows, or a rank is out of reach.
+    """
+
+    values: dict[str, Estimate] = field(default_factory=dict)
+    errors: dict[str, Exception] = field(default_factory=dict)
+    seconds: dict[str, float] = field(default_factory=dict)
+    spectrum: Float[Tensor, " r"] | None = None
+    is_aborted: bool = False
+
+
+@dataclass
+class LayerResult:
+    """The estimates of one layer.
+
+    Attributes:
+        layer: Its name.
+        role: ``"input"``, ``"last_hidden"`` or None.
+        order: Its place in the order of execution.
+        depth: Its relative depth; None if it was never called.
+        ambient_dimension: Features of a row; None if nothing was recorded.
+        estimates: By the name of the estimator.
+        per_class: Estimates from the samples of one class, by label.
+        spectrum: Eigenvalues of the covariance, if an estimator computed them.
+        seconds: Time by estimator; shared work counts for the first.
+        errors: Exceptions by estimator.
+        notes: Caveats about how the rows of this layer were obtained.
+        batch_notes: Caveats about the batches, identical for all layers that they concern.
+        rule_notes: The effect of `rows_per_sample` on the rows: in the records, but no remark.
+    """
+
+    layer: str
+    role: str | None
+    order: int
+    depth: float | None
+    ambient_dimension: int | None
+    estimates: dict[str, Estimate] = field(default_factory=dict)
+    per_class: dict[int, dict[str, Estimate]] = field(default_factory=dict)
+    spectrum: Float[Tensor, " r"] | None = None
+    seconds: dict[str, float] = field(default_factory=dict)
+    errors: dict[str, Exception] = field(default_factory=dict)
+    notes: list[str] = field(default_factory=list)
+    batch_notes: list[str] = field(default_factory=list)
+    rule_notes: list[str] = field(default_factory=list)
+
+    def add(self, found: Estimates) -> None:
+        """Take over the estimates from all rows."""
+        self.estimates, self.seconds = found.values, found.seconds
+        self.errors, self.spectrum = found.errors, found.spectrum
+
+    def add_class(self, label: int, found: Estimates) -> None:
+        """Take over the estimates from the rows of a class."""
+        self.per_class[label] = found.values
+        self.errors |= found.errors
+        for name, seconds in found.seconds.items():
+            self.seconds[name] += seconds
+
+    def records(self) -> Iterator[dict[str, Any]]:
+        """Yield the columns of a history for each estimator, then for each class and estimator."""
+        layer = {
+            "layer": self.layer,
+            "role": self.role,
+            "order": self.order,
+            "depth": self.depth,
+            "ambient_dimension": self.ambient_dimension,
+        }
+        for name, estimate in self.estimates.items():
+            notes = [*self.batch_notes, *self.rule_notes, *self.notes]
+            notes += [estimate.note] if estimate.note else []
+            fields = estimate.to_dict() | {"note": "; ".join(notes) or None}
+            yield {**layer, "estimator": name, "seconds": self.seconds.get(name), **fields}
+        for label, estimates in self.per_class.items():
+            for name, estimate in estimates.items():
+                yield {**layer, "label": str(label), "estimator": name, **estimate.to_dict()}
+
+    def remarks(self) -> Iterator[str]:
+        """Yield notes of estimators, why there is no estimate, each reason once, and notes."""
+        for name, estimate in self.estimates.items():
+            if estimate.reason is None and estimate.note is not None:
+                yield f"{name} dimension: {estimate.note}"
+        for reason in dict.fromkeys(e.reason for e in self.estimates.values() if e.reason):
+            names = [name for name, e in self.estimates.items() if e.reason == reason]
+            yield f"no {' or '.join(names)} dimension: {reason}"
+        yield from self.notes
+
+
+def run_estimators(
+    rows: Float[Tensor, "n d"], estimators: Mapping[str, Estimator], processes: Processes
+) -> Estimates:
+    """Estimate from the rows of all ranks; an estimator that fails does not stop the others."""
+    found = Estimates()
+    geometry: Geometry | None = None
+    for name, estimator in estimators.items():
+        start = time.perf_counter()
+        try:
+            geometry = geometry or processes.geometry(rows)
+            outcome = processes.estimate(partial(_run_estimator, name, estimator), geometry)
+        except Exception as error:
+            left = [each for each in estimators if each not in found.values]
+            _add_failure(found, left, error, len(rows))
+            found.is_aborted = True
+            return found
+        finally:
+            found.seconds[name] = time.perf_counter() - start
+        if isinstance(outcome, Exception):
+            _add_failure(found, [name], outcome, len(rows))
+            geometry = None  # its intermediate results may differ between ranks
+        else:
+            found.values[name] = outcome
+            if geometry.known_spectrum is not None:
+                found.spectrum = geometry.known_spectrum
+    return found
+
+
+def _add_failure(found: Estimates, names: list[str], error: Exception, n_samples: int) -> None:
+    # The frames of an error hold tensors, and the next estimator needs the memory.
+    traceback.clear_frames(error.__traceback__)
+    found.errors |= dict.fromkeys(names, error)
+    found.values |= dict.fromkeys(names, Estimate(reason=repr(error), n_samples=n_samples))
+
+
+def _run_estimator(name: str, estimator: Callable[[Geometry], Any], geometry: Geometry) -> Estimate:
+    """Return the estimate, checked; raise TypeError if it is none."""
+    with warnings.catch_warnings():
+        # The callback emits this warning itself, with the name of the layer.
+        warnings.simplefilter("ignore", CoarseFeaturesWarning)
+        estimate = estimator(geometry)
+    if not isinstance(estimate, Estimate):
+        raise TypeError(
+            f"expected an Estimate of {name}, got {type(estimate).__name__}; return"
+            " dataclasses.replace(geometry.estimate(distinct=False), value=...)"
+        )
+    if estimate.reason is None and not math.isfinite(estimate.value):
+        return replace(estimate, reason=f"{name} gave {estimate.value} and no reason")
+    return estimate

@@ -1,0 +1,118 @@
+"""How the output of a layer becomes one row per sample.
+
+===================  ===========  ================================================================
+``reduce``           from (r, d)  from (r, t, d) tokens or (r, c, h, w) maps, t = h * w places
+===================  ===========  ================================================================
+``"flatten"``        unchanged    (r, t * d), (r, c * h * w)
+``"mean"``           unchanged    (r, d): over the tokens; (r, c): over the places of a map
+``"max"``            unchanged    the same, the largest value
+``"cls"``            unchanged    the first token
+``"last"``           unchanged    the last token
+``"per-position"``   unchanged    one token of each sample, drawn once: a sample of all tokens
+===================  ===========  ================================================================
+
+Maps with the features last, (r, h, w, c), and sequences with the features first, (r, c, t), are
+recognized by the module that returns them: see `lightning_id.recording.axes`. A padding mask leaves
+tokens out, except with ``"flatten"``.
+
+===================  ==============================================================================
+``rows_per_sample``  for a layer that returns another number of rows than the batch has samples
+===================  ==============================================================================
+``1``                as many rows as samples; another number is a reason for no estimate
+``k``                ``k`` consecutive rows are one sample, and reduced together as its tokens are:
+                     windows, frames, crops, ``x.view(n * k, ...)``
+``"first"``          the first rows are the samples: the first of two views, ``torch.cat([a, b])``,
+                     the seeds of a sampled neighbourhood, a batch that a module pads
+``"all"``            every row is a sample of its own, chosen uniformly from all rows of the pass:
+                     nodes of graphs, detections, patches
+``"chunks"``         the layer is called several times for a batch, each time with the next of its
+                     samples: the rows of all calls are put together
+===================  ==============================================================================
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Literal, get_args
+
+from lightning_id._checks import whole_number
+from lightning_id.recording.projection import SKETCHES
+
+Reduce = Literal["flatten", "mean", "max", "cls", "last", "per-position"]
+
+Rows = int | Literal["all", "first", "chunks"]
+RowsPerSample = Rows | Mapping[str, Rows]
+
+
+@dataclass(frozen=True)
+class RowRule:
+    """How the output of a layer becomes one row per sample.
+
+    Attributes:
+        reduce: How tokens or maps become one row; see the table of this module.
+        sample_dim: The axis of the samples: one for all layers, or by the name that a layer is
+            shown under. None, or a layer that is not named: see `lightning_id.recording.axes`.
+        max_features: Wider rows are projected to this width at random; None for never.
+        seed: Seed of the projection.
+        rows_per_sample: Rows that belong to a sample, for all layers or by name; see the table of
+            this module. 1 for layers that are not named.
+
+    Raises:
+        ValueError: If a value is out of its range.
+    """
+
+    reduce: Reduce = "flatten"
+    sample_dim: int | Mapping[str, int] | None = None
+    max_features: int | None = None
+    seed: int = 0
+    rows_per_sample: RowsPerSample = 1
+
+    def __post_init__(self) -> None:
+        if self.reduce not in get_args(Reduce):
+            raise ValueError(
+                f"`reduce`: expected one of {', '.join(get_args(Reduce))}, got {self.reduce!r}"
+            )
+        axes = self.sample_dim
+        for axis in axes.values() if isinstance(axes, Mapping) else [axes or 0]:
+            whole_number("sample_dim", axis, least=0)
+        counts = self.rows_per_sample
+        for rows in counts.values() if isinstance(counts, Mapping) else [counts]:
+            if rows not in ("all", "first", "chunks"):
+                whole_number("rows_per_sample", rows, least=1)
+        if self.max_features is not None:
+            whole_number("max_features", self.max_features, least=SKETCHES)
+
+    def axis_of(self, name: str) -> int | None:
+        """Return the given axis of the samples of a layer; None if none was given."""
+        if isinstance(self.sample_dim, Mapping):
+            return self.sample_dim.get(name)
+        return self.sample_dim
+
+    def rows_of(self, name: str) -> Rows:
+        """Return how many rows of a layer belong to a sample."""
+        if isinstance(self.rows_per_sample, Mapping):
+            return self.rows_per_sample.get(name, 1)
+        return self.rows_per_sample
+
+
+def fits(length: int, n_samples: int, rows: Rows) -> bool:
+    """Whether an axis of this length may hold the rows of so many samples."""
+    if rows == "all":
+        return True
+    if rows == "chunks":
+        return length <= n_samples
+    return length >= n_samples if rows == "first" else length == rows * n_samples
+
+
+def why_not(shape: tuple[int, ...], axis: int, n_samples: int) -> str:
+    """Return which options fit an output whose rows are not one for each sample."""
+    others = [str(i) for i, length in enumerate(shape) if i != axis and length == n_samples]
+    if others:
+        return f"axis {' or '.join(others)} is as long: sample_dim takes it"
+    k, rest = divmod(shape[axis], n_samples)
+    if k and not rest:
+        return (
+            f"rows_per_sample={k} takes {k} rows one after another for a sample, 'first' the first"
+            f" {n_samples} rows (of concatenated views), 'all' every row for a sample of its own"
+        )
+    first = "'first' takes one of the first rows for each sample, " if k else ""
+    return f"rows_per_sample: {first}'all' takes every row for a sample of its own"

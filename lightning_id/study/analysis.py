@@ -124,7 +124,7 @@ def analyse(
     rows, error = _with_error(rows_of(table), error)
     named = _named(groups or ())
     grouping = list(dict.fromkeys(c for columns in named.values() for c in columns))
-    known = grouping if settings is None else list(settings)
+    known = list(dict.fromkeys([*grouping, *(settings or ())]))
     _check_columns(rows, [error, *predictors, *others, *grouping, *known])
     known = varied(rows, known)
     rows = [_with_cell(row, number, known) for number, row in enumerate(rows)]

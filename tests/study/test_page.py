@@ -93,8 +93,8 @@ def test_a_setting_that_is_text_has_a_column_among_the_cells_alone(rows):
     two = [row | {"width": "sgd" if row["n_train"] % 2 else "adam"} for row in rows]
     text = page_of(two)
     cells = lines_of(text, "Cells")
-    assert cells[0][:3] == ["label noise", "n train", "width"]
-    assert {line[2] for line in cells[2:]} == {"sgd", "adam"}
+    assert cells[0][:3] == ["label noise", "width", "n train"]
+    assert {line[1] for line in cells[2:]} == {"sgd", "adam"}
     assert "width" not in [line[0] for line in lines_of(text, "With the settings")]
 
 

@@ -8,6 +8,7 @@ from pytorch_lightning import Callback
 
 from lightning_id._checks import whole_number
 from lightning_id.callback.budget import Budget
+from lightning_id.callback.comparisons import Comparisons
 from lightning_id.callback.failures import FailurePolicy, OnError
 from lightning_id.callback.outputs import Outputs
 from lightning_id.callback.preflight import (
@@ -177,6 +178,7 @@ class CallbackBase:
         self._last_step_checked = 0  # against the schedule
         self._logged_keys: set[str] = set()
         self._budget = Budget(max_overhead)
+        self._comparisons = Comparisons()
         self._failures = FailurePolicy(on_error, type(self).__name__)
         self._outputs = Outputs(
             self.history, prefix, charts, layer_curves, self._budget, self._failures
@@ -317,7 +319,10 @@ class CallbackBase:
 
     def state_dict(self) -> dict[str, Any]:
         """Return the history in plain types, which ``torch.load(weights_only=True)`` reads."""
-        return self.history.state_dict() | {"validations": self._validations}
+        return self.history.state_dict() | {
+            "validations": self._validations,
+            "comparisons": self._comparisons.state_dict(),
+        }
 
     def on_save_checkpoint(
         self, trainer: AnyTrainer, pl_module: AnyModule, checkpoint: dict[str, Any]
@@ -331,6 +336,8 @@ class CallbackBase:
         """Continue the history of a checkpoint."""
         self.history.load_state_dict(state_dict)
         self._validations = state_dict["validations"]
+        if "comparisons" in state_dict:  # earlier versions had none
+            self._comparisons.load_state_dict(state_dict["comparisons"])
 
     # --- implementation of the hooks -------------------------------------------------------------
 
@@ -369,6 +376,8 @@ class CallbackBase:
         # A wrong name raises, whatever `on_error`.
         names, last_hidden = self._settings.select(pl_module)
         if self._planned_for != (id(pl_module), tuple(names)):
+            if self._planned_for is not None and self._planned_for[0] != id(pl_module):
+                self._comparisons.clear()
             self._planned_for = id(pl_module), tuple(names)
             self._plans = {}
         moment = Moment.now(trainer, in_validation)
@@ -381,6 +390,7 @@ class CallbackBase:
             moment,
             self._plans,
             self._failures,
+            self._comparisons,
         )
 
     def _estimate(self, trainer: AnyTrainer, pl_module: AnyModule) -> None:

@@ -12,7 +12,10 @@ from lightning_id.recording.results import LayerResult
 def metrics_of(results: Sequence[LayerResult], prefix: str = "") -> dict[str, float]:
     """Return the metrics of a measurement: every estimate, its error, and a summary of TwoNN.
 
-    ``id_<estimator>/<layer>`` and ``id_<estimator>_se/<layer>`` for every layer with a value; where
+    ``id_<estimator>/<layer>`` and ``id_<estimator>_se/<layer>`` for every layer with a value; from
+    the second measurement on the change from the first one on the same samples,
+    ``id_<estimator>_change/<layer>``, with its paired error ``id_<estimator>_change_se/<layer>``,
+    for estimators with an error bar; where
     classes were measured, mean and standard deviation over them as
     ``id_<estimator>_per_class/<layer>`` and ``id_<estimator>_per_class_sd/<layer>``. For TwoNN
     ``id/last_hidden`` (the input of the last Linear) with its 95 % interval ``id/last_hidden_low``
@@ -34,6 +37,10 @@ def metrics_of(results: Sequence[LayerResult], prefix: str = "") -> dict[str, fl
         for estimator, estimate in result.estimates.items():
             metrics[f"id_{estimator}/{layer}"] = estimate.value
             metrics[f"id_{estimator}_se/{layer}"] = estimate.std_error
+            if estimator in result.changes:
+                change = result.changes[estimator].from_first
+                metrics[f"id_{estimator}_change/{layer}"] = change.value
+                metrics[f"id_{estimator}_change_se/{layer}"] = change.std_error
             classes = [each[estimator].value for each in result.per_class.values()]
             known = [value for value in classes if not math.isnan(value)]
             if known:

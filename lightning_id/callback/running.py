@@ -7,6 +7,7 @@ from typing import Any
 
 import torch
 
+from lightning_id.callback.comparisons import Comparisons
 from lightning_id.callback.failures import FailurePolicy
 from lightning_id.callback.keys import metrics_of
 from lightning_id.callback.probe import Probe, probe_loader
@@ -22,7 +23,7 @@ from lightning_id.callback.trainers import (
     stage_of,
 )
 from lightning_id.functional.registry import Estimator
-from lightning_id.history import BEFORE_TRAINING, History, Validation
+from lightning_id.history import BEFORE_TRAINING, FIT, History, Validation
 from lightning_id.recording.layers import LAST_HIDDEN
 from lightning_id.recording.measurement import Measurement
 from lightning_id.recording.memory import free_memory
@@ -74,8 +75,10 @@ class RunningMeasurement:
         moment: Moment,
         plans: dict[str, Plan],
         failures: FailurePolicy,
+        comparisons: Comparisons,
     ) -> None:
         self.moment = moment
+        self._comparisons = comparisons
         self.surroundings = ExitStack()
         self.results: dict[SampleSet, list[LayerResult]] = {}
         self.nbytes: dict[str, Mapping[str, int]] = {}  # of the rows, by set
@@ -228,6 +231,9 @@ class RunningMeasurement:
             history.keep_spectra(self.moment.validation, spectra, each.name)
 
     def _record(self, each: SampleSet, result: LayerResult, history: History) -> None:
+        # Notes on the batches: other samples come by at every validation.
+        if self.moment.validation.stage in (BEFORE_TRAINING, FIT) and not result.batch_notes:
+            self._comparisons.compare(each.name, result)
         reduce = self._options.rule.reduce
         place = self.moment.validation._asdict()
         for fields in result.records():

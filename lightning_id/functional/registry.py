@@ -124,7 +124,7 @@ _BUILT_IN = (
         counts_repeats=True,
     ),
 )
-_RESERVED_ENDINGS = ("_se", "_per_class", "_per_class_sd")  # of logged keys
+_RESERVED_ENDINGS = ("_se", "_change", "_per_class", "_per_class_sd")  # of logged keys
 ESTIMATORS: dict[str, EstimatorSpec] = {spec.name: spec for spec in _BUILT_IN}
 
 

@@ -50,6 +50,10 @@ COLUMNS: dict[str, type] = {
     "note": str,
     "backend": str,
     "reduce": str,
+    "change": float,
+    "change_std_error": float,
+    "change_previous": float,
+    "change_previous_std_error": float,
 }
 METRIC_COLUMNS: dict[str, type] = {
     "stage": str,
@@ -97,6 +101,10 @@ class Record(TypedDict):
     note: str | None
     backend: str | None
     reduce: str | None
+    change: float | None
+    change_std_error: float | None
+    change_previous: float | None
+    change_previous_std_error: float | None
 
 
 class Estimated(Record):

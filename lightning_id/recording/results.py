@@ -7,12 +7,12 @@ import warnings
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from functools import partial
-from typing import Any
+from typing import Any, NamedTuple
 
 from jaxtyping import Float
 from torch import Tensor
 
-from lightning_id.functional import Estimate, Geometry
+from lightning_id.functional import Change, Estimate, Geometry
 from lightning_id.functional.ratios import CoarseFeaturesWarning
 from lightning_id.functional.registry import Estimator
 from lightning_id.recording.processes import Processes
@@ -37,6 +37,22 @@ class Estimates:
     is_aborted: bool = False
 
 
+class Changes(NamedTuple):
+    """Changes of an estimate on the same samples, with their paired error bars."""
+
+    from_first: Change
+    from_previous: Change
+
+    def columns(self) -> dict[str, float]:
+        """Return the columns of a history."""
+        return {
+            "change": self.from_first.value,
+            "change_std_error": self.from_first.std_error,
+            "change_previous": self.from_previous.value,
+            "change_previous_std_error": self.from_previous.std_error,
+        }
+
+
 @dataclass
 class LayerResult:
     """The estimates of one layer.
@@ -54,6 +70,7 @@ class LayerResult:
         errors: Exceptions by estimator.
         notes: Caveats about how the rows of this layer were obtained.
         batch_notes: Caveats about the batches, identical for all layers that they concern.
+        changes: Changes since other measurements of the same samples, by the name of the estimator.
         rule_notes: The effect of `rows_per_sample` on the rows: in the records, but no remark.
     """
 
@@ -70,6 +87,7 @@ class LayerResult:
     notes: list[str] = field(default_factory=list)
     batch_notes: list[str] = field(default_factory=list)
     rule_notes: list[str] = field(default_factory=list)
+    changes: dict[str, Changes] = field(default_factory=dict)
 
     def add(self, found: Estimates) -> None:
         """Take over the estimates from all rows."""
@@ -96,6 +114,8 @@ class LayerResult:
             notes = [*self.batch_notes, *self.rule_notes, *self.notes]
             notes += [estimate.note] if estimate.note else []
             fields = estimate.to_dict() | {"note": "; ".join(notes) or None}
+            if name in self.changes:
+                fields |= self.changes[name].columns()
             yield {**layer, "estimator": name, "seconds": self.seconds.get(name), **fields}
         for label, estimates in self.per_class.items():
             for name, estimate in estimates.items():

@@ -8,6 +8,7 @@ from pytorch_lightning.loggers import CSVLogger
 
 from lightning_id import IntrinsicDimensionCallback
 from lightning_id.callback.budget import Budget
+from lightning_id.callback.comparisons import Comparisons
 from lightning_id.callback.failures import FailurePolicy
 from lightning_id.callback.outputs import MANY_KEYS, Outputs
 from lightning_id.callback.running import Moment, RunningMeasurement
@@ -126,6 +127,8 @@ def test_a_trial_run_leaves_no_files(fast, tmp_path):
 def test_more_keys_than_a_tracker_takes_are_reported(tmp_path):
     settings = IntrinsicDimensionCallback()._settings
     runner, failures = trainer(tmp_path), FailurePolicy("warn", "Callback")
-    running = RunningMeasurement(runner, Toy(), {}, None, settings, moment(), {}, failures)
+    running = RunningMeasurement(
+        runner, Toy(), {}, None, settings, moment(), {}, failures, Comparisons()
+    )
     with pytest.warns(UserWarning, match=f"{MANY_KEYS + 1} numbers are logged at every"):
         outputs_of(History()).announce(runner, running, ["twonn"], MANY_KEYS + 1)

@@ -4,6 +4,7 @@ import pytest
 import pytorch_lightning as pl
 
 from lightning_id import History, IntrinsicDimensionCallback
+from lightning_id.callback.comparisons import Comparisons
 from lightning_id.callback.failures import FailurePolicy
 from lightning_id.callback.running import Moment, RunningMeasurement
 from lightning_id.functional import twonn_dimension
@@ -33,6 +34,7 @@ class Driving(pl.Callback):
             self.moments[-1],
             self.plans,
             self.failures,
+            Comparisons(),
         )
 
     def on_validation_batch_start(self, trainer, pl_module, batch, batch_idx, dataloader_idx=0):

@@ -8,8 +8,7 @@ import torch
 from torch import nn
 
 from lightning_id.experiments import architectures
-from lightning_id.experiments.fashion_mnist import FashionMNISTDataModule
-from lightning_id.experiments.images import permute_labels
+from lightning_id.experiments.images import ImageDataModule, permute_labels
 from lightning_id.experiments.mnist_variants import NoisyMNIST
 from lightning_id.experiments.networks import StudyNet
 from lightning_id.study.grid import load_study, trainings_of
@@ -69,7 +68,7 @@ def test_fashion_mnist_is_read_from_the_folder_of_torchvision(tmp_path, monkeypa
         (raw / f"{split}-images-idx3-ubyte").write_bytes(header + images.numpy().tobytes())
         header = struct.pack(">II", 0x801, 30)
         (raw / f"{split}-labels-idx1-ubyte").write_bytes(header + labels.numpy().tobytes())
-    data = FashionMNISTDataModule(root=tmp_path / "data", n_train=20)
+    data = ImageDataModule("FashionMNIST", root=tmp_path / "data", n_train=20)
     data.prepare_data()
     data.setup("fit")
     assert (len(data.train_set), len(data.val_set)) == (20, 30)

@@ -40,7 +40,8 @@ class CallbackBase:
     """Measure the intrinsic dimension of every layer at validation, next to the accuracy.
 
     Logs ``id_<estimator>/<layer>`` and its standard error ``id_<estimator>_se/<layer>``, and for
-    TwoNN the summary ``id/last_hidden``, ``id/peak``, ``id/peak_depth`` and ``id/peak_over_last``.
+    TwoNN the change since the first measurement, ``id_twonn_change/<layer>``, and the summary
+    ``id/last_hidden``, ``id/peak``, ``id/peak_depth`` and ``id/peak_over_last``.
     All records are in `history`, in the checkpoint and, if there is a logger, in ``history.csv`` in
     the folder of the run. A value that cannot be estimated is not logged; its record has the
     reason. The training is bit-identical with and without the callback.
@@ -55,7 +56,9 @@ class CallbackBase:
             ``"last_hidden"`` unless it is the output of a layer that is measured anyway.
         estimators: ``"twonn"``, ``"twonn_gaussian"`` (of Gaussian rows of the same covariance),
             ``"pca"`` (components for 90 % of the variance), ``"pca_standardized"``, ``"gride"``,
-            ``"mle"``, ``"participation_ratio"``, ``"effective_rank"``, or a registered one.
+            ``"gride_plateau"`` (where it does not depend on the scale), ``"mle"``, ``"ess"`` (the
+            reading from above), ``"participation_ratio"``, ``"effective_rank"``, or a registered
+            one.
         n_samples: Samples to measure, the same ones at every validation. Values depend on it:
             compare only runs with the same number.
         seed: Seed of their uniform choice, by a private generator; None takes the first ones.

@@ -74,11 +74,22 @@ _UNKNOWN_ARGUMENT = re.compile(r"class_path '(\S+)':\s+Option '(\S+)' is not acc
 _UNKNOWN_OPTION = re.compile(r"does not accept option '(\S+)'")
 
 
+def _arguments(target: Any) -> list[str]:
+    """Return the names of the arguments, of the base classes too where ``**kwargs`` go to them."""
+    names: list[str] = []
+    for owner in inspect.getmro(target) if isinstance(target, type) else [target]:
+        parameters = inspect.signature(owner).parameters.values()
+        names += [each.name for each in parameters if each.kind is not each.VAR_KEYWORD]
+        if all(each.kind is not each.VAR_KEYWORD for each in parameters):
+            break
+    return names
+
+
 def _unknown_name(message: str, error: Any) -> str | None:
     """Return one line on a misspelt argument or option with its neighbours; None of all others."""
     if found := _UNKNOWN_ARGUMENT.search(message):
         path, name = found.groups()
-        known = list(inspect.signature(pydoc.locate(path)).parameters)  # type: ignore[arg-type]
+        known = _arguments(pydoc.locate(path))
         return f"{path} has no argument {name!r}.{close_names(name, known)}"
     if (found := _UNKNOWN_OPTION.search(message)) and hasattr(error, "subcommand_parser"):
         name, known = found[1], [action.dest for action in error.subcommand_parser._actions]

@@ -37,6 +37,7 @@ def test_one_line_on_an_unmodified_module_logs_every_layer_and_the_summary(defau
     layers = {"input", "net.3", "net.5", "last_hidden", "net.8"}
     assert logged == {
         *(f"id_{kind}/{layer}" for kind in ("twonn", "twonn_se", "pca") for layer in layers),
+        *(f"id_twonn_{kind}/{layer}" for kind in ("change", "change_se") for layer in layers),
         *("id/last_hidden", "id/last_hidden_low", "id/last_hidden_high"),
         *("id/peak", "id/peak_depth", "id/peak_over_last"),
     }

@@ -52,8 +52,9 @@ class Colours(nn.Module):
         return self.fc(self.hidden(self.pool(x).flatten(1)))
 
 class Always0(Colours):
-    def forward(self, x):
-        return super().forward(x) + torch.tensor([100.0, 0.0, 0.0])
+    def __init__(self):
+        super().__init__()
+        self.fc.bias.data[0] = 100
 
 def two_outputs():
     return Colours(2)

@@ -98,12 +98,14 @@ def network_pairs(n: int, seed: int, cache: Path, data: str) -> Pairs:
     rows = {step: _outputs(network, drawn) for step, network in networks.items()}
     early, before, after, last = STEPS
     return {
-        **{f"{data} {layer}, {a} -> {b}": (rows[a][layer], rows[b][layer])
-           for a, b in ((before, after), (before, last), (early, last))
-           for layer in ("pool2", "d1", "output")},
+        **{
+            f"{data} {layer}, {a} -> {b}": (rows[a][layer], rows[b][layer])
+            for a, b in ((before, after), (before, last), (early, last))
+            for layer in ("pool2", "d1", "output")
+        },
         f"{data} input -> pool2": (pixels, rows[last]["pool2"]),
         f"{data} pool2 -> d1": (rows[last]["pool2"], rows[last]["d1"]),
-    }  # fmt: skip
+    }
 
 
 GROUPS: dict[str, Callable[[int, int, Path], Pairs]] = {
@@ -155,8 +157,17 @@ def _summary(draws: list[dict[str, float]]) -> dict[str, float]:
 
 def page(results: dict[int, dict[str, dict]], n_samples: int) -> str:
     """Return the page of the documentation: TwoNN at every number of rows, then the others."""
-    rows = [["states", "rows", "mean change", "true deviation", "std_error / deviation",
-             "coverage", "separate bars / deviation"]]  # fmt: skip
+    rows = [
+        [
+            "states",
+            "rows",
+            "mean change",
+            "true deviation",
+            "std_error / deviation",
+            "coverage",
+            "separate bars / deviation",
+        ]
+    ]
     for pair in next(iter(results.values()), {}):
         rows += [
             [pair, str(n), *_numbers(found[pair]["TwoNN linear fit"])]

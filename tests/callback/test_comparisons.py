@@ -47,10 +47,16 @@ def loader():
 def fit(folder, epochs=3, resume=None, **options):
     callback = IntrinsicDimensionCallback(["hidden"], n_samples=64, **options)
     trainer = pl.Trainer(
-        accelerator="cpu", max_epochs=epochs, callbacks=[callback], logger=False,
-        enable_progress_bar=False, enable_model_summary=False, num_sanity_val_steps=0,
-        default_root_dir=folder, enable_checkpointing=False,
-    )  # fmt: skip
+        accelerator="cpu",
+        max_epochs=epochs,
+        callbacks=[callback],
+        logger=False,
+        enable_progress_bar=False,
+        enable_model_summary=False,
+        num_sanity_val_steps=0,
+        default_root_dir=folder,
+        enable_checkpointing=False,
+    )
     network = Network()
     trainer.fit(network, loader(), loader(), ckpt_path=resume)
     return trainer, callback, network
@@ -109,9 +115,15 @@ def test_another_model_is_not_compared_with_the_one_before(tmp_path):
     _, callback, _ = fit(tmp_path, epochs=1)
     n_before = len(records(callback))
     trainer = pl.Trainer(
-        accelerator="cpu", max_epochs=1, callbacks=[callback], logger=False,
-        enable_progress_bar=False, enable_model_summary=False, num_sanity_val_steps=0,
-        default_root_dir=tmp_path, enable_checkpointing=False,
-    )  # fmt: skip
+        accelerator="cpu",
+        max_epochs=1,
+        callbacks=[callback],
+        logger=False,
+        enable_progress_bar=False,
+        enable_model_summary=False,
+        num_sanity_val_steps=0,
+        default_root_dir=tmp_path,
+        enable_checkpointing=False,
+    )
     trainer.fit(Network(), loader(), loader())
     assert records(callback)[n_before]["change"] is None

@@ -152,7 +152,7 @@ def test_the_shares_add_up_to_nothing_and_are_of_every_row():
         (torch.ones(50, 2), manifolds.ball(50, 2), "no estimate of the first state: expected at"),
         (manifolds.ball(50, 2), torch.full((50, 2), math.nan), "of the second state: 50 of 50"),
     ],
-)  # fmt: skip
+)
 def test_without_a_number_there_is_a_reason(x, y, reason):
     found = change(x, y)
     assert all(math.isnan(each) for each in (found.value, found.std_error, found.low, found.high))

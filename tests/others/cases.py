@@ -71,9 +71,14 @@ def timm_vit() -> Made:
     import timm
 
     net = timm.create_model(
-        "vit_tiny_patch16_224", img_size=32, patch_size=8, depth=4, embed_dim=32, num_heads=2,
+        "vit_tiny_patch16_224",
+        img_size=32,
+        patch_size=8,
+        depth=4,
+        embed_dim=32,
+        num_heads=2,
         num_classes=2,
-    )  # fmt: skip
+    )
     return of_images(net)
 
 
@@ -81,9 +86,14 @@ def timm_swin() -> Made:
     import timm
 
     net = timm.create_model(
-        "swin_tiny_patch4_window7_224", img_size=32, window_size=2, embed_dim=16, depths=(2, 2, 2),
-        num_heads=(2, 2, 4), num_classes=2,
-    )  # fmt: skip
+        "swin_tiny_patch4_window7_224",
+        img_size=32,
+        window_size=2,
+        embed_dim=16,
+        depths=(2, 2, 2),
+        num_heads=(2, 2, 4),
+        num_classes=2,
+    )
     return of_images(net)
 
 
@@ -118,9 +128,13 @@ def bert() -> Made:
     from transformers import BertConfig, BertForSequenceClassification
 
     config = BertConfig(
-        vocab_size=40, hidden_size=16, num_hidden_layers=3, num_attention_heads=2,
-        intermediate_size=32, max_position_embeddings=12,
-    )  # fmt: skip
+        vocab_size=40,
+        hidden_size=16,
+        num_hidden_layers=3,
+        num_attention_heads=2,
+        intermediate_size=32,
+        max_position_embeddings=12,
+    )
     net = BertForSequenceClassification(config)
     return Trained(net, own_loss), loader(texts(N_TRAIN)), loader(texts(N_VAL))
 
@@ -129,9 +143,14 @@ def t5() -> Made:
     from transformers import T5Config, T5ForConditionalGeneration
 
     config = T5Config(
-        vocab_size=40, d_model=16, d_kv=8, d_ff=32, num_layers=2, num_heads=2,
+        vocab_size=40,
+        d_model=16,
+        d_kv=8,
+        d_ff=32,
+        num_layers=2,
+        num_heads=2,
         decoder_start_token_id=0,
-    )  # fmt: skip
+    )
     train, val = (
         Rows(input_ids=tokens(n, n), labels=tokens(n, n + 1, length=8)) for n in (N_TRAIN, N_VAL)
     )
@@ -142,9 +161,14 @@ def hf_vit() -> Made:
     from transformers import ViTConfig, ViTForImageClassification
 
     config = ViTConfig(
-        hidden_size=16, num_hidden_layers=3, num_attention_heads=2, intermediate_size=32,
-        image_size=32, patch_size=8, num_labels=2,
-    )  # fmt: skip
+        hidden_size=16,
+        num_hidden_layers=3,
+        num_attention_heads=2,
+        intermediate_size=32,
+        image_size=32,
+        patch_size=8,
+        num_labels=2,
+    )
     train, val = (
         Rows(**dict(zip(("pixel_values", "labels"), images(n, n), strict=True)))
         for n in (N_TRAIN, N_VAL)
@@ -159,10 +183,16 @@ def unet2d() -> Made:
     from diffusers import DDPMScheduler, UNet2DModel
 
     net = UNet2DModel(
-        sample_size=16, in_channels=1, out_channels=1, layers_per_block=1, norm_num_groups=4,
-        block_out_channels=(8, 16), down_block_types=("DownBlock2D", "AttnDownBlock2D"),
-        up_block_types=("AttnUpBlock2D", "UpBlock2D"), attention_head_dim=8,
-    )  # fmt: skip
+        sample_size=16,
+        in_channels=1,
+        out_channels=1,
+        layers_per_block=1,
+        norm_num_groups=4,
+        block_out_channels=(8, 16),
+        down_block_types=("DownBlock2D", "AttnDownBlock2D"),
+        up_block_types=("AttnUpBlock2D", "UpBlock2D"),
+        attention_head_dim=8,
+    )
     scheduler = DDPMScheduler(num_train_timesteps=50)
 
     def loss(net: nn.Module, batch: Any) -> Tensor:
@@ -178,8 +208,9 @@ def lucid_diffusion() -> Made:
 
     net = GaussianDiffusion(
         Unet(dim=8, dim_mults=(1, 2), channels=1, flash_attn=False, attn_dim_head=8, attn_heads=2),
-        image_size=16, timesteps=50,
-    )  # fmt: skip
+        image_size=16,
+        timesteps=50,
+    )
     return of_images(net, lambda net, batch: net(batch[0].sigmoid()), size=16, channels=1)
 
 
@@ -433,10 +464,14 @@ def series(n_series: int = 12, steps: int = 36) -> Any:
         level = torch.sin(torch.arange(steps) / (2 + i)) + 0.3 * noise
         frames.append(
             pd.DataFrame(
-                {"t": range(steps), "series": str(i), "value": level.double().numpy(),
-                 "other": noise.double().numpy()}
+                {
+                    "t": range(steps),
+                    "series": str(i),
+                    "value": level.double().numpy(),
+                    "other": noise.double().numpy(),
+                }
             )
-        )  # fmt: skip
+        )
     return pd.concat(frames, ignore_index=True)
 
 
@@ -444,10 +479,17 @@ def forecasting(known: dict[str, Any]) -> tuple[Any, Any, Any]:
     from pytorch_forecasting import TimeSeriesDataSet
 
     data = TimeSeriesDataSet(
-        series(), time_idx="t", target="value", group_ids=["series"], min_encoder_length=10,
-        max_encoder_length=10, min_prediction_length=4, max_prediction_length=4,
-        time_varying_unknown_reals=["value"], **known,
-    )  # fmt: skip
+        series(),
+        time_idx="t",
+        target="value",
+        group_ids=["series"],
+        min_encoder_length=10,
+        max_encoder_length=10,
+        min_prediction_length=4,
+        max_prediction_length=4,
+        time_varying_unknown_reals=["value"],
+        **known,
+    )
     train = data.to_dataloader(train=True, batch_size=BATCH, num_workers=0)
     val = data.to_dataloader(train=False, batch_size=BATCH, num_workers=0)
     return data, train, val
@@ -499,10 +541,18 @@ def ft_transformer() -> Made:
     from rtdl_revisiting_models import FTTransformer
 
     net = FTTransformer(
-        n_cont_features=10, cat_cardinalities=[], d_out=2, n_blocks=3, d_block=16,
-        attention_n_heads=2, attention_dropout=0.1, ffn_d_hidden=32, ffn_d_hidden_multiplier=None,
-        ffn_dropout=0.1, residual_dropout=0.0,
-    )  # fmt: skip
+        n_cont_features=10,
+        cat_cardinalities=[],
+        d_out=2,
+        n_blocks=3,
+        d_block=16,
+        attention_n_heads=2,
+        attention_dropout=0.1,
+        ffn_d_hidden=32,
+        ffn_d_hidden_multiplier=None,
+        ffn_dropout=0.1,
+        residual_dropout=0.0,
+    )
     return (
         Trained(net, lambda net, batch: cross_entropy(net(batch[0], None), batch[1])),
         loader(table(N_TRAIN)),
@@ -558,9 +608,15 @@ def detection() -> Made:
     import torchvision
 
     net = torchvision.models.detection.fasterrcnn_mobilenet_v3_large_320_fpn(
-        weights=None, weights_backbone=None, num_classes=2, min_size=64, max_size=64,
-        rpn_pre_nms_top_n_test=20, rpn_post_nms_top_n_test=10, box_detections_per_img=5,
-    )  # fmt: skip
+        weights=None,
+        weights_backbone=None,
+        num_classes=2,
+        min_size=64,
+        max_size=64,
+        rpn_pre_nms_top_n_test=20,
+        rpn_post_nms_top_n_test=10,
+        box_detections_per_img=5,
+    )
 
     class Detector(pl.LightningModule):
         def __init__(self) -> None:
@@ -606,10 +662,19 @@ def gru4rec() -> Made:
             return self.get(key)
 
     config = Config(
-        embedding_size=12, hidden_size=16, loss_type="CE", num_layers=2, dropout_prob=0.1,
-        USER_ID_FIELD="user", ITEM_ID_FIELD="item", LIST_SUFFIX="_list",
-        ITEM_LIST_LENGTH_FIELD="length", NEG_PREFIX="neg_", MAX_ITEM_LIST_LENGTH=12, device="cpu",
-    )  # fmt: skip
+        embedding_size=12,
+        hidden_size=16,
+        loss_type="CE",
+        num_layers=2,
+        dropout_prob=0.1,
+        USER_ID_FIELD="user",
+        ITEM_ID_FIELD="item",
+        LIST_SUFFIX="_list",
+        ITEM_LIST_LENGTH_FIELD="length",
+        NEG_PREFIX="neg_",
+        MAX_ITEM_LIST_LENGTH=12,
+        device="cpu",
+    )
 
     class Items:
         def num(self, field: str) -> int:
@@ -762,9 +827,16 @@ def mae() -> Made:
     from vit_pytorch import ViT
     from vit_pytorch.mae import MAE
 
-    vit = ViT(image_size=32, patch_size=8, num_classes=2, dim=32, depth=3, heads=2, mlp_dim=64,
+    vit = ViT(
+        image_size=32,
+        patch_size=8,
+        num_classes=2,
+        dim=32,
+        depth=3,
+        heads=2,
+        mlp_dim=64,
         pool="mean",
-    )  # fmt: skip
+    )
     net = MAE(encoder=vit, masking_ratio=0.5, decoder_dim=16, decoder_depth=2)
     return of_images(net, lambda net, batch: net(batch[0]))
 
@@ -805,9 +877,12 @@ def darts_transformer() -> Made:
     from darts.models import TransformerModel
 
     kwargs = {
-        "d_model": 16, "nhead": 2, "num_encoder_layers": 2, "num_decoder_layers": 2,
+        "d_model": 16,
+        "nhead": 2,
+        "num_encoder_layers": 2,
+        "num_decoder_layers": 2,
         "dim_feedforward": 32,
-    }  # fmt: skip
+    }
     return of_darts(TransformerModel, TimeSeries, np, **kwargs)
 
 
@@ -883,10 +958,14 @@ def fastflow() -> Made:
     resize = Fastflow.configure_pre_processor(image_size=(64, 64))
     return of_anomalib(
         Fastflow(
-            pre_trained=False, flow_steps=2, pre_processor=resize, post_processor=False,
-            evaluator=False, visualizer=False,
+            pre_trained=False,
+            flow_steps=2,
+            pre_processor=resize,
+            post_processor=False,
+            evaluator=False,
+            visualizer=False,
         )
-    )  # fmt: skip
+    )
 
 
 # --- experts, state spaces, sound, volumes, features in dictionaries -----------------------------
@@ -901,10 +980,18 @@ def mixtral() -> Made:
     from transformers import MixtralConfig, MixtralForCausalLM
 
     config = MixtralConfig(
-        vocab_size=40, hidden_size=16, intermediate_size=32, num_hidden_layers=3,
-        num_attention_heads=2, num_key_value_heads=1, num_local_experts=4, num_experts_per_tok=2,
-        max_position_embeddings=12, bos_token_id=0, eos_token_id=1,
-    )  # fmt: skip
+        vocab_size=40,
+        hidden_size=16,
+        intermediate_size=32,
+        num_hidden_layers=3,
+        num_attention_heads=2,
+        num_key_value_heads=1,
+        num_local_experts=4,
+        num_experts_per_tok=2,
+        max_position_embeddings=12,
+        bos_token_id=0,
+        eos_token_id=1,
+    )
     return of_tokens(MixtralForCausalLM(config))
 
 
@@ -912,9 +999,14 @@ def mamba() -> Made:
     from transformers import MambaConfig, MambaForCausalLM
 
     config = MambaConfig(
-        vocab_size=40, hidden_size=16, state_size=4, num_hidden_layers=3, bos_token_id=0,
-        eos_token_id=1, pad_token_id=2,
-    )  # fmt: skip
+        vocab_size=40,
+        hidden_size=16,
+        state_size=4,
+        num_hidden_layers=3,
+        bos_token_id=0,
+        eos_token_id=1,
+        pad_token_id=2,
+    )
     return of_tokens(MambaForCausalLM(config))
 
 
@@ -927,11 +1019,20 @@ def wav2vec() -> Made:
     from transformers import Wav2Vec2Config, Wav2Vec2ForSequenceClassification
 
     config = Wav2Vec2Config(
-        hidden_size=16, num_hidden_layers=3, num_attention_heads=2, intermediate_size=32,
-        conv_dim=(8, 8, 8), conv_stride=(5, 4, 4), conv_kernel=(10, 8, 8), num_labels=2,
-        num_conv_pos_embeddings=8, num_conv_pos_embedding_groups=2, classifier_proj_size=8,
-        mask_time_prob=0.0, layerdrop=0.0,
-    )  # fmt: skip
+        hidden_size=16,
+        num_hidden_layers=3,
+        num_attention_heads=2,
+        intermediate_size=32,
+        conv_dim=(8, 8, 8),
+        conv_stride=(5, 4, 4),
+        conv_kernel=(10, 8, 8),
+        num_labels=2,
+        num_conv_pos_embeddings=8,
+        num_conv_pos_embedding_groups=2,
+        classifier_proj_size=8,
+        mask_time_prob=0.0,
+        layerdrop=0.0,
+    )
     net = Wav2Vec2ForSequenceClassification(config)
     return Trained(net, own_loss), loader(sounds(N_TRAIN)), loader(sounds(N_VAL))
 
@@ -940,10 +1041,16 @@ def vae() -> Made:
     from diffusers import AutoencoderKL
 
     net = AutoencoderKL(
-        in_channels=1, out_channels=1, block_out_channels=(8, 16), layers_per_block=1,
-        latent_channels=2, norm_num_groups=4, sample_size=16,
-        down_block_types=("DownEncoderBlock2D",) * 2, up_block_types=("UpDecoderBlock2D",) * 2,
-    )  # fmt: skip
+        in_channels=1,
+        out_channels=1,
+        block_out_channels=(8, 16),
+        layers_per_block=1,
+        latent_channels=2,
+        norm_num_groups=4,
+        sample_size=16,
+        down_block_types=("DownEncoderBlock2D",) * 2,
+        up_block_types=("UpDecoderBlock2D",) * 2,
+    )
     return of_images(
         net, lambda net, batch: mse_loss(net(batch[0]).sample, batch[0]), size=16, channels=1
     )

@@ -102,7 +102,7 @@ STEPS = {
     "the whole batch": (lambda m, b: m.net(b), WholeBatch()),
     "a list of samples": (lambda m, b: m.net(list(b[1])), Preprocessed()),
     "changed in place behind": (lambda m, b: m.net(b[1]), RELU_FIRST),
-}  # fmt: skip
+}
 
 
 @pytest.mark.parametrize("way", STEPS)

@@ -273,11 +273,17 @@ class AddsInPlace(nn.Module):
 @pytest.mark.parametrize(
     ("net", "name"),
     [
-        (Momentum, "query.2"), (Heads, "heads.0"), (Auxiliary, "main.2"), (Squeezed, "third"),
-        (Byol, "predictor"), (Quantized, "last"), (OwnLinear, "last"), (InPlace, "head"),
+        (Momentum, "query.2"),
+        (Heads, "heads.0"),
+        (Auxiliary, "main.2"),
+        (Squeezed, "third"),
+        (Byol, "predictor"),
+        (Quantized, "last"),
+        (OwnLinear, "last"),
+        (InPlace, "head"),
         (Thrice, "head"),
     ],
-)  # fmt: skip
+)
 def test_it_is_what_the_last_linear_on_the_way_to_the_output_is_given(net, name):
     pl.seed_everything(0, verbose=False)
     model, data = Watched(net()), noise(N, 6)

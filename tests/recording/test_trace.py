@@ -96,8 +96,14 @@ def test_every_layer_with_a_weight_matrix_counts_and_embeddings_and_norms_do_not
     model(torch.zeros(2, 4, dtype=torch.long))
     trace.remove()
     assert trace.depths == {
-        "embedding": 0, "norm": 0, "first": 1, "scale": 1, "rnn": 4, "both": 5, "head": 6
-    }  # fmt: skip
+        "embedding": 0,
+        "norm": 0,
+        "first": 1,
+        "scale": 1,
+        "rnn": 4,
+        "both": 5,
+        "head": 6,
+    }
     assert trace.ends.last_linear is model.head
     assert trace.relative_depth("last_hidden") == 5 / 6
 

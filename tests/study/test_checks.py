@@ -36,7 +36,7 @@ def test_a_valid_study_is_prepared_without_instantiating_anything():
         ({WIDTH: [8]}, {"cli": "mien:MyCLI"}, "`cli`: expected a module to import, got 'mien'"),
         ({WIDTH: [8]}, {"groups": {"a": ["depth"]}}, "`groups`: .* some of width, got 'depth'"),
     ],
-)  # fmt: skip
+)
 def test_an_invalid_configuration_names_its_training(grid, others, message):
     with pytest.raises(ValueError, match=f"(?s){message}"):
         prepare(grid, **others)

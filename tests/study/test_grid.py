@@ -21,11 +21,15 @@ def trainings(grid, **others):
 def test_the_product_of_the_lists_is_trained():
     found = trainings({WIDTH: [1, 2], LR: 0.1, SEED: [3, 4]})
     assert [list(each.settings.values()) for each in found] == [
-        [1, 0.1, 3], [1, 0.1, 4], [2, 0.1, 3], [2, 0.1, 4],
-    ]  # fmt: skip
+        [1, 0.1, 3],
+        [1, 0.1, 4],
+        [2, 0.1, 3],
+        [2, 0.1, 4],
+    ]
     assert found[3].config["model"] == {
-        "class_path": "mine.Net", "init_args": {"width": 2, "lr": 0.1},
-    }  # fmt: skip
+        "class_path": "mine.Net",
+        "init_args": {"width": 2, "lr": 0.1},
+    }
     assert found[3].config["seed_everything"] == 4
 
 
@@ -38,8 +42,12 @@ def test_the_base_is_left_as_it_was():
 def test_an_extra_cell_has_fixed_values_and_the_seeds_of_the_grid():
     found = trainings({WIDTH: 1, SEED: [5, 6]}, fixed={LR: 7}, extra=[{LR: 2}, {LR: 3, SEED: 9}])
     assert [(t.value(WIDTH), t.value(LR), t.value(SEED)) for t in found] == [
-        (1, 7, 5), (1, 7, 6), (None, 2, 5), (None, 2, 6), (None, 3, 9),
-    ]  # fmt: skip
+        (1, 7, 5),
+        (1, 7, 6),
+        (None, 2, 5),
+        (None, 2, 6),
+        (None, 3, 9),
+    ]
 
 
 def test_keys_with_a_comma_share_their_values():
@@ -61,8 +69,9 @@ def test_a_setting_that_is_a_class_becomes_a_column_for_each_argument():
     keys = setting_keys(found)
     assert list(short_names(keys).values()) == ["net", "depth", "seed"]
     assert [[each.value(key) for key in keys] for each in found] == [
-        ["a.Conv", 2, 0], ["a.Dense", None, 0],
-    ]  # fmt: skip
+        ["a.Conv", 2, 0],
+        ["a.Dense", None, 0],
+    ]
     assert found[0].label == "model.init_args.net Conv(depth=2), seed_everything 0"
 
 
@@ -124,8 +133,14 @@ def test_the_mnist_study_has_three_seeds_in_each_of_24_cells():
     found = trainings_of(load_study(CONFIGS / "study_mnist.yaml"))
     assert list(Counter(each.cell for each in found).values()) == [3] * 24
     assert list(short_names(setting_keys(found)).values()) == [
-        "width", "n_train", "label_noise", "seed", "depth", "dropout", "weight_decay",
-    ]  # fmt: skip
+        "width",
+        "n_train",
+        "label_noise",
+        "seed",
+        "depth",
+        "dropout",
+        "weight_decay",
+    ]
     seeds = {(t.value("seed_everything"), t.value("data.init_args.data_seed")) for t in found}
     assert seeds == {(0, 0), (1, 1), (2, 2)}
     given = yaml.safe_load((CONFIGS / "study_mnist.yaml").read_text())

@@ -54,12 +54,16 @@ def test_the_numbers_of_the_table_are_those_of_the_analysis(rows, page):
     head, _, over_all, *groups = lines_of(page, "With the error")[: 3 + len(found.groups)]
     r, rho = found.over_all.pearson, found.over_all.spearman
     assert dict(zip(head[:-1], over_all[:-1], strict=True)) == {
-        "held equal": "nothing", "runs": "72", "cells": "24", "level": "95 %",
-        "r": f"{r.value:.2f} [{r.low:.2f}, {r.high:.2f}]", "p": f"{r.p:.2g}",
+        "held equal": "nothing",
+        "runs": "72",
+        "cells": "24",
+        "level": "95 %",
+        "r": f"{r.value:.2f} [{r.low:.2f}, {r.high:.2f}]",
+        "p": f"{r.p:.2g}",
         "significant": "yes: higher with higher error",
         "r without a cell": f"{r.least:.2f} to {r.most:.2f}",
         "Spearman": f"{rho.value:.2f} [{rho.low:.2f}, {rho.high:.2f}]",
-    } | {"p": over_all[-1]}  # fmt: skip
+    } | {"p": over_all[-1]}
     labels = [group.label for group in found.groups]
     assert [group[0] for group in groups] == [*labels[:-1], "all but the seed"]
 
@@ -67,8 +71,13 @@ def test_the_numbers_of_the_table_are_those_of_the_analysis(rows, page):
 def test_each_group_is_left_out_in_turn(rows, page):
     left_out = [line for line in lines_of(page, "With the error") if len(line) == 3]
     assert [line[0] for line in left_out] == [
-        "left out", "---", "nothing", "label noise 0", "label noise 0.2", "label noise 0.5",
-    ]  # fmt: skip
+        "left out",
+        "---",
+        "nothing",
+        "label noise 0",
+        "label noise 0.2",
+        "label noise 0.5",
+    ]
     rest = analysed([row for row in rows if row["label_noise"] > 0])
     assert left_out[3][1] == str(rest.relations["id_train"].over_all.pearson)
 
@@ -85,8 +94,11 @@ def test_every_cell_has_a_line_with_mean_and_deviation(rows, page):
 
 def test_only_settings_that_vary_are_correlated(page):
     assert [line[0] for line in lines_of(page, "With the settings")] == [
-        "r of", "---", "label noise", "n train",
-    ]  # fmt: skip
+        "r of",
+        "---",
+        "label noise",
+        "n train",
+    ]
 
 
 def test_a_setting_that_is_text_has_a_column_among_the_cells_alone(rows):
@@ -153,8 +165,11 @@ def test_a_study_of_which_all_trainings_failed_still_has_a_page_and_a_figure(row
 def test_the_picture_has_a_panel_for_both_sets_the_deviations_and_each_further_factor(rows):
     axes = draw_study(analysed(rows)).axes
     assert [each.get_legend().get_title().get_text() for each in axes] == [
-        "label noise", "label noise", "label noise", "n train",
-    ]  # fmt: skip
+        "label noise",
+        "label noise",
+        "label noise",
+        "n train",
+    ]
 
 
 def test_a_panel_shows_every_run_in_the_colour_of_its_level(rows):

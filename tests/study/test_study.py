@@ -108,9 +108,12 @@ def test_a_training_gives_the_numbers_of_the_command_fit(study, trainings, table
     words = ["fit", "--config", str(config), "--trainer.default_root_dir", str(tmp_path)]
     done = subprocess.run(
         [sys.executable, "-c", code, *words],
-        check=False, cwd=tmp_path, capture_output=True, text=True,
+        check=False,
+        cwd=tmp_path,
+        capture_output=True,
+        text=True,
         env={**os.environ, "PYTHONPATH": f"{tmp_path}:{os.environ.get('PYTHONPATH', '')}"},
-    )  # fmt: skip
+    )
     assert done.returncode == 0, done.stderr
     (value,) = re.findall(r"val_acc (\S+)", done.stdout)
     assert float(value) == table["val_acc"].iloc[0]

@@ -25,10 +25,19 @@ def history(values=(3.0, 8.0, 4.0), accuracy=0.9):
         for data, shift in (("val", 0), ("train", 1)):
             for estimator in ("twonn", "pca"):
                 found.append(
-                    stage="fit", epoch=0, step=9, data=data, layer=layer, role=role, order=order,
-                    depth=order / 2, estimator=estimator, n_samples=50 + shift,
-                    value=value + shift + 10 * (estimator == "pca"), std_error=0.5,
-                )  # fmt: skip
+                    stage="fit",
+                    epoch=0,
+                    step=9,
+                    data=data,
+                    layer=layer,
+                    role=role,
+                    order=order,
+                    depth=order / 2,
+                    estimator=estimator,
+                    n_samples=50 + shift,
+                    value=value + shift + 10 * (estimator == "pca"),
+                    std_error=0.5,
+                )
     found.append_metrics(("fit", 0, 5), {"val_acc": 0.5})
     found.append_metrics(("fit", 0, 9), {"val_acc": accuracy})
     return found
@@ -61,7 +70,7 @@ def test_a_dimension_without_a_value_is_none():
 @pytest.mark.parametrize(
     ("predictor", "is_there"),
     [("last_hidden", 1), ("peak", 1), ("pca/fc1", 1), ("pca/fc2", 0), ("gride/peak", 0)],
-)  # fmt: skip
+)
 def test_a_predictor_that_is_not_measured_is_known(predictor, is_there):
     assert has_predictor(history(), predictor) == is_there
 
@@ -70,8 +79,9 @@ def test_runs_are_collected_with_the_settings_that_differ(tmp_path):
     text = "{{seed_everything: {}, model: {{width: {}}}, trainer: {{default_root_dir: {}}}}}"
     folders = [
         run(tmp_path / f"{w} {seed}", text.format(seed, w, w + seed))
-        for w in (1, 2) for seed in (0, 1)
-    ]  # fmt: skip
+        for w in (1, 2)
+        for seed in (0, 1)
+    ]
     rows = collect(folders)
     assert [(row["width"], row["seed"]) for row in rows] == [(1, 0), (1, 1), (2, 0), (2, 1)]
     assert [row["cell"] for row in rows] == ["width 1", "width 1", "width 2", "width 2"]

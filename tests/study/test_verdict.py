@@ -104,9 +104,10 @@ def test_the_groups_are_noise_levels_architectures_and_seeds():
     kinds = [(group.kind, group.label) for group in related(rows).groups]
     assert kinds == [
         *[("label noise", f"label noise {each}") for each in (0, 0.2, 0.5)],
-        ("architecture", "width 1"), ("architecture", "width 2"),
+        ("architecture", "width 1"),
+        ("architecture", "width 2"),
         (SEED, "nothing but the seed differs"),
-    ]  # fmt: skip
+    ]
 
 
 def test_the_more_groups_the_wider_their_intervals():

@@ -121,7 +121,8 @@ def _kind(module: nn.Module) -> tuple[type, ...] | None:
     That of a Sequential is what it holds: the stages of a ResNet are alike, the features and the
     classifier of a VGG are not.
     """
-    if next(module.children(), None) is None or not has_weights(module):
+    is_layer = next(module.children(), None) is None or isinstance(module, (_ConvNd, nn.Linear))
+    if is_layer or not has_weights(module):
         return None
     held = {type(child) for child in module.children()} if type(module) is nn.Sequential else set()
     return (type(module), *sorted(held, key=lambda kind: kind.__qualname__))

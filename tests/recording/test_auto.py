@@ -51,6 +51,28 @@ def test_a_resnet_for_small_images_has_its_stem_although_nothing_is_pooled():
     assert auto_layers(model)[:4] == ["input", "maxpool", "layer1.0", "layer1"]
 
 
+class PaddedConv(nn.Conv2d):
+    """A convolution that holds a module, as those of EfficientNet-Lite do."""
+
+    def __init__(self, *args):
+        super().__init__(*args)
+        self.padding_module = nn.ZeroPad2d(1)
+
+    def forward(self, x):
+        return super().forward(self.padding_module(x))
+
+
+def test_a_convolution_that_holds_a_module_is_no_block():
+    blocks = [nn.Sequential(nn.Conv2d(4, 4, 1), nn.BatchNorm2d(4), nn.ReLU()) for _ in range(3)]
+    net = nn.Module()
+    net.stem, net.norm, net.blocks = PaddedConv(3, 4, 3), nn.BatchNorm2d(4), nn.ModuleList(blocks)
+    net.head, net.norm2 = PaddedConv(4, 8, 3), nn.BatchNorm2d(8)
+    net.pool, net.fc = nn.AdaptiveAvgPool2d(1), nn.Linear(8, 2)
+    net.forward = lambda x: x  # `auto` looks at the modules alone
+    ends = ["norm", "blocks.0", "blocks.1", "blocks.2", "norm2", "pool", "fc"]
+    assert auto_layers(net) == ["input", *ends]
+
+
 def test_the_layers_of_a_small_convolutional_network_are_as_they_were():
     assert auto_layers(Toy()) == ["input", "net.3", "net.5", "net.8"]
 

@@ -127,8 +127,9 @@ def test_a_trial_run_leaves_no_files(fast, tmp_path):
 def test_more_keys_than_a_tracker_takes_are_reported(tmp_path):
     settings = IntrinsicDimensionCallback()._settings
     runner, failures = trainer(tmp_path), FailurePolicy("warn", "Callback")
-    running = RunningMeasurement(
-        runner, Toy(), {}, None, settings, moment(), {}, failures, Comparisons()
-    )
+    with pytest.warns(UserWarning, match="expected 0 to -1, the loaders"):  # no fit, no loader
+        running = RunningMeasurement(
+            runner, Toy(), {}, None, settings, moment(), {}, failures, Comparisons()
+        )
     with pytest.warns(UserWarning, match=f"{MANY_KEYS + 1} numbers are logged at every"):
         outputs_of(History()).announce(runner, running, ["twonn"], MANY_KEYS + 1)

@@ -28,6 +28,11 @@ class Labelled(Wrapped):
         self.net(batch[0])
 
 
+@pytest.fixture(autouse=True)
+def seed():
+    pl.seed_everything(1, verbose=False)  # notes on random rows may appear by chance
+
+
 def validate(folder, model, data, callback, batch_size=32, collate_fn=None):
     runner = trainer(folder, callbacks=[callback])
     loader = DataLoader(data, batch_size, collate_fn=collate_fn)
@@ -142,7 +147,7 @@ def test_padding_that_is_not_left_out_is_noted_once(tmp_path, recwarn):
         callback = IntrinsicDimensionCallback(["net.block", "net.head"], **options)
         validate(tmp_path, Keywords(Encoder()), data, callback, 40, padded)
         texts = [str(w.message) for w in recwarn if "hold the padding that" in str(w.message)]
-        assert record(callback, "net.head")["note"] is None  # of one token
+        assert "padding" not in (record(callback, "net.head")["note"] or "")  # of one token
         assert ("padding" in (record(callback, "net.block")["note"] or "")) == bool(texts)
         return texts
 

@@ -119,6 +119,7 @@ def test_coarse_features_are_warned_of_once_with_the_name_of_the_layer(tmp_path)
         def validation_step(self, batch, batch_idx):
             self.net[5]((batch[0].flatten(1)[:, :36] + 33).bfloat16().float())
 
+    pl.seed_everything(0, verbose=False)  # of four seeds one has features this coarse
     callback = IntrinsicDimensionCallback(["net.5"], n_samples=200)
     model = Coarse()
     nn.init.eye_(model.net[5].weight)

@@ -38,8 +38,8 @@ from lightning_id.history.tables import markdown_table
 
 HEAD = """# Calibration of the error bars of changes
 
-Made by `python examples/calibration_change.py --samples {samples}`: {samples} fresh samples of
-every pair of states, half as many of 2000 rows. The same samples are measured in both states, so
+Made by `python examples/calibration_change.py --samples {samples} --rows {rows}`: {samples} fresh
+samples of every pair of states{fewer}. The same samples are measured in both states, so
 the errors of the two estimates go together; [`change`](reference/functional.md) allows for that.
 The true deviation is that of the change over the samples; std_error / deviation should be 1.00,
 coverage 95 %. The last column is the bar from two separate standard errors over the same deviation:
@@ -178,7 +178,12 @@ def page(results: dict[int, dict[str, dict]], n_samples: int) -> str:
     for pair, found in results[middle].items():
         others += [[pair, name, *_numbers(found[name])] for name in list(ESTIMATORS)[1:]]
     return (
-        HEAD.format(samples=n_samples, last=STEPS[-1])
+        HEAD.format(
+            samples=n_samples,
+            rows=" ".join(map(str, sorted(results))),
+            fewer=", fewer of more than 1000 rows" if max(results, default=0) > 1000 else "",
+            last=STEPS[-1],
+        )
         + markdown_table(rows)
         + "\n"
         + OTHERS.format(rows=middle)

@@ -27,6 +27,7 @@ from lightning_id.callback.trainers import AnyModule, AnyTrainer, callbacks_of, 
 from lightning_id.functional import get_estimator
 from lightning_id.functional.geometry import MIN_DISTINCT
 from lightning_id.history import BEFORE_TRAINING, History
+from lightning_id.recording.kept import LayerEstimates
 from lightning_id.recording.layers import INPUT, is_automatic, is_named
 from lightning_id.recording.measurement import Options
 from lightning_id.recording.plan import Plan
@@ -176,6 +177,7 @@ class CallbackBase:
         )
         self._validations = 0  # run so far, sanity checks not counted
         self._plans: dict[str, Plan] = {}  # of the layers, by sample set
+        self._kept: dict[str, dict[str, LayerEstimates]] = {}  # by sample set and layer
         self._planned_for: tuple[int, tuple[str, ...]] | None = None
         self._running: RunningMeasurement | None = None
         self._last_step_checked = 0  # against the schedule
@@ -382,7 +384,7 @@ class CallbackBase:
             if self._planned_for is not None and self._planned_for[0] != id(pl_module):
                 self._comparisons.clear()
             self._planned_for = id(pl_module), tuple(names)
-            self._plans = {}
+            self._plans, self._kept = {}, {}
         moment = Moment.now(trainer, in_validation)
         self._running = RunningMeasurement(
             trainer,
@@ -394,6 +396,7 @@ class CallbackBase:
             self._plans,
             self._failures,
             self._comparisons,
+            self._kept,
         )
 
     def _estimate(self, trainer: AnyTrainer, pl_module: AnyModule) -> None:

@@ -24,6 +24,7 @@ from lightning_id.callback.trainers import (
 )
 from lightning_id.functional.registry import Estimator
 from lightning_id.history import BEFORE_TRAINING, FIT, History, Validation
+from lightning_id.recording.kept import LayerEstimates
 from lightning_id.recording.layers import LAST_HIDDEN
 from lightning_id.recording.measurement import Measurement
 from lightning_id.recording.memory import free_memory
@@ -62,7 +63,8 @@ class RunningMeasurement:
     """Records and estimates the sample sets of one measurement.
 
     Hooks record the set that a running validation or test iterates over; a `Probe` passes every
-    other set through the model. Plans of the layers, by sample set, are read and updated.
+    other set through the model. Plans of the layers and kept estimates, by sample set, are read and
+    updated.
     """
 
     def __init__(
@@ -76,9 +78,11 @@ class RunningMeasurement:
         plans: dict[str, Plan],
         failures: FailurePolicy,
         comparisons: Comparisons,
+        kept: dict[str, dict[str, LayerEstimates]],
     ) -> None:
         self.moment = moment
         self._comparisons = comparisons
+        self._kept = kept
         self.surroundings = ExitStack()
         self.results: dict[SampleSet, list[LayerResult]] = {}
         self.nbytes: dict[str, Mapping[str, int]] = {}  # of the rows, by set
@@ -198,6 +202,7 @@ class RunningMeasurement:
             self._plans.get(name),
             self._processes,
             self._last_hidden,
+            self._kept.setdefault(name, {}),
         )
         return self._measurements[name]
 

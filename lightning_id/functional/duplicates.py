@@ -20,7 +20,7 @@ def repeats_an_earlier_row(
     Exact: rows of equal hash are compared. A nearest distance of 0 instead would miss 20 to 40 % of
     the repeats where distances come from a matrix product, in float64 too.
     """
-    hashes = all_reduce_sum(_row_hashes(x, rank))
+    hashes = all_reduce_sum(row_hashes(x, rank))
     order = hashes.argsort(stable=True)  # stable: the first of a kind stays first
     opens = torch.ones_like(order, dtype=torch.bool)
     opens[1:] = hashes[order][1:] != hashes[order][:-1]
@@ -39,7 +39,7 @@ def repeats_an_earlier_row(
     return repeats
 
 
-def _row_hashes(x: Num[Tensor, "n d"], rank: int) -> Int[Tensor, " n"]:
+def row_hashes(x: Num[Tensor, "n d"], rank: int = 0) -> Int[Tensor, " n"]:
     """Return the sum over columns of (bits of the value) x (random odd number), modulo 2^64."""
     # Each rank has numbers of its own: with the same, rows that swap their parts would collide.
     generator = torch.Generator("cpu").manual_seed(rank)

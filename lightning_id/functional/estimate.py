@@ -47,6 +47,8 @@ class Estimate:
         backend: Name of the search for neighbours.
         reason: Why ``value`` is NaN; None where there is a value.
         note: Caveat about a valid value; None if there is none.
+        computation: ``"kept"`` where the rows did not change since the last measurement, whose
+            estimate this is; None where the value was computed from these rows.
         influence: Share of every row in the error, for `lightning_id.functional.change`; None for
             estimators without an error bar. Not in `to_dict`.
     """
@@ -64,6 +66,7 @@ class Estimate:
     backend: str = ""
     reason: str | None = None
     note: str | None = None
+    computation: str | None = None
     influence: Influence | None = field(default=None, repr=False, compare=False)
 
     def __float__(self) -> float:

@@ -54,6 +54,7 @@ COLUMNS: dict[str, type] = {
     "change_std_error": float,
     "change_previous": float,
     "change_previous_std_error": float,
+    "computation": str,
 }
 METRIC_COLUMNS: dict[str, type] = {
     "stage": str,
@@ -105,6 +106,7 @@ class Record(TypedDict):
     change_std_error: float | None
     change_previous: float | None
     change_previous_std_error: float | None
+    computation: str | None
 
 
 class Estimated(Record):

@@ -5,6 +5,7 @@ copies their rows, and a `Planner` finds the order of the layers in the first ba
 `Measurement.results` gathers the rows of all ranks and runs the estimators, layer by layer.
 """
 
+import time
 from collections import Counter
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field, replace
@@ -17,6 +18,7 @@ from torch import Tensor, nn
 from lightning_id.functional import Estimate
 from lightning_id.functional.registry import Estimator
 from lightning_id.recording.batches import count_samples, labels_of, mask_of, padding_in
+from lightning_id.recording.kept import Fingerprint, LayerEstimates
 from lightning_id.recording.layers import INPUT, LAST_HIDDEN, called_modules
 from lightning_id.recording.memory import room_for_rows
 from lightning_id.recording.modules import named_layers
@@ -59,7 +61,9 @@ class _LayerRows:
 
     rows: Float[Tensor, "r d"] | None
     width: int | None
+    fingerprint: Fingerprint
     reason: str | None = None
+    is_unchanged: bool = False  # since the last measurement, on all ranks
 
 
 class Measurement:
@@ -77,6 +81,8 @@ class Measurement:
         processes: The ranks that record a part of the samples each.
         last_hidden: The layer, by the name it is shown under, whose output is the last hidden
             representation; None for the input of the last Linear.
+        kept: Estimates of the last measurement by layer, which are returned again where the rows
+            did not change, and replaced by those of this one.
 
     Attributes:
         plan: Order and depth of the layers, from the first batch on.
@@ -93,6 +99,7 @@ class Measurement:
         plan: Plan | None = None,
         processes: Processes | None = None,
         last_hidden: str | None = None,
+        kept: dict[str, LayerEstimates] | None = None,
     ) -> None:
         self.plan = plan
         self.nbytes: Counter[str] = Counter()
@@ -102,6 +109,7 @@ class Measurement:
         self._options = options or Options()
         self._processes = processes or SingleProcess()
         self._last_hidden = last_hidden
+        self._kept = {} if kept is None else kept
         self._planner: Planner | None = None
         self._estimating = 0.0  # seconds
         self._n_batches = 0
@@ -179,13 +187,14 @@ class Measurement:
         labels = self._gathered_labels()
         names = [name for name in plan.order if name != LAST_HIDDEN or same is None]
         for order, name in enumerate(names):
+            start = time.perf_counter()
             result = self._result(name, order, plan, estimators, labels)
+            self._estimating += time.perf_counter() - start
             if name in (LAST_HIDDEN, same, self._last_hidden):
                 result.role = LAST_HIDDEN
             elif name == self._names.get(INPUT):
                 result.role = INPUT
             self._recorder.discard(name)
-            self._estimating += sum(result.seconds.values())
             yield result
 
     def _result(
@@ -197,7 +206,7 @@ class Measurement:
         labels: list[int],
     ) -> LayerResult:
         """Estimate one layer, and its classes if its rows have labels."""
-        layer = self._gathered_rows(name, plan)
+        layer = self._gathered_rows(name, plan, labels)
         result = LayerResult(name, None, order, plan.depths.get(name), layer.width)
         result.notes = self._notes(name, layer, plan)
         result.batch_notes = self._batch_notes(name)
@@ -205,15 +214,32 @@ class Measurement:
         if layer.rows is None:
             result.estimates = dict.fromkeys(estimators, Estimate(reason=layer.reason))
             return result
+        before = self._kept.pop(name, None)
+        if before is not None and layer.is_unchanged and before.has_all_of(estimators):
+            found = before.as_kept()
+        else:
+            found = self._estimates(name, layer, estimators, labels)
+        if not found.has_errors:
+            self._kept[name] = found
+        result.add(found.all_rows)
+        for label, of_class in found.classes.items():
+            result.add_class(label, of_class)
+        return result
+
+    def _estimates(
+        self, name: str, layer: _LayerRows, estimators: Mapping[str, Estimator], labels: list[int]
+    ) -> LayerEstimates:
+        """Run the estimators on all rows of a layer, then on those of each class."""
+        assert layer.rows is not None
         found = run_estimators(layer.rows, estimators, self._processes)
-        result.add(found)
+        estimates = LayerEstimates(layer.fingerprint, found, {})
         for label in labels if self._options.rule.rows_of(name) != "all" else ():
             if found.is_aborted:
                 break
             rows = layer.rows[self._has_label(name, label).to(layer.rows.device)]
             found = run_estimators(rows, estimators, self._processes)
-            result.add_class(label, found)
-        return result
+            estimates.classes[label] = found
+        return estimates
 
     # --- batches ----------------------------------------------------------------------------------
 
@@ -273,25 +299,33 @@ class Measurement:
             counts += here
         return sorted(k for k, count in counts.items() if count >= self._options.smallest_class)
 
-    def _gathered_rows(self, name: str, plan: Plan) -> _LayerRows:
+    def _gathered_rows(self, name: str, plan: Plan, labels: list[int]) -> _LayerRows:
         """Return the rows recorded here, or why the layer has none on all ranks together."""
         rows, width = self._recorder.rows(name), self._recorder.width(name)
         kind = None if rows is None else (rows.shape[1], rows.dtype, width)
-        gathered = self._processes.all_gather((kind, self._recorder.failures.get(name)))
-        failures = [failure for _, failure in gathered if failure is not None]
-        kinds = {kind for kind, _ in gathered if kind is not None}
+        before = self._kept[name].fingerprint if name in self._kept else None
+        slots = self._recorder.slots(name)
+        of_classes = labels, self._labels[slots].tolist() if labels and slots is not None else []
+        fingerprint = Fingerprint.of(rows, of_classes, before)
+        gathered = self._processes.all_gather(
+            (kind, self._recorder.failures.get(name), fingerprint.equals(before))
+        )
+        failures = [failure for _, failure, _ in gathered if failure is not None]
+        kinds = {kind for kind, _, _ in gathered if kind is not None}
+        is_unchanged = all(equal for _, _, equal in gathered)
         if failures:
-            return _LayerRows(None, width, failures[0])
+            return _LayerRows(None, width, fingerprint, failures[0])
         if len(kinds) > 1:
             reason = f"expected rows of one width and dtype in all processes, got {kinds}"
-            return _LayerRows(None, width, reason)
+            return _LayerRows(None, width, fingerprint, reason)
         if not kinds:
-            return _LayerRows(None, width, plan.reasons.get(name, "no batch held a chosen sample"))
+            reason = plan.reasons.get(name, "no batch held a chosen sample")
+            return _LayerRows(None, width, fingerprint, reason)
         ((columns, dtype, width),) = kinds
         if rows is None:  # no chosen sample was in a batch of this rank
             device = next((p.device for p in self._model.parameters()), torch.device("cpu"))
             rows = torch.empty((0, columns), dtype=dtype, device=device)
-        return _LayerRows(rows, width)
+        return _LayerRows(rows, width, fingerprint, is_unchanged=is_unchanged)
 
     def _layer_equal_to_last_hidden(self, plan: Plan) -> str | None:
         """Return the last layer whose rows are those of the input of the last Linear, if any is."""

@@ -129,7 +129,7 @@ def test_more_keys_than_a_tracker_takes_are_reported(tmp_path):
     runner, failures = trainer(tmp_path), FailurePolicy("warn", "Callback")
     with pytest.warns(UserWarning, match="expected 0 to -1, the loaders"):  # no fit, no loader
         running = RunningMeasurement(
-            runner, Toy(), {}, None, settings, moment(), {}, failures, Comparisons()
+            runner, Toy(), {}, None, settings, moment(), {}, failures, Comparisons(), {}
         )
     with pytest.warns(UserWarning, match=f"{MANY_KEYS + 1} numbers are logged at every"):
         outputs_of(History()).announce(runner, running, ["twonn"], MANY_KEYS + 1)

@@ -35,6 +35,7 @@ class Driving(pl.Callback):
             self.plans,
             self.failures,
             Comparisons(),
+            {},
         )
 
     def on_validation_batch_start(self, trainer, pl_module, batch, batch_idx, dataloader_idx=0):

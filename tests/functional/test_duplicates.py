@@ -43,7 +43,7 @@ def test_rows_that_differ_in_one_bit_are_two():
 def test_colliding_hashes_change_nothing(monkeypatch):
     x = torch.randn(30, 4, generator=torch.Generator().manual_seed(0))[torch.arange(60) % 30]
     monkeypatch.setattr(
-        duplicates, "_row_hashes", lambda x, rank: torch.zeros(len(x), dtype=torch.int64)
+        duplicates, "row_hashes", lambda x, rank: torch.zeros(len(x), dtype=torch.int64)
     )
     assert torch.equal(repeats_an_earlier_row(x), repeats_naively(x))
 

@@ -38,7 +38,10 @@ PARTS = {  # where the time of a measurement goes, and the functions that take i
     "Gram": [("functional.columns.Columns", "gram_matrix")],
     "neighbours": [("functional.neighbors.NeighborSearch", "find")],
     "spectrum": [("functional.geometry.Geometry", "spectrum")],
-    "log": [("callback.CallbackBase", "_record"), ("callback.CallbackBase", "_write")],
+    "log": [
+        ("callback.running.RunningMeasurement", "_record"),
+        ("callback.outputs.Outputs", "after"),
+    ],
 }
 
 

@@ -1,5 +1,6 @@
 """What a measurement keeps in memory is bounded, by default too."""
 
+import importlib
 import os
 import resource
 import warnings
@@ -27,7 +28,7 @@ from lightning_id.recording.projection import FITTING, RandomProjection
 from lightning_id.recording.rule import RowRule
 from lightning_id.recording.samples import FixedSamples, uniform_draws
 from lightning_id.recording.storage import Limits, too_large
-from tests.benchmarks.cost import rows_in_gib
+from tests.benchmarks.cost import PARTS, rows_in_gib
 from tests.processes import in_process
 from tests.toys import trainer
 
@@ -260,6 +261,13 @@ def test_the_page_of_the_cost_has_the_memory_that_a_measurement_takes():
     list(measurement.results({"twonn": twonn_dimension}))
     assert measurement.nbytes.total() / 2**30 == rows_in_gib(N)
     assert f"| 2000 | {rows_in_gib(2000):.2g} |" in (ROOT / "docs/cost.md").read_text()
+
+
+def test_the_functions_whose_time_the_cost_page_shows_exist():
+    for where, name in (each for functions in PARTS.values() for each in functions):
+        module, _, kind = where.rpartition(".")
+        owner = getattr(importlib.import_module(f"lightning_id.{module}"), kind)
+        assert callable(getattr(owner, name))
 
 
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU")

@@ -24,6 +24,7 @@ from lightning_id.figures.by_time import (
 )
 from lightning_id.figures.eigenvalues import spectra
 from lightning_id.figures.layers import layers_over_time
+from lightning_id.figures.moving import moving_profile
 from lightning_id.history import History
 
 KINDS: dict[str, Callable[..., Figure]] = {
@@ -51,6 +52,7 @@ __all__ = [
     "last_hidden_over_time",
     "layers_over_time",
     "linear_and_nonlinear",
+    "moving_profile",
     "per_class",
     "plot",
     "scale_profiles",

@@ -65,7 +65,7 @@ def depth_profile(history: History, estimator: str = "twonn") -> Figure:
     _draw_band(axes, found[last], COLORS(1.0) if last.stage == FIT else UNTRAINED)
     scale_values(axes, [r["value"] for records in drawn.values() for r in records])
     shaded = _shade_lower_bound(axes, estimator)
-    _label_layers(axes, found[last])
+    label_layers(axes, found[last])
     _draw_widths(widths, found[last])
     axes.set_ylabel(axis_label(estimator))
     style_axes(axes)
@@ -103,7 +103,7 @@ def linear_and_nonlinear(history: History) -> Figure:
     ):
         if not records:
             continue
-        axes.plot(*_points(records), color=color, marker=marker, markersize=4, label=label)
+        axes.plot(*points(records), color=color, marker=marker, markersize=4, label=label)
     _draw_band(axes, twonn[last], FEW_COLORS[0])
     scale_values(axes, [r["value"] for r in twonn[last] + pca[last] + gaussian])
     axes.set_ylabel("dimension")
@@ -119,8 +119,8 @@ def linear_and_nonlinear(history: History) -> Figure:
     else:
         draw_text(ratio, "No layer has both estimates.")
     ratio.set_ylabel("PCA / TwoNN")
-    _finish_depth(ratio)
-    _label_layers(axes, twonn[last])
+    finish_depth(ratio)
+    label_layers(axes, twonn[last])
     style_axes(axes)
     footnote(figure, describe(last), describe_samples(twonn[last]))
     return figure
@@ -150,11 +150,11 @@ def compare(histories: Mapping[str, History], estimator: str = "twonn") -> Figur
     names = short_names(list(drawn), most=28)
     for i, (name, records) in enumerate(drawn.items()):
         color, marker = color_of(i, len(drawn)), _MARKERS[i % len(_MARKERS)]
-        axes.plot(*_points(records), color=color, marker=marker, markersize=4, label=names[name])
+        axes.plot(*points(records), color=color, marker=marker, markersize=4, label=names[name])
         _draw_band(axes, records, color, alpha=0.15)
     scale_values(axes, [r["value"] for records in drawn.values() for r in records])
     shaded = _shade_lower_bound(axes, estimator)
-    _finish_depth(axes)
+    finish_depth(axes)
     axes.set_ylabel(axis_label(estimator))
     style_axes(axes)
     figure.legend(loc="outside upper left", ncols=3, frameon=False, fontsize=SMALL)
@@ -182,7 +182,7 @@ def _draw_lines(
         stage = validation.stage
         style = {BEFORE_TRAINING: "--", FIT: "-"}.get(stage, ":")
         axes.plot(
-            *_points(records),
+            *points(records),
             color=COLORS(norm(clock.time(validation))) if stage == FIT else UNTRAINED,
             linestyle=style,
             marker="o",
@@ -209,11 +209,12 @@ def _draw_widths(axes: Axes, records: Sequence[Placed]) -> None:
         axes.margins(y=0.3)
     axes.tick_params(axis="y", labelsize=SMALL)
     axes.set_ylabel("width", fontsize=SMALL)
-    _finish_depth(axes)
+    finish_depth(axes)
     style_axes(axes)
 
 
-def _points(records: Sequence[Placed]) -> tuple[list[float], list[float]]:
+def points(records: Sequence[Placed]) -> tuple[list[float], list[float]]:
+    """Return depths and values."""
     return [r["depth"] for r in records], [r["value"] for r in records]
 
 
@@ -221,7 +222,7 @@ def _draw_band(axes: Axes, records: Sequence[Placed], color: Any, alpha: float =
     draw_band(axes, [r["depth"] for r in records], records, color, alpha)
 
 
-def _label_layers(axes: Axes, records: Sequence[Placed]) -> None:
+def label_layers(axes: Axes, records: Sequence[Placed]) -> None:
     """Write the names of the layers along the top; layers of one depth share a place."""
     names = short_names([r["layer"] for r in records])
     places: dict[float, list[str]] = {}
@@ -234,7 +235,8 @@ def _label_layers(axes: Axes, records: Sequence[Placed]) -> None:
     turn_if_crowded(top.get_xticklabels(), shown, "left")
 
 
-def _finish_depth(axes: Axes) -> None:
+def finish_depth(axes: Axes) -> None:
+    """Scale and label the axis of the depth."""
     axes.set_xlim(-0.03, 1.03)
     axes.set_xlabel("relative depth (Conv and Linear layers passed / all)")
 

@@ -6,10 +6,10 @@ import sys
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
-from lightning_id.figures import depth_profile
+from lightning_id.figures import depth_profile, moving_profile
 from lightning_id.history import RECORDS_FILE, History
 from lightning_id.history.queries import main_estimator
-from lightning_id.report.page import comparison, html_page, markdown, png
+from lightning_id.report.page import comparison, html_page, markdown, metric_shown, png
 from lightning_id.report.tables import tidy_csv
 
 
@@ -20,12 +20,21 @@ def _depth_profile(runs: Mapping[str, History]) -> bytes:
     return png(depth_profile(history, main_estimator(history)))
 
 
+def _moving_profile(runs: Mapping[str, History]) -> bytes:
+    if len(runs) > 1:
+        raise ValueError(f"`runs`: expected one run for a moving picture, got {len(runs)}")
+    (history,) = runs.values()
+    return moving_profile(history, main_estimator(history), metric_shown(history))
+
+
 FORMATS: dict[str, tuple[str, Callable[[Mapping[str, History]], str | bytes]]] = {
     "html": (".html", html_page),
     "png": (".png", _depth_profile),
+    "gif": (".gif", _moving_profile),
     "csv": (".csv", tidy_csv),
     "markdown": (".md", markdown),
 }
+OF_ALL_SETS = ("csv", "gif")  # not a history for each sample set; the GIF shows the first
 
 
 def write_report(
@@ -38,14 +47,16 @@ def write_report(
             overlaid.
         out: The file; None for ``report`` in the folder of the run, in the working folder if there
             are several.
-        format: ``"html"``, ``"markdown"`` (findings and tables), ``"png"`` (the depth profile), or
-            ``"csv"`` (the records of all runs, with a column that names the run).
+        format: ``"html"``, ``"markdown"`` (findings and tables), ``"png"`` (the depth profile),
+            ``"gif"`` (the profile of one run as it grows), or ``"csv"`` (the records of all runs,
+            with a column that names the run).
 
     Returns:
         The file.
 
     Raises:
-        ValueError: If the format is none of these, there is no run, or a file is no history.
+        ValueError: If the format is none of these, there is no run, a file is no history, or there
+            are several runs for a GIF.
         FileNotFoundError: If a run has no history.
     """
     if format not in FORMATS:
@@ -56,7 +67,7 @@ def write_report(
         raise ValueError("`runs`: expected at least one folder of a run, got none")
     path = _beside(runs) / f"report{suffix}" if out is None else Path(out)
     histories = load_runs(runs)
-    content = write(histories if format == "csv" else _by_set(histories))
+    content = write(histories if format in OF_ALL_SETS else _by_set(histories))
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_bytes(content if isinstance(content, bytes) else content.encode())
     return path

@@ -111,6 +111,12 @@ def comparison(runs: Mapping[str, History]) -> Figure:
     return figures.compare(runs, main_estimator(next(iter(runs.values()))))
 
 
+def metric_shown(history: History) -> str:
+    """Return the key of the metric to show beside the dimension: `METRIC`, or the first logged."""
+    metrics = metric_names(history)
+    return METRIC if METRIC in metrics else next(iter(metrics), METRIC)
+
+
 def png(figure: Figure) -> bytes:
     """Return a figure as a PNG file."""
     file = io.BytesIO()
@@ -137,9 +143,8 @@ def _pictures(history: History) -> Iterator[dict[str, str]]:
 
 def _drawable(history: History) -> Iterator[tuple[str, dict[str, str]]]:
     """Yield the kind and the options of each figure for which the history has data."""
-    metrics = metric_names(history)
     of_estimator = {"estimator": main_estimator(history)}
-    of_metric = {"metric": METRIC if METRIC in metrics else next(iter(metrics), METRIC)}
+    of_metric = {"metric": metric_shown(history)}
     has_profile = bool(profiles(history, **of_estimator))
     has_course = has_profile and len(history.validations()) > 1
     if has_profile:

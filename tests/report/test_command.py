@@ -5,6 +5,7 @@ import subprocess
 import sys
 
 import pytest
+from PIL import Image
 
 from lightning_id.cli import main
 from lightning_id.report import write_report
@@ -57,6 +58,15 @@ def test_the_picture_is_a_png(folder):
     assert both.read_bytes().startswith(b"\x89PNG")
 
 
+def test_the_moving_picture_is_a_gif_of_one_run(folder, tmp_path):
+    path = write_report(folder, format="gif")
+    with Image.open(path) as gif:
+        assert (gif.format, gif.n_frames) == ("GIF", 4)  # three measurements, and the layers
+    whole_run().save(tmp_path / "other")
+    with pytest.raises(ValueError, match="expected one run for a moving picture, got 2"):
+        write_report([folder, tmp_path / "other"], format="gif")
+
+
 def test_the_csv_has_the_records_of_all_runs(tmp_path):
     for name in "ab":
         whole_run().save(tmp_path / name)
@@ -93,7 +103,7 @@ def test_what_is_no_run_is_refused(tmp_path):
     (tmp_path / "other.csv").write_text("a,b\n1,2\n")
     with pytest.raises(ValueError, match=r"other\.csv"):
         load_runs([tmp_path / "other.csv"])
-    with pytest.raises(ValueError, match="html, png, csv, markdown, got 'pdf'"):
+    with pytest.raises(ValueError, match="html, png, gif, csv, markdown, got 'pdf'"):
         write_report([tmp_path], format="pdf")
 
 

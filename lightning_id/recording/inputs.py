@@ -17,9 +17,6 @@ def given_tensor(module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any
     A batch that is handed on whole (a tuple or mapping of tensors) has no order to rely on: its
     first tensor may be the target. Neither have several keywords that the forward does not name.
     Masks (of booleans) and single numbers are no inputs.
-
-    Returns:
-        The tensor, None if there is none or several without an order.
     """
     try:
         bound = inspect.signature(module.forward).bind_partial(*args, **kwargs)
@@ -50,34 +47,21 @@ class InputSearch:
 
     Where that module is given no tensor of its own, but a batch as a whole, the one that it calls
     first is looked at, and so on, as long as none of them has returned. A call without arguments,
-    such as one that makes a distribution, is passed over.
-
-    Args:
-        found: Called at once with the input, which later code may change in place, and the module;
-            again at later calls of that module.
-
-    Attributes:
-        source: The module that is given the input; None until it is found.
-        input_dtype: Its dtype: token ids are whole numbers.
-        reason: Why there is none; None as long as there may be one.
+    such as one that makes a distribution, is passed over. `found` is called at once with the input,
+    which later code may change in place, and the module; again at later calls of that module.
     """
 
     def __init__(self, found: Callable[[Tensor, nn.Module], None]) -> None:
-        self.source: nn.Module | None = None
-        self.input_dtype: torch.dtype | None = None
-        self.reason: str | None = "no module was called"
+        self.source: nn.Module | None = None  # the module that is given the input
+        self.input_dtype: torch.dtype | None = None  # token ids are whole numbers
+        self.reason: str | None = "no module was called"  # why no input is found
         self._found = found
         self._is_over = False
         self._root: nn.Module | None = None
         self._given_nothing: set[int] = set()  # ids of modules that are given nothing
 
     def attach(self, root: nn.Module, hooks: Hooks) -> None:
-        """Put hooks on every module of a network.
-
-        Args:
-            root: The network, or the module that holds it.
-            hooks: Those that remove them.
-        """
+        """Put hooks on every module of a network, or of the module that holds it."""
         self._root = root
         for module in watched_modules(root):
             hooks.before(module, self._enter, with_kwargs=True)

@@ -34,25 +34,15 @@ from lightning_id.recording.storage import Limits
 
 @dataclass(frozen=True)
 class Options:
-    """How layers are recorded.
-
-    Attributes:
-        rule: How an output becomes rows.
-        mask_key: Where in a batch the padding mask is; None if there is none.
-        smallest_class: Samples that a class needs for estimates of its own; None for no classes.
-        limits: Bytes of the rows in memory; the free memory, if ``is_limit_free``.
-        is_limit_free: Whether `recording.memory.room_for_rows` computes the limits.
-        may_project: Whether rows that exceed the limits may be projected.
-        is_input_named: Whether ``"input"`` was named: an input of token ids then has a reason.
-    """
+    """How layers are recorded."""
 
     rule: RowRule = field(default_factory=RowRule)
-    mask_key: str | int | None = None
-    smallest_class: int | None = None
-    limits: Limits = field(default_factory=Limits)
-    is_limit_free: bool = False
-    may_project: bool = False
-    is_input_named: bool = True
+    mask_key: str | int | None = None  # where in a batch the padding mask is
+    smallest_class: int | None = None  # samples for estimates of a class; None for no classes
+    limits: Limits = field(default_factory=Limits)  # of the rows; free memory if `is_limit_free`
+    is_limit_free: bool = False  # `recording.memory.room_for_rows` computes the limits
+    may_project: bool = False  # rows that exceed the limits
+    is_input_named: bool = True  # an input of token ids then has a reason, and is not left out
 
 
 @dataclass(frozen=True)
@@ -70,24 +60,11 @@ class Measurement:
     """Records the chosen samples of one pass and estimates every layer from them.
 
     Call `begin_batch` and `end_batch` around every batch, then iterate over `results`. Hooks are on
-    the model only between `begin_batch` and `end_batch`.
-
-    Args:
-        model: The model whose layers are measured.
-        names: Chosen modules and pseudo-layers, and the names they are shown under.
-        samples: The chosen samples.
-        options: How layers are recorded.
-        plan: The plan of an earlier measurement; None to make it from the first batch.
-        processes: The ranks that record a part of the samples each.
-        last_hidden: The layer, by the name it is shown under, whose output is the last hidden
-            representation; None for the input of the last Linear.
-        kept: Estimates of the last measurement by layer, which are returned again where the rows
-            did not change, and replaced by those of this one.
-
-    Attributes:
-        plan: Order and depth of the layers, from the first batch on.
-        nbytes: Bytes of the rows on all ranks by the place where they are kept, from the first
-            result on.
+    the model only between `begin_batch` and `end_batch`. `names` are the chosen modules and
+    pseudo-layers, and the names they are shown under; `plan` is that of an earlier measurement,
+    None to make it from the first batch. The input of the last Linear is the last hidden
+    representation unless a layer is named. `kept` are the estimates of the last measurement by
+    layer: they are returned again where the rows did not change, and replaced by those of this one.
     """
 
     def __init__(
@@ -102,7 +79,7 @@ class Measurement:
         kept: dict[str, LayerEstimates] | None = None,
     ) -> None:
         self.plan = plan
-        self.nbytes: Counter[str] = Counter()
+        self.nbytes: Counter[str] = Counter()  # on all ranks by place, from the first result on
         self._model = model
         self._names = dict(names)
         self._modules = called_modules(model, names)

@@ -33,13 +33,8 @@ _UNWEIGHTED = (nn.Embedding, nn.EmbeddingBag, nn.LayerNorm, nn.RMSNorm)  # despi
 def named_layers(root: nn.Module) -> dict[str, nn.Module]:
     """Return every module below ``root`` by name, without the components that wrappers add.
 
-    Args:
-        root: The model.
-
-    Returns:
-        Names and modules in order of registration. A wrapper and its wrapped module share a name:
-        the wrapper is returned, because it is called. A module that is registered twice has both
-        names.
+    A wrapper and its wrapped module share a name: the wrapper is returned, because it is called. A
+    module that is registered twice has both names.
 
     Example:
         >>> net = nn.Sequential(nn.Linear(2, 2), nn.DataParallel(nn.Sequential(nn.ReLU())))

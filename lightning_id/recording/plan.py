@@ -18,37 +18,20 @@ from lightning_id.recording.trace import Trace
 
 @dataclass
 class Plan:
-    """The layers of a model, as one forward pass showed them.
+    """The layers of a model by name, as one forward pass showed them."""
 
-    Attributes:
-        order: Names of the layers in the order of execution, those that were never called last.
-        depths: Relative depth by name; no entry for a layer that was never called.
-        given: Modules whose input is recorded, by the name of the pseudo-layer; ``""`` is the
-            model.
-        reasons: Why a layer has no rows.
-        projected: Layers of which a random projection is recorded because their rows do not fit
-            into memory; None before the first measurement.
-    """
-
-    order: list[str] = field(default_factory=list)
-    depths: dict[str, float] = field(default_factory=dict)
-    given: dict[str, str] = field(default_factory=dict)
-    reasons: dict[str, str] = field(default_factory=dict)
+    order: list[str] = field(default_factory=list)  # of execution; layers never called come last
+    depths: dict[str, float] = field(default_factory=dict)  # relative; only of layers called
+    given: dict[str, str] = field(default_factory=dict)  # pseudo-layer to module; "" is the model
+    reasons: dict[str, str] = field(default_factory=dict)  # why a layer has no rows
+    # Layers whose rows do not fit into memory unprojected; None before the first measurement.
     projected: frozenset[str] | None = None
 
 
 class Planner:
     """Watches the first batch, whose input and last hidden representation it records.
 
-    Args:
-        model: The model.
-        batch: The batch that is about to pass through it.
-        names: Modules and pseudo-layers, and the names they are shown under.
-        modules: The layers to follow, by the name they are shown under.
-        recorder: Records the pseudo-layers.
-        is_input_named: Whether an input of token ids is a layer without an estimate, and not left
-            out.
-        finds_last_hidden: Whether the input of the last Linear is recorded.
+    An input of token ids is left out unless `is_input_named`; then it has no estimate.
     """
 
     def __init__(

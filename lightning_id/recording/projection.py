@@ -46,14 +46,7 @@ class RandomProjection:
         ]
 
     def __call__(self, rows: Float[Tensor, "r d"]) -> Float[Tensor, "r m"]:
-        """Project rows.
-
-        Args:
-            rows: (r, d) in any floating dtype.
-
-        Returns:
-            (r, m) in float32, or float64 if the rows are.
-        """
+        """Project rows of any floating dtype to float32, or to float64 if they are."""
         n = max(1, _CHUNK // rows.shape[1])
         return torch.cat([self._project(part) for part in torch.split(rows, n)])
 

@@ -40,24 +40,10 @@ class Recorder:
 
     Hooks are on the layers only between `begin` and `end` of a batch that holds a chosen sample. A
     hook copies the chosen rows at once, so that a later operation in place does not change them,
-    and it never raises: an error is a reason in `failures`.
-
-    Args:
-        modules: The layers, by name.
-        samples: The chosen samples.
-        rule: How an output becomes rows.
-        limits: Bytes of the rows in memory.
-        root: The model of the layers.
-        n_rows: Rows to choose of a layer whose rows are samples of their own; None for as many as
-            samples.
-        projected: Layers of which a random projection is recorded because their rows do not fit
-            into the limits; None to choose them when the first batch has shown all widths.
-
-    Attributes:
-        projected: As given, or chosen.
-        failures: Why a layer has no rows, by name.
-        calls: How often each layer was called in a batch, at most; the first call is recorded.
-        seconds: Time spent on copying rows.
+    and it never raises: an error is a reason in `failures`. `n_rows` are chosen of a layer whose
+    rows are samples of their own, as many as samples if None. Layers in `projected` do not fit into
+    the limits: a random projection is recorded. None chooses them when the first batch has shown
+    all widths.
     """
 
     def __init__(
@@ -72,7 +58,7 @@ class Recorder:
     ) -> None:
         self.projected = projected
         self.failures = {name: _SCRIPTED for name, m in modules.items() if not takes_hooks(m)}
-        self.calls: dict[str, int] = {}
+        self.calls: dict[str, int] = {}  # most in a batch; the first call is recorded
         self.seconds = 0.0
         self._modules = dict(modules)
         self._samples = samples

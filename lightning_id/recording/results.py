@@ -20,21 +20,13 @@ from lightning_id.recording.processes import Processes
 
 @dataclass
 class Estimates:
-    """The results of all estimators on some rows, by the name of the estimator.
+    """The results of all estimators on some rows, by the name of the estimator."""
 
-    Attributes:
-        values: The estimates; one that failed has a reason.
-        errors: The exceptions of those that failed.
-        seconds: Time that each took; shared work counts for the first.
-        spectrum: Eigenvalues of the covariance, if an estimator computed them.
-        is_aborted: Whether no estimator can use the rows, or a rank is out of reach.
-    """
-
-    values: dict[str, Estimate] = field(default_factory=dict)
+    values: dict[str, Estimate] = field(default_factory=dict)  # one that failed has a reason
     errors: dict[str, Exception] = field(default_factory=dict)
-    seconds: dict[str, float] = field(default_factory=dict)
-    spectrum: Float[Tensor, " r"] | None = None
-    is_aborted: bool = False
+    seconds: dict[str, float] = field(default_factory=dict)  # shared work counts for the first
+    spectrum: Float[Tensor, " r"] | None = None  # eigenvalues, if an estimator computed them
+    is_aborted: bool = False  # no estimator can use the rows, or a rank is out of reach
 
 
 class Changes(NamedTuple):
@@ -55,39 +47,22 @@ class Changes(NamedTuple):
 
 @dataclass
 class LayerResult:
-    """The estimates of one layer.
-
-    Attributes:
-        layer: Its name.
-        role: ``"input"``, ``"last_hidden"`` or None.
-        order: Its place in the order of execution.
-        depth: Its relative depth; None if it was never called.
-        ambient_dimension: Features of a row; None if nothing was recorded.
-        estimates: By the name of the estimator.
-        per_class: Estimates from the samples of one class, by label.
-        spectrum: Eigenvalues of the covariance, if an estimator computed them.
-        seconds: Time by estimator; shared work counts for the first.
-        errors: Exceptions by estimator.
-        notes: Caveats about how the rows of this layer were obtained.
-        batch_notes: Caveats about the batches, identical for all layers that they concern.
-        changes: Changes since other measurements of the same samples, by the name of the estimator.
-        rule_notes: The effect of `rows_per_sample` on the rows: in the records, but no remark.
-    """
+    """The estimates of one layer, by the name of the estimator, and caveats about its rows."""
 
     layer: str
-    role: str | None
-    order: int
-    depth: float | None
-    ambient_dimension: int | None
+    role: str | None  # "input" or "last_hidden"
+    order: int  # of execution
+    depth: float | None  # relative; None if the layer was never called
+    ambient_dimension: int | None  # features of a row; None if nothing was recorded
     estimates: dict[str, Estimate] = field(default_factory=dict)
-    per_class: dict[int, dict[str, Estimate]] = field(default_factory=dict)
+    per_class: dict[int, dict[str, Estimate]] = field(default_factory=dict)  # by label first
     spectrum: Float[Tensor, " r"] | None = None
     seconds: dict[str, float] = field(default_factory=dict)
     errors: dict[str, Exception] = field(default_factory=dict)
-    notes: list[str] = field(default_factory=list)
-    batch_notes: list[str] = field(default_factory=list)
-    rule_notes: list[str] = field(default_factory=list)
-    changes: dict[str, Changes] = field(default_factory=dict)
+    notes: list[str] = field(default_factory=list)  # on the rows of this layer
+    batch_notes: list[str] = field(default_factory=list)  # the same for all layers they concern
+    rule_notes: list[str] = field(default_factory=list)  # of `rows_per_sample`: no remarks
+    changes: dict[str, Changes] = field(default_factory=dict)  # since earlier measurements
 
     def add(self, found: Estimates) -> None:
         """Take over the estimates from all rows."""

@@ -45,25 +45,16 @@ def uniform_draws(n_samples: int, seed: int | None) -> Float[Tensor, " n"]:
 
 
 class FixedSamples:
-    """The chosen samples of a data set of known size, met batch by batch in its order.
-
-    Args:
-        positions: Positions in one pass, ascending: see `choose_samples`.
-        draws: A number in [0, 1) for each: see `uniform_draws`.
-
-    Attributes:
-        note: Caveat about the choice, or None.
-        n_asked: How many were to be chosen; the data set may have fewer.
-        otherwise: The choice to make if the batches are of other sizes than `expect` was given.
-        equal_share: Samples of each rank if all have as many: identical on all ranks.
-    """
+    """The samples that `choose_samples` chose, met batch by batch, each with a uniform draw."""
 
     def __init__(self, positions: Int[Tensor, " k"], draws: Float[Tensor, " k"]) -> None:
-        self.note: str | None = None
-        self.otherwise: ReservoirSamples | None = None
-        self.positions = positions
+        self.note: str | None = None  # a caveat about the choice
+        self.otherwise: ReservoirSamples | None = None  # for batches of unexpected sizes
+        self.positions = positions  # in one pass, ascending
         self.draws = draws
-        self.n_samples = self.n_asked = self.equal_share = len(positions)
+        self.n_samples = len(positions)
+        self.n_asked = self.n_samples  # the data set may have fewer
+        self.equal_share = self.n_samples  # of each rank if all have as many: the same on all ranks
         self._batch_size: int | None = None
         self._left = 0  # samples of the data set that later batches hold
         self._seen = 0
@@ -92,12 +83,8 @@ class ReservoirSamples:
     """A uniform choice from a stream of unknown length: the samples of smallest random key.
 
     The keys come from a private generator, one per sample in the order of the stream, so that every
-    pass over the same stream ends with the same samples. Rows that drop out are overwritten.
-
-    Args:
-        n_samples: How many to keep at most.
-        seed: Seed of the private generator; None keeps the first ones.
-        note: Why the samples are not chosen beforehand.
+    pass over the same stream ends with the same samples; without a seed, with the first ones. Rows
+    that drop out are overwritten.
     """
 
     next_size = otherwise = None

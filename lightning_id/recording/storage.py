@@ -57,11 +57,7 @@ class Storage:
 
     A block is allocated at its first rows: on their device while its limit is kept, else in host
     memory while that limit is kept, else in a memory-mapped temporary file, which is deleted with
-    this object.
-
-    Attributes:
-        limits: Bytes on the device, and in host memory.
-        places: ``"cpu"``, another type of device, or ``"file"``, by layer.
+    this object. `places` is ``"cpu"``, another type of device, or ``"file"``, by layer.
 
     Example:
         >>> storage, rows = Storage(Limits(host=1000)), torch.ones(2, 20)

@@ -20,16 +20,6 @@ class Trace:
     the projections of attention) are parallel and count once. An RNN counts as many as it has
     layers; embeddings and norms do not count. Each module counts at its first call. Functions
     between modules are not seen: they are assumed to lie on the way.
-
-    Args:
-        modules: The layers to follow, by name.
-        keep: See `lightning_id.recording.ends.EndSearch`.
-
-    Attributes:
-        order: Names of the layers in the order in which their first call ended.
-        depths: Layers with weights passed at the end of each one's first call.
-        total: Layers with weights on the way to the output.
-        ends: The ends of the network.
     """
 
     def __init__(
@@ -37,9 +27,9 @@ class Trace:
         modules: Mapping[str, nn.Module],
         keep: Callable[[Tensor, nn.Module, Any], Any] | None = None,
     ) -> None:
-        self.order: list[str] = []
-        self.depths: dict[str, int] = {}
-        self.total = 0
+        self.order: list[str] = []  # names, as their first calls ended
+        self.depths: dict[str, int] = {}  # layers with weights passed when the first call ended
+        self.total = 0  # layers with weights on the way to the output
         self.ends = EndSearch(keep)
         self._modules = modules
         self._hooks = Hooks()

@@ -3,6 +3,7 @@
 import ast
 import importlib.util
 import re
+import statistics
 import sys
 import tomllib
 from argparse import ArgumentParser
@@ -15,6 +16,7 @@ from lightning_id import History
 from lightning_id._checks import find_config
 from lightning_id.cli import main
 from lightning_id.functional import ESTIMATORS
+from lightning_id.history.queries import profile
 from lightning_id.study.runs import prepare_study
 from tests import readme
 from tests.bare import without_data
@@ -94,6 +96,24 @@ def test_the_readme_installs_and_then_has_two_commands():
 def test_the_cost_in_the_readme_is_that_of_its_page():
     text = readme.README.read_text()
     assert readme.filled(text, readme.COST.read_text()) == text
+
+
+def test_the_pictures_of_the_readme_are_of_the_committed_runs_and_their_caption_is_true():
+    runs = {run: History.load(folder) for run, folder in readme.RUNS.items()}
+    panels = readme.two_panels(runs).axes
+    text = " ".join(readme.README.read_text().split())
+    for axes, (run, history) in zip(panels, runs.items(), strict=True):
+        assert axes.get_title() == run
+        assert len(axes.get_lines()) == len(history.validations())
+        untrained = history.at(history.validations()[0], "twonn")
+        *values, _ = [record["value"] for record in untrained]
+        middle = statistics.median(values)
+        assert max(abs(value / middle - 1) for value in values) < 0.12
+    trained = {run: [r["value"] for r in profile(history)] for run, history in runs.items()}
+    assert trained["MNIST"][0] == max(trained["MNIST"])
+    first, *_, last = fashion = trained["Fashion-MNIST"]
+    assert f"from {first:.1f} to {max(fashion):.1f}, then decreases to {last:.1f}" in text
+    assert (readme.DOCS / "hunchback.gif").stat().st_size < 2e6
 
 
 @pytest.mark.parametrize("page", with_block("yaml"), ids=name)

@@ -1,9 +1,11 @@
-"""The change of every estimate since the first and the previous measurement of a fit."""
+"""The difference of every estimate from other measurements of a fit, and from other layers."""
 
+from collections.abc import Iterable, Sequence
 from typing import Any, NamedTuple
 
 from lightning_id.functional.change import Change, change_of_estimates
 from lightning_id.functional.estimate import Estimate, Influence
+from lightning_id.history import Record
 from lightning_id.recording.results import Changes, LayerResult
 
 
@@ -14,7 +16,7 @@ class _Key(NamedTuple):
 
 
 class Comparisons:
-    """Keeps the estimates of two measurements, and compares each new one with them.
+    """Keeps the first, the previous and the lowest estimate, and compares each new one with them.
 
     Of estimators with an error bar; the first is that of the first measurement with an estimate.
     """
@@ -22,6 +24,7 @@ class Comparisons:
     def __init__(self) -> None:
         self._first: dict[_Key, Estimate] = {}
         self._previous: dict[_Key, Estimate] = {}
+        self._lowest: dict[_Key, Estimate] = {}
 
     def compare(self, data: str, result: LayerResult) -> None:
         """Write the changes of a layer into its result, and keep its estimates for the next."""
@@ -30,25 +33,58 @@ class Comparisons:
                 continue
             key = _Key(data, result.layer, name)
             if key in self._first:
-                result.changes[name] = Changes(
-                    _from(self._first[key], estimate), _from(self._previous[key], estimate)
-                )
+                kept = self._first[key], self._previous[key], self._lowest[key]
+                result.changes[name] = Changes(*(_from(before, estimate) for before in kept))
             self._previous[key] = _kept(estimate)
             self._first.setdefault(key, self._previous[key])
+            if estimate.value <= self._lowest.setdefault(key, self._previous[key]).value:
+                self._lowest[key] = self._previous[key]
 
     def clear(self) -> None:
         """Forget the estimates: a different model is measured."""
         self._first.clear()
         self._previous.clear()
+        self._lowest.clear()
 
     def state_dict(self) -> dict[str, Any]:
         """Return the estimates in plain types, which ``torch.load(weights_only=True)`` reads."""
-        return {"first": _plain(self._first), "previous": _plain(self._previous)}
+        return {
+            "first": _plain(self._first),
+            "previous": _plain(self._previous),
+            "lowest": _plain(self._lowest),
+        }
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         """Replace the estimates by those of a `state_dict`."""
         self._first = _estimates(state_dict["first"])
         self._previous = _estimates(state_dict["previous"])
+        # Earlier versions kept no lowest.
+        self._lowest = _estimates(state_dict.get("lowest", state_dict["previous"]))
+
+
+def compare_layers(results: Sequence[LayerResult], records: Iterable[Record]) -> None:
+    """Write the paired differences of layers into the records of one measurement.
+
+    From the first layer, which is the input where it is measured, and from that with the largest
+    value. Layers whose rows are not the samples are left out.
+    """
+    estimates: dict[str, dict[str, Estimate]] = {}
+    for result in results:
+        for name, estimate in result.estimates.items() if not result.rule_notes else ():
+            if estimate.reason is None and estimate.influence is not None:
+                estimates.setdefault(name, {})[result.layer] = estimate
+    for record in records:
+        of_layers = estimates.get(record["estimator"], {})
+        estimate = of_layers.get(record["layer"])
+        if estimate is None or record["label"] is not None:
+            continue
+        first, peak = next(iter(of_layers.values())), max(of_layers.values(), key=float)
+        from_input = change_of_estimates(first, estimate)
+        record["from_input"] = from_input.value
+        record["from_input_std_error"] = from_input.std_error
+        from_peak = change_of_estimates(peak, estimate)
+        record["from_peak"] = from_peak.value
+        record["from_peak_std_error"] = from_peak.std_error
 
 
 def _from(before: Estimate, after: Estimate) -> Change:

@@ -7,7 +7,7 @@ from typing import Any
 
 import torch
 
-from lightning_id.callback.comparisons import Comparisons
+from lightning_id.callback.comparisons import Comparisons, compare_layers
 from lightning_id.callback.failures import FailurePolicy
 from lightning_id.callback.keys import metrics_of
 from lightning_id.callback.probe import Probe, probe_loader
@@ -224,6 +224,7 @@ class RunningMeasurement:
         self, each: SampleSet, estimators: Mapping[str, Estimator], history: History
     ) -> None:
         measurement = self._measurements[each.name]
+        n_records = len(history.records)
         for result in measurement.results(estimators):
             self.results.setdefault(each, []).append(result)
             self._record(each, result, history)
@@ -231,6 +232,7 @@ class RunningMeasurement:
         if measurement.plan is not None:
             self._plans[each.name] = measurement.plan
         results = self.results.get(each, [])
+        compare_layers(results, history.records[n_records:])
         spectra = {r.layer: r.spectrum for r in results if r.spectrum is not None}
         if spectra:
             history.keep_spectra(self.moment.validation, spectra, each.name)

@@ -55,6 +55,12 @@ COLUMNS: dict[str, type] = {
     "change_previous": float,
     "change_previous_std_error": float,
     "computation": str,
+    "change_lowest": float,
+    "change_lowest_std_error": float,
+    "from_input": float,
+    "from_input_std_error": float,
+    "from_peak": float,
+    "from_peak_std_error": float,
 }
 METRIC_COLUMNS: dict[str, type] = {
     "stage": str,
@@ -107,6 +113,12 @@ class Record(TypedDict):
     change_previous: float | None
     change_previous_std_error: float | None
     computation: str | None
+    change_lowest: float | None
+    change_lowest_std_error: float | None
+    from_input: float | None
+    from_input_std_error: float | None
+    from_peak: float | None
+    from_peak_std_error: float | None
 
 
 class Estimated(Record):

@@ -34,6 +34,7 @@ class Changes(NamedTuple):
 
     from_first: Change
     from_previous: Change
+    from_lowest: Change
 
     def columns(self) -> dict[str, float]:
         """Return the columns of a history."""
@@ -42,6 +43,8 @@ class Changes(NamedTuple):
             "change_std_error": self.from_first.std_error,
             "change_previous": self.from_previous.value,
             "change_previous_std_error": self.from_previous.std_error,
+            "change_lowest": self.from_lowest.value,
+            "change_lowest_std_error": self.from_lowest.std_error,
         }
 
 

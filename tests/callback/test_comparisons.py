@@ -24,6 +24,7 @@ class Network(pl.LightningModule):
         self.hidden = nn.Linear(12, 8)
         self.output = nn.Linear(8, 3)
         self.rows = []
+        self.inputs = []
 
     def forward(self, x):
         return self.output(torch.tanh(self.hidden(x)))
@@ -33,6 +34,7 @@ class Network(pl.LightningModule):
 
     def validation_step(self, batch):
         weight, bias = self.hidden.weight, self.hidden.bias
+        self.inputs.append(batch[0])
         self.rows.append(nn.functional.linear(batch[0], weight, bias).detach())
         self(batch[0])
 
@@ -44,8 +46,8 @@ def loader():
     return DataLoader(TensorDataset(X, Y), batch_size=64)
 
 
-def fit(folder, epochs=3, resume=None, **options):
-    callback = IntrinsicDimensionCallback(["hidden"], n_samples=64, **options)
+def fit(folder, epochs=3, resume=None, layers=("hidden",), **options):
+    callback = IntrinsicDimensionCallback(list(layers), n_samples=64, **options)
     trainer = pl.Trainer(
         accelerator="cpu",
         max_epochs=epochs,
@@ -99,12 +101,37 @@ def test_estimators_without_error_bars_have_no_changes(finished):
     assert not any("pca_change" in key for key in callback.last_metrics)
 
 
+def test_the_lowest_value_before_is_compared_with(finished):
+    _, callback, network = finished
+    values = [record["value"] for record in records(callback)]
+    lowest = min(range(2), key=values.__getitem__)
+    expected = change(network.rows[lowest], network.rows[2])
+    last = records(callback)[-1]
+    assert last["change_lowest"] == pytest.approx(expected.value, abs=1e-6)
+    assert last["change_lowest_std_error"] == pytest.approx(expected.std_error, rel=1e-4)
+
+
+def test_layers_of_one_measurement_are_compared_sample_by_sample(tmp_path):
+    _, callback, network = fit(tmp_path, epochs=1, layers=["input", "hidden", "output"])
+    found = {r["layer"]: r for r in callback.history.records if r["estimator"] == "twonn"}
+    expected = change(network.inputs[0], network.rows[0])
+    assert found["hidden"]["from_input"] == pytest.approx(expected.value, abs=1e-6)
+    assert found["hidden"]["from_input_std_error"] == pytest.approx(expected.std_error, rel=1e-4)
+    assert found["input"]["from_input"] == found["input"]["from_input_std_error"] == 0
+    top = max(found.values(), key=lambda record: record["value"])
+    assert top["from_peak"] == top["from_peak_std_error"] == 0
+    for record in found.values():
+        assert record["from_peak"] == pytest.approx(record["value"] - top["value"])
+    assert found["output"]["from_peak_std_error"] > 0
+
+
 def test_a_resumed_run_goes_on(finished, tmp_path):
     trainer, _, _ = fit(tmp_path, epochs=2)
     trainer.save_checkpoint(tmp_path / "two.ckpt")
     _, resumed, _ = fit(tmp_path, epochs=3, resume=tmp_path / "two.ckpt")
     _, whole, _ = finished
     columns = ("change", "change_std_error", "change_previous", "change_previous_std_error")
+    columns += ("change_lowest", "change_lowest_std_error")
     last, expected = records(resumed)[-1], records(whole)[-1]
     assert [last[c] for c in columns] == [expected[c] for c in columns]
     assert all(math.isfinite(last[c]) for c in columns)

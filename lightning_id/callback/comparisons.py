@@ -75,14 +75,14 @@ def compare_layers(results: Sequence[LayerResult], records: Iterable[Record]) ->
                 estimates.setdefault(name, {})[result.layer] = estimate
     for record in records:
         of_layers = estimates.get(record["estimator"], {})
-        estimate = of_layers.get(record["layer"])
-        if estimate is None or record["label"] is not None:
+        if record["layer"] not in of_layers or record["label"] is not None:
             continue
+        here = of_layers[record["layer"]]
         first, peak = next(iter(of_layers.values())), max(of_layers.values(), key=float)
-        from_input = change_of_estimates(first, estimate)
+        from_input = change_of_estimates(first, here)
         record["from_input"] = from_input.value
         record["from_input_std_error"] = from_input.std_error
-        from_peak = change_of_estimates(peak, estimate)
+        from_peak = change_of_estimates(peak, here)
         record["from_peak"] = from_peak.value
         record["from_peak_std_error"] = from_peak.std_error
 

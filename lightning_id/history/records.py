@@ -5,16 +5,16 @@ import math
 from collections.abc import Iterable, Mapping, Sequence
 from importlib import import_module
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NamedTuple, TypedDict, TypeGuard, TypeVar
+from typing import TYPE_CHECKING, Any, NamedTuple, TypeGuard, TypeVar, get_args
 
 import numpy as np
 import torch
 from torch import Tensor
+from typing_extensions import ReadOnly, TypedDict, get_type_hints
 
 if TYPE_CHECKING:
     import pandas as pd
     from matplotlib.figure import Figure
-    from typing_extensions import ReadOnly
 
 BEFORE_TRAINING = "before_training"  # stage of the measurement before the first step
 FIT = "fit"
@@ -22,53 +22,6 @@ FIT = "fit"
 RECORDS_FILE = "history.csv"
 METRICS_FILE = "history_metrics.csv"  # CSVLogger writes metrics.csv into the same folder
 SPECTRA_FILE = "history_spectra.npz"
-
-COLUMNS: dict[str, type] = {
-    "stage": str,
-    "epoch": int,
-    "step": int,
-    "data": str,
-    "layer": str,
-    "role": str,
-    "order": int,
-    "depth": float,
-    "ambient_dimension": int,
-    "label": str,
-    "estimator": str,
-    "value": float,
-    "std_error": float,
-    "low": float,
-    "high": float,
-    "n_samples": int,
-    "n_used": int,
-    "n_duplicates": int,
-    "n_ties": int,
-    "goodness": float,
-    "dtype": str,
-    "seconds": float,
-    "reason": str,
-    "note": str,
-    "backend": str,
-    "reduce": str,
-    "change": float,
-    "change_std_error": float,
-    "change_previous": float,
-    "change_previous_std_error": float,
-    "computation": str,
-    "change_lowest": float,
-    "change_lowest_std_error": float,
-    "from_input": float,
-    "from_input_std_error": float,
-    "from_peak": float,
-    "from_peak_std_error": float,
-}
-METRIC_COLUMNS: dict[str, type] = {
-    "stage": str,
-    "epoch": int,
-    "step": int,
-    "name": str,
-    "value": float,
-}
 
 
 class Validation(NamedTuple):
@@ -89,11 +42,11 @@ class Record(TypedDict):
     layer: str
     role: str | None
     order: int | None
-    depth: "ReadOnly[float | None]"
+    depth: ReadOnly[float | None]
     ambient_dimension: int | None
     label: str | None
     estimator: str
-    value: "ReadOnly[float | None]"
+    value: ReadOnly[float | None]
     std_error: float | None
     low: float | None
     high: float | None
@@ -124,13 +77,13 @@ class Record(TypedDict):
 class Estimated(Record):
     """A record with a value."""
 
-    value: "ReadOnly[float]"
+    value: ReadOnly[float]
 
 
 class Placed(Estimated):
     """A record with a value and a relative depth."""
 
-    depth: "ReadOnly[float]"
+    depth: ReadOnly[float]
 
 
 R = TypeVar("R", bound=Record)
@@ -145,6 +98,16 @@ class Metric(TypedDict):
     step: int
     name: str
     value: float | None
+
+
+def _types(record: type) -> dict[str, type]:
+    """Return the type of each column of a record, without None."""
+    hints = get_type_hints(record)
+    return {name: next(iter(get_args(hint)), hint) for name, hint in hints.items()}
+
+
+COLUMNS = _types(Record)  # of the file, in this order
+METRIC_COLUMNS = _types(Metric)
 
 
 class History:

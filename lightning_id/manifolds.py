@@ -1,9 +1,14 @@
 """Point clouds of known dimension, for tests, doctests and examples.
 
-Every function takes the number of rows, the dimension, the number of columns and a seed, and
-returns float32 rows from a generator of its own. Without ``ambient`` a cloud lies in the space it
-naturally lives in; with it, that space is turned at random inside ``ambient`` columns, which
-changes no distance.
+Every function takes the number of rows ``n``, the dimension, the number of columns ``ambient`` and
+the ``seed`` of a generator of its own, and returns float32 rows (n, ambient). Without ``ambient`` a
+cloud lies in the space it naturally lives in; with it, that space is turned at random inside as
+many columns, which changes no distance. That space has ``dimension`` columns; one more for a
+sphere, a Swiss roll and a mixture (of its largest ball); twice as many for a torus.
+
+Example:
+    >>> gaussian(100, dimension=3, ambient=20).shape
+    torch.Size([100, 20])
 """
 
 import math
@@ -17,37 +22,13 @@ Points = Float[Tensor, "n ambient"]
 
 
 def gaussian(n: int, dimension: int = 5, ambient: int | None = None, seed: int = 0) -> Points:
-    """Draw from the standard normal law; with ``ambient``, on a linear subspace.
-
-    Args:
-        n: Rows.
-        dimension: Dimension of the law, and its natural number of columns.
-        ambient: Columns, at least the natural number, which it is by default.
-        seed: Seed of the private generator.
-
-    Returns:
-        The points.
-
-    Example:
-        >>> gaussian(100, dimension=3, ambient=20).shape
-        torch.Size([100, 20])
-    """
+    """Draw from the standard normal law; with ``ambient``, on a linear subspace."""
     generator = _generator(seed)
     return _embed(_normal(n, dimension, generator), ambient, generator)
 
 
 def ball(n: int, dimension: int = 5, ambient: int | None = None, seed: int = 0) -> Points:
-    """Draw uniformly from the ball of radius 1.
-
-    Args:
-        n: Rows.
-        dimension: Dimension of the ball, and its natural number of columns.
-        ambient: Columns, at least the natural number, which it is by default.
-        seed: Seed of the private generator.
-
-    Returns:
-        The points.
-    """
+    """Draw uniformly from the ball of radius 1."""
     generator = _generator(seed)
     directions = _directions(n, dimension, generator)
     radii = _uniform(n, 1, generator) ** (1 / dimension)
@@ -55,50 +36,20 @@ def ball(n: int, dimension: int = 5, ambient: int | None = None, seed: int = 0) 
 
 
 def sphere(n: int, dimension: int = 2, ambient: int | None = None, seed: int = 0) -> Points:
-    """Draw uniformly from the sphere of radius 1; dimension 2 is the surface of a globe.
-
-    Args:
-        n: Rows.
-        dimension: Dimension of the surface, one less than its natural number of columns.
-        ambient: Columns, at least the natural number, which it is by default.
-        seed: Seed of the private generator.
-
-    Returns:
-        The points.
-    """
+    """Draw uniformly from the sphere of radius 1; dimension 2 is the surface of a globe."""
     generator = _generator(seed)
     return _embed(_directions(n, dimension + 1, generator), ambient, generator)
 
 
 def torus(n: int, dimension: int = 2, ambient: int | None = None, seed: int = 0) -> Points:
-    """Draw uniformly from the flat torus, a product of circles of radius 1.
-
-    Args:
-        n: Rows.
-        dimension: Number of circles, half the natural number of columns.
-        ambient: Columns, at least the natural number, which it is by default.
-        seed: Seed of the private generator.
-
-    Returns:
-        The points.
-    """
+    """Draw uniformly from the flat torus, a product of ``dimension`` circles of radius 1."""
     generator = _generator(seed)
     angles = 2 * math.pi * _uniform(n, dimension, generator)
     return _embed(torch.cat((angles.cos(), angles.sin()), dim=1), ambient, generator)
 
 
 def swiss_roll(n: int, dimension: int = 2, ambient: int | None = None, seed: int = 0) -> Points:
-    """Draw uniformly from a rolled-up sheet: a spiral of one turn and a half, times a flat cube.
-
-    Args:
-        n: Rows.
-        dimension: Dimension of the sheet, at least 1, one less than its natural number of columns.
-        ambient: Columns, at least the natural number, which it is by default.
-        seed: Seed of the private generator.
-
-    Returns:
-        The points.
-    """
+    """Draw uniformly from a rolled-up sheet: a spiral of 1.5 turns times a flat cube."""
     generator = _generator(seed)
     # Along r = t the length grows nearly as t²: drawing t² uniformly is uniform on the sheet.
     low, high = (1.5 * math.pi) ** 2, (4.5 * math.pi) ** 2
@@ -110,17 +61,7 @@ def swiss_roll(n: int, dimension: int = 2, ambient: int | None = None, seed: int
 def linear_subspace(
     n: int, dimension: int = 5, ambient: int | None = None, seed: int = 0
 ) -> Points:
-    """Draw from a normal law of unequal variances, 1 to 1/2 from the first axis to the last.
-
-    Args:
-        n: Rows.
-        dimension: Dimension of the subspace, and its natural number of columns.
-        ambient: Columns, at least the natural number; twice the dimension by default.
-        seed: Seed of the private generator.
-
-    Returns:
-        The points; exactly ``dimension`` principal components hold all their variance.
-    """
+    """Draw from a normal law of variances from 1 to 1/2; by default in twice as many columns."""
     generator = _generator(seed)
     scale = torch.linspace(1, 0.5, dimension, dtype=torch.float64, device="cpu").sqrt()
     ambient = 2 * dimension if ambient is None else ambient
@@ -130,17 +71,7 @@ def linear_subspace(
 def mixture(
     n: int, dimension: Sequence[int] = (2, 20), ambient: int | None = None, seed: int = 0
 ) -> Points:
-    """Draw equal shares from balls of several dimensions, far apart from each other.
-
-    Args:
-        n: Rows; the first shares are the larger where it does not divide.
-        dimension: Dimension of every ball.
-        ambient: Columns, at least the natural number: the largest dimension and one.
-        seed: Seed of the private generator.
-
-    Returns:
-        The points, ball after ball.
-    """
+    """Draw equal shares from balls of several dimensions, far apart, one ball after the other."""
     generator = _generator(seed)
     width = max(dimension) + 1
     points = torch.zeros((n, width), dtype=torch.float64, device="cpu")

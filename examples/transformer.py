@@ -64,14 +64,10 @@ def sentences(n: int, seed: int) -> list[dict[str, Tensor]]:
 if __name__ == "__main__":
     layers = "model.blocks.layers.[0-9]"  # the blocks, not their submodules
     callbacks = [
-        # The mean over the tokens that are no padding; the first token; one token drawn for each.
-        IntrinsicDimensionCallback(
-            layers, reduce="mean", mask_key="attention_mask", prefix="mean_"
-        ),
+        # The mean over the tokens that are no padding; the first token; tokens drawn from all.
+        IntrinsicDimensionCallback(layers, reduce="mean", prefix="mean_"),
         IntrinsicDimensionCallback(layers, reduce="cls", prefix="cls_"),
-        IntrinsicDimensionCallback(
-            layers, reduce="per-position", mask_key="attention_mask", prefix="token_"
-        ),
+        IntrinsicDimensionCallback(layers, reduce="tokens", prefix="token_"),
     ]
     trainer = pl.Trainer(
         max_epochs=2,

@@ -66,16 +66,18 @@ class CallbackBase:
         schedule: When to measure: `EveryNValidations`, or `AtSteps` and `LogSpaced` between
             training steps; None for every validation.
         reduce: How tokens or maps become one row per sample: ``"flatten"``, ``"mean"``, ``"max"``,
-            ``"cls"``, ``"last"`` or ``"per-position"`` (one token of each sample, drawn once).
-            Values depend on it.
+            ``"cls"``, ``"last"``, ``"per-position"`` (one token of each sample, drawn once) or
+            ``"tokens"`` (as many tokens as samples, drawn once from all of theirs). Values depend
+            on it. Padding by an ``attention_mask`` in the batch, or by the padding token of the
+            network in ``input_ids``, is left out, except with ``"flatten"``; the record notes it.
         sample_dim: Axis of the samples, for all layers or by name; of ``"input"`` it is that of the
             batch. None for the first, or the second where a module has ``batch_first=False``.
         rows_per_sample: For all layers or by name, if an output has other rows than one for each
             sample: the number of consecutive rows of a sample, ``"first"`` for the first rows (of
             concatenated views), ``"all"`` for every row as a sample (nodes of graphs), ``"chunks"``
             where a layer is called several times for a batch, each time with the next samples.
-        mask_key: Key of the padding mask in a batch (1 for tokens that count), for example
-            ``"attention_mask"``; padding is left out of the rows.
+        mask_key: Key of the padding mask in a batch (1 for tokens that count), if it has another
+            name than ``"attention_mask"``; padding is left out of the rows.
         per_class: Also measure each class with at least this many samples, 100 if True, and log
             mean and standard deviation over the classes. Labels are the first tensor of a batch
             with one whole number per sample.
@@ -105,6 +107,10 @@ class CallbackBase:
             percent of the time and at the end, and to lay out TensorBoard's custom scalars.
         layer_curves: Whether TensorBoard gets a run for each layer, ``layers/<order>-<layer>``, so
             that one chart shows all layers in their colours.
+        positions: The places of the tokens that ``reduce="tokens"`` may draw, counted without
+            padding; negative ones from the end. None for all.
+        tokens_per_sample: Tokens of one sample that ``reduce="tokens"`` may draw at most; None for
+            all.
 
     Attributes:
         history: The `History` of all measurements.
@@ -146,6 +152,8 @@ class CallbackBase:
         prefix: str = "",
         charts: bool = True,
         layer_curves: bool = True,
+        positions: Sequence[int] | None = None,
+        tokens_per_sample: int | None = None,
     ) -> None:
         check_arguments(estimators, schedule, last_hidden, prefix)
         self.layers = layers
@@ -167,7 +175,15 @@ class CallbackBase:
             dataloader_idx=whole_number("dataloader_idx", dataloader_idx, least=0),
             may_project=is_automatic(layers),
             options=Options(
-                rule=RowRule(reduce, sample_dim, max_features, self.seed or 0, rows_per_sample),
+                rule=RowRule(
+                    reduce,
+                    sample_dim,
+                    max_features,
+                    self.seed or 0,
+                    rows_per_sample,
+                    positions,
+                    tokens_per_sample,
+                ),
                 mask_key=mask_key,
                 smallest_class=smallest_class(per_class),
                 limits=row_limits(memory_limit),

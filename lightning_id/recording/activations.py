@@ -2,7 +2,7 @@
 
 import sys
 import warnings
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from typing import Any
 
@@ -14,7 +14,7 @@ from lightning_id._checks import whole_number
 from lightning_id.recording.axes import module_of_same_axes, states_batch_first
 from lightning_id.recording.batches import count_samples
 from lightning_id.recording.hooks import Hooks, takes_hooks
-from lightning_id.recording.inputs import InputSearch
+from lightning_id.recording.inputs import InputSearch, named_arguments
 from lightning_id.recording.layers import (
     INPUT,
     LAST_HIDDEN,
@@ -25,6 +25,7 @@ from lightning_id.recording.layers import (
     select_layers,
 )
 from lightning_id.recording.memory import free_memory, room_for_rows
+from lightning_id.recording.padding import find_padding, pad_token_of
 from lightning_id.recording.processes import SingleProcess
 from lightning_id.recording.recorder import Recorder
 from lightning_id.recording.rule import Reduce, RowRule, RowsPerSample
@@ -40,6 +41,8 @@ def record_activations(
     reduce: Reduce = "flatten",
     sample_dim: int | Mapping[str, int] | None = None,
     rows_per_sample: RowsPerSample = 1,
+    positions: Sequence[int] | None = None,
+    tokens_per_sample: int | None = None,
 ) -> Iterator[dict[str, Float[Tensor, "n d"]]]:
     """Record the outputs of layers for the first samples that pass through a model.
 
@@ -57,6 +60,12 @@ def record_activations(
         sample_dim: The axis of the samples, for all layers or by name.
         rows_per_sample: Rows of a layer that belong to a sample, where these are not one for each,
             for all layers or by name: see `lightning_id.recording.rule`.
+        positions: The places of the tokens that ``reduce="tokens"`` may draw, counted without
+            padding; negative ones from the end.
+        tokens_per_sample: Tokens of one sample that ``reduce="tokens"`` may draw at most.
+
+    Padding by a keyword ``attention_mask``, or by the padding token of the network in
+    ``input_ids``, is left out of the rows, except with ``reduce="flatten"``.
 
     Yields:
         A dictionary that is filled when the ``with`` ends: (n, d) rows by the name of the layer.
@@ -80,7 +89,13 @@ def record_activations(
     """
     whole_number("n_samples", n_samples, least=1)
     names = _select(model, layers)
-    rule = RowRule(reduce, sample_dim, rows_per_sample=rows_per_sample)
+    rule = RowRule(
+        reduce,
+        sample_dim,
+        rows_per_sample=rows_per_sample,
+        positions=positions,
+        tokens_per_sample=tokens_per_sample,
+    )
     recording = _Recording(model, names, n_samples, rule, is_named(INPUT, layers))
     rows: dict[str, Tensor] = {}
     try:
@@ -134,6 +149,7 @@ class _Recording:
         self._axis = int(states_batch_first(model) is False) if axis is None else axis
         self._hooks, self._search = Hooks(), InputSearch(self._record_input)
         self._is_empty = True
+        self._pad_token = pad_token_of(model)
         self._hooks.before(model, self._begin, with_kwargs=True)
         if INPUT in names:
             self._search.attach(model, self._hooks)
@@ -155,11 +171,12 @@ class _Recording:
             self._recorder.fail(self._names[INPUT], self._search.reason)
         return self._recorder.failures
 
-    def _begin(self, _model: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
+    def _begin(self, model: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
         size = count_samples((args, kwargs), self._axis)
         rows, slots = self._samples.next_batch(size)
         self._is_empty &= len(rows) == 0
-        self._recorder.begin(Batch(size, rows, slots))
+        padding = find_padding(named_arguments(model, args, kwargs), size, self._pad_token)
+        self._recorder.begin(Batch(size, rows, slots, padding=padding))
         self._search.restart()
 
     def _record_input(self, given: Tensor, module: nn.Module) -> None:

@@ -20,6 +20,8 @@ from torch.nn.modules.pooling import (
     _MaxPoolNd,
 )
 
+from lightning_id.recording.padding import side_of_decoder
+
 _TRANSFORMERS = (nn.TransformerEncoderLayer, nn.TransformerDecoderLayer)
 _STACKS = (nn.TransformerEncoder, nn.TransformerDecoder)
 _SPATIAL = (
@@ -35,9 +37,14 @@ FeatureAxis = Literal[1, -1]
 
 
 class Axes:
-    """The axes of the outputs of the modules below a root; without one, modules have no parents."""
+    """The axes of the outputs of the modules below a root; without one, modules have no parents.
+
+    Attributes:
+        side_of_decoder: The modules that are given the tokens of a decoder.
+    """
 
     def __init__(self, root: nn.Module | None) -> None:
+        self.side_of_decoder = side_of_decoder(root)
         self._parents: dict[nn.Module, nn.Module] = {}
         self._features: dict[tuple[int, tuple[int, ...]], tuple[FeatureAxis | None, bool]] = {}
         for parent in () if root is None else root.modules():

@@ -73,15 +73,20 @@ def mask_of(batch: Any, key: str | int, size: int) -> Bool[Tensor, "b t"]:
 
 def padding_in(batch: Any, size: int) -> tuple[str, Bool[Tensor, "b t"]] | None:
     """Return the name of a padding mask in a batch, and the mask, if it marks any token."""
-    for part in _walk(batch):
-        for name, mask in () if isinstance(part, (Tensor, *_NO_BATCH)) else _parts(part):
-            if not (isinstance(name, str) and _PADDING_MASK.search(name)):
-                continue
-            if isinstance(mask, Tensor) and mask.ndim == 2 and len(mask) == size:
-                marks = mask != 0
-                if bool(marks.any()) and not bool(marks.all()):
-                    return name, marks
+    for name, mask in named_tensors(batch):
+        if _PADDING_MASK.search(name) and mask.ndim == 2 and len(mask) == size:
+            marks = mask != 0
+            if bool(marks.any()) and not bool(marks.all()):
+                return name, marks
     return None
+
+
+def named_tensors(batch: Any) -> Iterator[tuple[str, Tensor]]:
+    """Yield the tensors of a batch that are named, as items or attributes, and their names."""
+    for part in _walk(batch):
+        for name, value in () if isinstance(part, (Tensor, *_NO_BATCH)) else _parts(part):
+            if isinstance(name, str) and isinstance(value, Tensor):
+                yield name, value
 
 
 def tensors_in(batch: Any) -> Iterator[Tensor]:

@@ -38,6 +38,16 @@ def given_tensor(module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any
     return unordered[0]
 
 
+def named_arguments(
+    module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]
+) -> dict[str, Any]:
+    """Return the arguments of a call by the names that the forward gives them, if it has them."""
+    try:
+        return dict(inspect.signature(module.forward).bind_partial(*args, **kwargs).arguments)
+    except (TypeError, ValueError):  # no signature, or a call that will fail by itself
+        return kwargs
+
+
 def _candidates(values: list[Any]) -> list[Tensor]:
     return [x for x in values if isinstance(x, Tensor) and x.dtype != torch.bool and x.ndim]
 

@@ -22,6 +22,7 @@ from lightning_id.recording.kept import Fingerprint, LayerEstimates
 from lightning_id.recording.layers import INPUT, LAST_HIDDEN, called_modules
 from lightning_id.recording.memory import room_for_rows
 from lightning_id.recording.modules import named_layers
+from lightning_id.recording.padding import find_padding, pad_token_of
 from lightning_id.recording.plan import Plan, Planner
 from lightning_id.recording.processes import Processes, SingleProcess
 from lightning_id.recording.recorder import Recorder
@@ -90,6 +91,7 @@ class Measurement:
         self._planner: Planner | None = None
         self._estimating = 0.0  # seconds
         self._n_batches = 0
+        self._pad_token = pad_token_of(model)
         self._padding_key = ""  # of a mask in the batches that is not used
         self._start(samples)
 
@@ -119,9 +121,14 @@ class Measurement:
         size = self._count(batch)
         rows, slots = self._samples.next_batch(size)
         key = self._options.mask_key
-        mask = None if key is None else mask_of(batch, key, size)
-        n_padded = self._n_padded(batch, size) if key is None else None
-        self._recorder.begin(Batch(size, rows, slots, mask, n_padded), self._given())
+        if key is None:
+            padding = find_padding(batch, size, self._pad_token)
+            here = Batch(size, rows, slots, None, padding, self._n_padded(batch, size))
+        else:
+            here = Batch(size, rows, slots, mask_of(batch, key, size))
+        if self._options.rule.reduce == "tokens" and isinstance(self._samples, ReservoirSamples):
+            here = replace(here, rows=torch.arange(size), slots=torch.arange(size))
+        self._recorder.begin(here, self._given())
         if self._options.smallest_class is not None and len(rows):
             self._labels[slots] = labels_of(batch, size)[rows]
             self._n_labels = max(self._n_labels, int(slots.max()) + 1)
@@ -210,7 +217,7 @@ class Measurement:
         assert layer.rows is not None
         found = run_estimators(layer.rows, estimators, self._processes)
         estimates = LayerEstimates(layer.fingerprint, found, {})
-        for label in labels if self._options.rule.rows_of(name) != "all" else ():
+        for label in () if self._options.rule.has_own_samples(name) else labels:
             if found.is_aborted:
                 break
             rows = layer.rows[self._has_label(name, label).to(layer.rows.device)]
@@ -336,7 +343,8 @@ class Measurement:
     def _batch_notes(self, name: str) -> list[str]:
         notes = [] if self._samples.note is None else [self._samples.note]
         if self._recorder.holds_padding(name):
-            other = " with a reduce other than 'flatten'" * (self._options.rule.reduce == "flatten")
+            is_flat = self._options.rule.reduce == "flatten"
+            other = " with a reduce such as 'mean', 'last' or 'tokens'" * is_flat
             notes.append(
                 "the rows hold the padding that the batches mark:"
                 f" mask_key={self._padding_key!r}{other} leaves it out"

@@ -167,7 +167,7 @@ class Recorder:
 
     def slots(self, name: str) -> Int[Tensor, " n"] | None:
         """Return which of the chosen samples the rows of a layer are; None if they are none."""
-        return None if self._rule.rows_of(name) == "all" else self._storage.slots(name)
+        return None if self._rule.has_own_samples(name) else self._storage.slots(name)
 
     def width(self, name: str) -> int | None:
         """Return the number of features of a layer, before a projection; None before any rows."""
@@ -278,7 +278,7 @@ class Recorder:
             self._pending[name] = found
             return
         rows, slots = found
-        n_slots = self._n_rows if self._rule.rows_of(name) == "all" else self._samples.n_samples
+        n_slots = self._n_rows if self._rule.has_own_samples(name) else self._samples.n_samples
         most = FITTING if name in self.projected else self._rule.max_features
         self._storage.write(name, self._projections.project(rows, most), slots, n_slots)
 
@@ -287,8 +287,7 @@ class Recorder:
         rows = {name: found[0] for name, found in self._pending.items()}
         equal_share = self._samples.equal_share
         counts = {
-            name: self._n_rows if self._rule.rows_of(name) == "all" else equal_share
-            for name in rows
+            name: self._n_rows if self._rule.has_own_samples(name) else equal_share for name in rows
         }
         sizes = {name: rows[name][:1].nbytes * n for name, n in counts.items()}
         wide = [name for name in rows if rows[name].shape[1] > FITTING]

@@ -92,7 +92,8 @@ def reduce_rows(
             1 of maps.
 
     Returns:
-        Rows, in the dtype of ``x``, but float32 for the mean of half precision: rounded to
+        Rows, one for each sample, or of ``"tokens"`` for each token that counts, in the dtype of
+        ``x``, but float32 for the mean of half precision: rounded to
         bfloat16, means over thousands of values would coincide.
 
     Raises:
@@ -103,8 +104,8 @@ def reduce_rows(
     if reduce == "flatten":
         if mask is not None:
             raise ValueError(
-                "a flattened row would hold the padding; reduce='mean', 'max', 'cls', 'last' or"
-                " 'per-position' leaves it out"
+                "a flattened row would hold the padding; reduce='mean', 'max', 'cls', 'last',"
+                " 'per-position' or 'tokens' leaves it out"
             )
         return x.reshape(len(x), -1)
     tokens = tokens_of(x, features)
@@ -121,8 +122,8 @@ def tokens_of(
     x: Float[Tensor, "r ..."], features: Literal[1, -1] | None = None
 ) -> Float[Tensor, "r t d"]:
     """Return outputs as tokens, or places of a map, with their features: see `reduce_rows`."""
-    if x.ndim == 2:
-        return x[:, None]
+    if x.ndim <= 2:
+        return x.reshape(len(x), 1, -1)
     if (features or (-1 if x.ndim == 3 else 1)) == 1:
         return x.flatten(2).transpose(1, 2)
     return x.flatten(1, -2)
@@ -160,4 +161,5 @@ _REDUCTIONS: dict[str, Callable[[Tensor, Mask, Draws], Tensor]] = {
     "cls": lambda x, mask, _: _one(x, mask, torch.zeros(len(x))),
     "last": lambda x, mask, _: _one(x, mask, torch.ones(len(x))),
     "per-position": _one,
+    "tokens": lambda x, mask, _: x.flatten(0, 1) if mask is None else x[mask],
 }

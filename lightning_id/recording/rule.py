@@ -7,13 +7,15 @@
 ``"mean"``           unchanged    (r, d): over the tokens; (r, c): over the places of a map
 ``"max"``            unchanged    the same, the largest value
 ``"cls"``            unchanged    the first token
-``"last"``           unchanged    the last token
+``"last"``           unchanged    the last token that is no padding
 ``"per-position"``   unchanged    one token of each sample, drawn once: a sample of all tokens
+``"tokens"``         unchanged    every row is a token: as many as samples, drawn once, uniformly
+                                  from the tokens of all samples together
 ===================  ===========  ================================================================
 
 Maps with the features last, (r, h, w, c), and sequences with the features first, (r, c, t), are
-recognized by the module that returns them: see `lightning_id.recording.axes`. A padding mask leaves
-tokens out, except with ``"flatten"``.
+recognized by the module that returns them: see `lightning_id.recording.axes`. Padding is left out,
+except with ``"flatten"``: see `lightning_id.recording.padding`.
 
 ===================  ==============================================================================
 ``rows_per_sample``  for a layer that returns another number of rows than the batch has samples
@@ -30,14 +32,14 @@ tokens out, except with ``"flatten"``.
 ===================  ==============================================================================
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal, get_args
 
 from lightning_id._checks import whole_number
 from lightning_id.recording.projection import SKETCHES
 
-Reduce = Literal["flatten", "mean", "max", "cls", "last", "per-position"]
+Reduce = Literal["flatten", "mean", "max", "cls", "last", "per-position", "tokens"]
 
 Rows = int | Literal["all", "first", "chunks"]
 RowsPerSample = Rows | Mapping[str, Rows]
@@ -55,6 +57,9 @@ class RowRule:
         seed: Seed of the projection.
         rows_per_sample: Rows that belong to a sample, for all layers or by name; see the table of
             this module. 1 for layers that are not named.
+        positions: The places among the true tokens of a sample that ``"tokens"`` may draw, negative
+            ones from the end; None for all.
+        tokens_per_sample: Tokens of one sample that ``"tokens"`` may draw at most; None for all.
 
     Raises:
         ValueError: If a value is out of its range.
@@ -65,6 +70,8 @@ class RowRule:
     max_features: int | None = None
     seed: int = 0
     rows_per_sample: RowsPerSample = 1
+    positions: Sequence[int] | None = None
+    tokens_per_sample: int | None = None
 
     def __post_init__(self) -> None:
         if self.reduce not in get_args(Reduce):
@@ -78,6 +85,15 @@ class RowRule:
         for rows in counts.values() if isinstance(counts, Mapping) else [counts]:
             if rows not in ("all", "first", "chunks"):
                 whole_number("rows_per_sample", rows, least=1)
+        for name in ("positions", "tokens_per_sample"):
+            if getattr(self, name) is not None and self.reduce != "tokens":
+                raise ValueError(f"`{name}`: expected reduce='tokens', got {self.reduce!r}")
+        if self.positions is not None and not self.positions:
+            raise ValueError("`positions`: expected places of tokens, got none")
+        for position in self.positions or ():
+            whole_number("positions", position, least=-(2**31))
+        if self.tokens_per_sample is not None:
+            whole_number("tokens_per_sample", self.tokens_per_sample, least=1)
         if self.max_features is not None:
             whole_number("max_features", self.max_features, least=SKETCHES)
 
@@ -92,6 +108,10 @@ class RowRule:
         if isinstance(self.rows_per_sample, Mapping):
             return self.rows_per_sample.get(name, 1)
         return self.rows_per_sample
+
+    def has_own_samples(self, name: str) -> bool:
+        """Whether the rows of a layer are samples of their own, drawn from those of the pass."""
+        return self.rows_of(name) == "all" or self.reduce == "tokens"
 
 
 def fits(length: int, n_samples: int, rows: Rows) -> bool:

@@ -103,7 +103,9 @@ class ReservoirSamples:
         A slot that is in use is taken over.
         """
         placed: dict[int, int] = {}  # slot -> row: a later row of the batch may replace an earlier
-        for row, key in enumerate(self._keys(batch_size)):
+        keys = self._keys(batch_size)
+        for row in self._may_be_chosen(keys):
+            key = float(keys[row])
             if len(self._kept) < self.n_samples:
                 slot = len(self._kept)
                 heapq.heappush(self._kept, (-key, slot))
@@ -116,12 +118,18 @@ class ReservoirSamples:
         rows, slots = list(placed.values()), list(placed)
         return torch.tensor(rows, dtype=torch.long), torch.tensor(slots, dtype=torch.long)
 
-    def _keys(self, n: int) -> list[float]:
+    def _may_be_chosen(self, keys: Float[Tensor, " b"]) -> list[int]:
+        """Return the rows whose key is below the largest one kept; all until it is full."""
+        if len(self._kept) < self.n_samples:
+            return list(range(len(keys)))
+        below: list[int] = (keys < -self._kept[0][0]).nonzero().flatten().tolist()
+        return below
+
+    def _keys(self, n: int) -> Float[Tensor, " b"]:
         self._seen += n
         if self._generator is None:
-            return [float(position) for position in range(self._seen - n, self._seen)]
-        keys: list[float] = torch.rand(n, generator=self._generator, dtype=torch.float64).tolist()
-        return keys
+            return torch.arange(self._seen - n, self._seen, dtype=torch.float64)
+        return torch.rand(n, generator=self._generator, dtype=torch.float64)
 
 
 Samples = FixedSamples | ReservoirSamples

@@ -8,9 +8,11 @@ from jaxtyping import Bool, Float, Int
 from torch import Tensor, nn
 
 from lightning_id.recording.axes import Axes, FeatureAxis
+from lightning_id.recording.padding import Padding
 from lightning_id.recording.rows import first_tensor, pad, reduce_rows, tokens_of
 from lightning_id.recording.rule import RowRule, fits, why_not
 from lightning_id.recording.samples import ReservoirSamples
+from lightning_id.recording.tokens import TokenDraw
 
 _OPEN_SAMPLES = (
     "axes 0 and 1 are both as long as the batch: axis 0 was taken for the samples, as sample_dim=0"
@@ -18,6 +20,13 @@ _OPEN_SAMPLES = (
 )
 _OPEN_TOKENS = "the features may lie along axis 1 or axis 2: axis 2 was taken"
 _OPEN_MAPS = "the features may lie along axis 1 or the last axis: axis 1 was taken"
+
+_PER = {
+    "all": "every row is a sample of its own",
+    "first": "the first rows are the samples",
+    "chunks": "the chunks of a batch are put together",
+}
+_TOKENS = "every row is a token, drawn once from those of all samples"
 
 Selected = tuple[Float[Tensor, "r d"], Int[Tensor, " r"]]  # rows of a layer, and their slots
 
@@ -30,7 +39,8 @@ class Batch:
         size: Samples in the batch.
         rows: Which of them are chosen.
         slots: The place of each among all chosen samples.
-        mask: True for the tokens of each sample that count; None for all.
+        mask: True for the tokens of each sample that count, where the user named it; else None.
+        padding: Padding that was found without a name.
         n_padded: Tokens of each sample, if padding among them is recorded; None if there is none.
     """
 
@@ -38,6 +48,7 @@ class Batch:
     rows: Int[Tensor, " r"]
     slots: Int[Tensor, " r"]
     mask: Bool[Tensor, "b t"] | None = None
+    padding: tuple[Padding, ...] = ()
     n_padded: int | None = None
 
 
@@ -70,6 +81,8 @@ class RowSelector:
         self._own_samples: ReservoirSamples | None = None
         if self._rows_per_sample == "all":
             self._own_samples = ReservoirSamples(n_rows, rule.seed)
+        self._token_draw = TokenDraw(rule, n_rows) if self._reduce == "tokens" else None
+        self._sources: set[str] = set()  # of padding that is left out
         self._fitting_axes: set[int] | None = None  # as long as every batch so far
         self._largest_batch = 0
         self._n_left_out = 0
@@ -102,16 +115,23 @@ class RowSelector:
         rows, slots, draws = self._choose(batch, tensor.shape[axis])
         if not len(rows):
             return None
-        mask = self._mask(batch, slots) if tokens is None else tokens[rows]
+        mask = None if tokens is None else tokens[rows]
         # index_select makes new memory: a slice would change with later operations in place, and
         # keep the whole batch alive.
         chosen = tensor.index_select(axis, rows.to(tensor.device)).movedim(axis, 0)
-        self.holds_padding |= chosen.ndim == 3 and batch.n_padded in chosen.shape[1:]
         chosen, features = self._joined(chosen, self._feature_axis(chosen, module))
-        mask = None if mask is None else mask.to(tensor.device)
-        reduced = reduce_rows(chosen, self._reduce, mask, draws, features)
+        if mask is None:
+            mask = self._mask(batch, slots, chosen, features, module)
+        if mask is None:
+            self.holds_padding |= chosen.ndim == 3 and batch.n_padded in chosen.shape[1:]
+        else:
+            mask = mask.to(tensor.device)
+        if self._token_draw is not None:
+            reduced, slots = self._token_draw.next_rows(tokens_of(chosen, features), mask)
+        else:
+            reduced = reduce_rows(chosen, self._reduce, mask, draws, features)
         self.width = reduced.shape[1]
-        return reduced, slots
+        return (reduced, slots) if len(slots) else None
 
     def caveats(self) -> list[str]:
         """Return caveats about how the rows were obtained."""
@@ -120,16 +140,12 @@ class RowSelector:
         return left_out + [text for text, holds in self._open.items() if holds]
 
     def rule_notes(self) -> list[str]:
-        """Return the effect of the option ``rows_per_sample``."""
+        """Return the effect of options, and of padding in the batches, on the rows."""
         per = self._rows_per_sample
-        if isinstance(per, int):
-            return [f"{per} rows one after another are one sample"] * (per > 1)
-        notes = {
-            "all": "every row is a sample of its own",
-            "first": "the first rows are the samples",
-            "chunks": "the chunks of a batch are put together",
-        }
-        return [notes[per]]
+        notes = [f"{per} rows one after another are one sample"] if per not in (1, *_PER) else []
+        notes += [_PER[per]] if isinstance(per, str) else []
+        notes += [_TOKENS] * (self._token_draw is not None)
+        return notes + [f"padding by {source} is left out" for source in sorted(self._sources)]
 
     def count_later_call(self, output: Any) -> None:
         """Count the rows of a later call in a batch, if the first call had too few."""
@@ -179,11 +195,30 @@ class RowSelector:
         rows = (batch.rows[:, None] * n + torch.arange(n)).flatten()
         return rows, batch.slots, self._draws[batch.slots]
 
-    def _mask(self, batch: Batch, slots: Int[Tensor, " r"]) -> Bool[Tensor, "r t"] | None:
-        if batch.mask is None or self._own_samples is not None:
+    def _mask(
+        self,
+        batch: Batch,
+        slots: Int[Tensor, " r"],
+        chosen: Float[Tensor, "r ..."],
+        features: FeatureAxis | None,
+        module: nn.Module | None,
+    ) -> Bool[Tensor, "r t"] | None:
+        """Return the tokens that count of each sample; None for all, or if that is not known."""
+        if self._own_samples is not None:
+            return None
+        mask = batch.mask if chosen.ndim > 2 or self._token_draw is None else None
+        if mask is None and chosen.ndim == 3 and self._reduce != "flatten":
+            n_tokens = tokens_of(chosen, features).shape[1]
+            is_of_decoder = module in self._axes.side_of_decoder
+            for padding in batch.padding:
+                is_fit = padding.mask.shape[1] == n_tokens
+                if is_fit and padding.is_of_decoder == is_of_decoder:
+                    mask = padding.mask
+                    self._sources |= set() if bool(mask.all()) else {padding.source}
+        if mask is None:
             return None
         samples = batch.rows[torch.isin(batch.slots, slots)]
-        return batch.mask[samples.to(batch.mask.device)]
+        return mask[samples.to(mask.device)]
 
     def _joined(
         self, chosen: Float[Tensor, "k ..."], features: FeatureAxis | None

@@ -87,7 +87,7 @@ class Storage:
         if block.shape[1] != rows.shape[1]:
             raise ValueError(
                 f"expected {block.shape[1]} features as in the batches before, got"
-                f" {rows.shape[1]}; reduce='mean' gives rows of one length"
+                f" {rows.shape[1]}; reduce='mean', 'last' or 'tokens' gives rows of one length"
             )
         block.index_copy_(0, slots.to(block.device), rows.to(block))
         self._is_written[name][slots] = True

@@ -121,14 +121,15 @@ def padded(batch):
     return {"input_values": rows, "attention_mask": mask}
 
 
-@pytest.mark.parametrize("reduce", ["mean", "max", "cls", "last", "per-position"])
-def test_padding_does_not_change_the_number(reduce, tmp_path):
+@pytest.mark.parametrize("mask_key", ["attention_mask", None])
+@pytest.mark.parametrize("reduce", ["mean", "max", "cls", "last", "per-position", "tokens"])
+def test_padding_does_not_change_the_number(reduce, mask_key, tmp_path):
     generator = torch.Generator().manual_seed(0)
     data = [torch.randn(2 + i % 5, 6, generator=generator) for i in range(100)]
     found = []
     for batch_size in (4, 50):  # another padding, the same samples
         callback = IntrinsicDimensionCallback(
-            ["input", "net.block"], reduce=reduce, mask_key="attention_mask"
+            ["input", "net.block"], reduce=reduce, mask_key=mask_key
         )
         pl.seed_everything(0, verbose=False)
         validate(tmp_path, Keywords(Encoder()), data, callback, batch_size, padded)
@@ -137,6 +138,8 @@ def test_padding_does_not_change_the_number(reduce, tmp_path):
     assert found[0]["reason"] is None
     assert found[0]["value"] == pytest.approx(found[1]["value"], rel=1e-5)
     assert found[0]["reduce"] == reduce
+    is_noted = "padding by attention_mask is left out" in (found[0]["note"] or "")
+    assert is_noted == (mask_key is None)
 
 
 def test_padding_that_is_not_left_out_is_noted_once(tmp_path, recwarn):
@@ -148,16 +151,15 @@ def test_padding_that_is_not_left_out_is_noted_once(tmp_path, recwarn):
         validate(tmp_path, Keywords(Encoder()), data, callback, 40, padded)
         texts = [str(w.message) for w in recwarn if "hold the padding that" in str(w.message)]
         assert "padding" not in (record(callback, "net.head")["note"] or "")  # of one token
-        assert ("padding" in (record(callback, "net.block")["note"] or "")) == bool(texts)
+        note = record(callback, "net.block")["note"] or ""
+        assert ("hold the padding" in note) == bool(texts)
         return texts
 
-    (text,) = said(data, reduce="mean")
-    assert text.endswith("mask_key='attention_mask' leaves it out")
-    assert "layer" not in text
     (text,) = said(data)
     assert text.endswith(
-        "mask_key='attention_mask' with a reduce other than 'flatten' leaves it out"
+        "mask_key='attention_mask' with a reduce such as 'mean', 'last' or 'tokens' leaves it out"
     )
+    assert "layer" not in text
     assert said(data, reduce="cls") == []  # the first token is none
     assert said(data, reduce="mean", mask_key="attention_mask") == []
     assert said([torch.randn(4, 6) for _ in range(40)], reduce="mean") == []  # no padding

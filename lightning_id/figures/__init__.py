@@ -1,7 +1,8 @@
 """Figures of a history: pure functions from a `History` to a matplotlib figure.
 
 Every figure belongs to its caller alone: pyplot does not know it, and nothing stays behind when it
-is dropped. Where a history lacks the data, the figure explains that in a text.
+is dropped. Where a history lacks the data, the figure explains that in a text. Throughout,
+``estimator`` is the name of the dimension, and ``metric`` the key of a metric in the history.
 """
 
 from collections.abc import Callable

@@ -36,11 +36,7 @@ def per_class(history: History, estimator: str = "twonn") -> Figure:
 
     A point is a class; the bar is their mean and one standard deviation, divisor K - 1, to either
     side. A class has fewer samples than all together, and the dimension depends on their number:
-    compare the points with each other.
-
-    Args:
-        history: The history of a run with `per_class`.
-        estimator: Name of the dimension.
+    compare the points with each other. The callback measures classes with `per_class`.
     """
     of_classes = [
         r for r in history.records if r["estimator"] == estimator and r["label"] is not None

@@ -49,10 +49,6 @@ def depth_profile(history: History, estimator: str = "twonn") -> Figure:
     before training is dashed, a test is dotted, the last measurement of the fit has its 95 % band,
     and the region in which TwoNN is a lower bound is shaded. Below are the widths of the layers.
     Of more than 40 measurements 40 at even distances are drawn, and the footnote counts them.
-
-    Args:
-        history: The history.
-        estimator: Name of the dimension.
     """
     found = profiles(history, estimator)
     last = last_of_fit(found)
@@ -85,9 +81,6 @@ def linear_and_nonlinear(history: History) -> Figure:
     A ratio far above 1 means that the representation is curved: a linear subspace that holds it
     needs more dimensions than it has. The TwoNN of Gaussian rows of the same covariance (estimator
     ``twonn_gaussian``) is drawn too if it was measured: it is that of a linear representation.
-
-    Args:
-        history: The history.
     """
     twonn, pca = profiles(history, "twonn"), profiles(history, "pca")
     last = last_of_fit(validation for validation in twonn if validation in pca)
@@ -127,14 +120,9 @@ def linear_and_nonlinear(history: History) -> Figure:
 
 
 def compare(histories: Mapping[str, History], estimator: str = "twonn") -> Figure:
-    """Draw the last profiles of several runs on the same axes, with their 95 % bands.
+    """Draw the last profiles of runs, by name, on the same axes, with their 95 % bands.
 
-    Args:
-        histories: The histories, by name of the run.
-        estimator: Name of the dimension.
-
-    Returns:
-        The figure. Runs without a value are named below it.
+    Runs without a value are named below.
     """
     found = {name: profiles(history, estimator) for name, history in histories.items()}
     drawn = {name: each[last] for name, each in found.items() if (last := last_of_fit(each))}

@@ -55,11 +55,6 @@ def heat_map(history: History, estimator: str = "twonn", metric: str = "val_acc"
     """Draw the dimension as colour, layer by measurement, under the curve of a metric.
 
     Measurements are columns of equal width, with their time below. Grey cells have no estimate.
-
-    Args:
-        history: The history.
-        estimator: Name of the dimension.
-        metric: Key of the metric.
     """
     records = by_validation(history, estimator)
     valued = [validation for validation, each in records.items() if any(map(has_value, each))]
@@ -94,10 +89,6 @@ def last_hidden_and_metric(history: History, metric: str = "val_acc") -> Figure:
 
     On the left both over time, with the 95 % band of the dimension; on the right the metric against
     the dimension, joined in the order of time.
-
-    Args:
-        history: The history.
-        metric: Key of the metric.
     """
     shown = _course_of_last_hidden(history)
     if not shown:
@@ -140,11 +131,7 @@ def last_hidden_and_metric(history: History, metric: str = "val_acc") -> Figure:
 
 
 def last_hidden_over_time(history: History) -> Figure:
-    """Draw the TwoNN dimension of the last hidden layer over time, a line for each sample set.
-
-    Args:
-        history: The history, for example of a callback with ``data=("val", "train")``.
-    """
+    """Draw the TwoNN dimension of the last hidden layer over time, a line for each sample set."""
     sets = history.sample_sets() or [""]
     return compare_last_hidden({name: history.of_set(name) for name in sets})
 
@@ -152,11 +139,7 @@ def last_hidden_over_time(history: History) -> Figure:
 def compare_last_hidden(histories: Mapping[str, History]) -> Figure:
     """Draw the TwoNN dimension of the last hidden layer over time, with 95 % bands.
 
-    Args:
-        histories: The histories, by name of the run or sample set.
-
-    Returns:
-        The figure. Histories without a value are named below it.
+    The histories are those of runs or sample sets, by name; one without a value is named below.
     """
     found = {name: _course_of_last_hidden(history) for name, history in histories.items()}
     drawn = {name: each for name, each in found.items() if each}

@@ -32,9 +32,6 @@ def spectra(history: History) -> Figure:
     On the left the share of the variance of each eigenvalue at the last measurement of the fit,
     log-log, from the largest on; on the right the same over its share at the first. Shares, because
     training changes the size of activations too. Eigenvalues at the noise floor are left out.
-
-    Args:
-        history: The history, with the spectra of the first and the last measurement.
     """
     known = {
         validation: {layer: shares for layer, x in layers.items() if len(shares := _shares(x))}

@@ -32,11 +32,6 @@ def layers_over_time(history: History, estimator: str = "twonn", metric: str = "
     """Draw the dimension of every layer over training, above a metric on the same axis.
 
     A line for each layer, coloured in the order of execution from dark to pale.
-
-    Args:
-        history: The history.
-        estimator: Name of the dimension.
-        metric: Key of the metric.
     """
     found = {
         validation: known

@@ -216,9 +216,9 @@ def label_layers(axes: Axes, records: Sequence[Placed]) -> None:
     places: dict[float, list[str]] = {}
     for record in records:
         places.setdefault(record["depth"], []).append(names[record["layer"]])
-    shown = _far_enough_apart(sorted(places), 0.035)
+    shown = far_enough_apart(sorted(places), 0.035)
     top = axes.secondary_xaxis("top")
-    top.set_xticks(shown, [_joined(places[place]) for place in shown], fontsize=SMALL)
+    top.set_xticks(shown, [joined(places[place]) for place in shown], fontsize=SMALL)
     top.tick_params(length=0)
     turn_if_crowded(top.get_xticklabels(), shown, "left")
 
@@ -229,11 +229,12 @@ def finish_depth(axes: Axes) -> None:
     axes.set_xlabel("relative depth (Conv and Linear layers passed / all)")
 
 
-def _joined(names: Sequence[str]) -> str:
+def joined(names: Sequence[str]) -> str:
+    """Return the names of layers of one depth as one, of more than two with their number."""
     return ", ".join(names[:2]) + (f" +{len(names) - 2}" if len(names) > 2 else "")
 
 
-def _far_enough_apart(places: Sequence[float], least: float) -> list[float]:
+def far_enough_apart(places: Sequence[float], least: float) -> list[float]:
     """Return places of which none is nearer to the one before than ``least``, with the last."""
     shown: list[float] = []
     for place in places:

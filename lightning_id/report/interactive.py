@@ -1,4 +1,4 @@
-"""The depth profile of a report: one line per run, and a slider over the measurements."""
+"""The charts of a report: the profile of each run under a slider, and a metric over training."""
 
 import html
 import math
@@ -10,15 +10,25 @@ from typing import Any, Literal
 
 import plotly.graph_objects as go  # type: ignore[import-untyped]
 
-from lightning_id.figures._drawing import FEW_COLORS
+from lightning_id.figures._data import Clock, short_names, tick_positions
+from lightning_id.figures._drawing import FEW_COLORS, MOST_NAMES
+from lightning_id.figures.by_depth import far_enough_apart, joined
 from lightning_id.functional import EstimatorSpec, estimator_spec
-from lightning_id.history import BEFORE_TRAINING, History, Placed, Validation, in_order
-from lightning_id.history.queries import before_training, describe, main_estimator, profiles
+from lightning_id.history import BEFORE_TRAINING, FIT, History, Placed, Validation, in_order
+from lightning_id.history.queries import (
+    before_training,
+    course,
+    describe,
+    main_estimator,
+    metric_values,
+    profiles,
+)
 from lightning_id.history.tables import value_with_error
 
+BY_DEPTH, BY_ORDER = "relative depth", "even"  # spacings of the layers
 _COLORS = FEW_COLORS[:-1]  # without black, which a dark page hides
 _SYMBOLS = ("circle", "square", "diamond", "cross", "triangle-up", "x", "star")
-_STAGES = ("fit", "validate", "test")  # the order in which a program has them
+_STAGES = (BEFORE_TRAINING, FIT, "validate", "test")  # the order in which a program has them
 _TRANSPARENT = "rgba(0,0,0,0)"
 _MOST_TICKS = 50
 _WRAP = 48  # characters of a line in a label
@@ -37,9 +47,9 @@ class _Line:
 def interactive_profile(runs: Mapping[str, History]) -> str:
     """Return the chart of one or more runs as HTML with the plotting library inside, about 5 MB.
 
-    The dimension against relative depth with its 95 % interval, at the measurement of the slider; a
-    run without that measurement is shown at its last one before. The network before training is
-    dashed.
+    The dimension of the layers with its 95 % interval, at the measurement of the slider; a run
+    without that measurement is shown at its last one before. The network before training is
+    dashed. The spacings of the layers are in the ``meta`` of the layout, by name.
     """
     spec = estimator_spec(main_estimator(next(iter(runs.values()))))
     lines = [_line(name, history, spec.name) for name, history in runs.items()]
@@ -47,16 +57,89 @@ def interactive_profile(runs: Mapping[str, History]) -> str:
     figure = go.Figure()
     for line, color, symbol in zip(lines, cycle(_COLORS), cycle(_SYMBOLS), strict=False):
         _draw(figure, line, stops, color, symbol)
-    highest = _highest(lines)
-    figure.update_layout(**_layout(spec.title, highest))
+    highest, spacings = _highest(lines), _spacings(lines)
+    figure.update_layout(**_layout(spec.title), xaxis=spacings[BY_DEPTH]["xaxis"], meta=spacings)
+    figure.update_yaxes(range=[0, 1.05 * highest or 1.0])
     _shade_lower_bound(figure, spec, highest)
     if len(stops) > 1:
-        figure.update_layout(sliders=[_slider(lines, stops)])
+        figure.frames = _frames(lines, stops)
+        letters = max(map(len, spacings[BY_DEPTH]["xaxis"].get("ticktext", [""])))
+        figure.update_layout(sliders=[_slider(stops, below=40 + 5 * min(letters, 16))])
+    return _html(figure, "profile", "30rem", include_plotlyjs=True)
+
+
+def interactive_metric(runs: Mapping[str, History], metric: str) -> str | None:
+    """Return the chart of a metric over training as HTML, or None if no run has a value of it.
+
+    The point of the chosen measurement is a trace of its own for each run, after all curves; its
+    places are in the ``meta`` of the layout, one for each stop of the slider.
+    """
+    values = {name: metric_values(history, metric) for name, history in runs.items()}
+    if not any(values.values()):
+        return None
+    clock = Clock(any(Clock.of(history.validations()).by_step for history in runs.values()))
+    stops, figure = slider_positions(runs.values()), go.Figure()
+    latest = 1
+    places = [_metric_places(runs[name], stops, values[name], clock) for name in runs]
+    for name, color in zip(runs, cycle(_COLORS), strict=False):
+        fitted = {*course(runs[name].validations())}
+        curve = sorted(
+            (clock.time(v), value)
+            for v, value in values[name].items()
+            if v in fitted or v.stage == FIT
+        )
+        figure.add_scatter(
+            x=[time for time, _ in curve],
+            y=[value for _, value in curve],
+            mode="lines",
+            line={"color": color},
+            name=_label(name),
+        )
+        latest = max([latest, *(time for time, _ in curve)])
+    for color, of_run in zip(cycle(_COLORS), places, strict=False):
+        x, y, text = of_run[-1] if of_run else (None, None, "")
+        figure.add_scatter(
+            x=[x],
+            y=[y],
+            text=[text],
+            mode="markers+text",
+            textposition="bottom center",
+            marker={"color": color, "size": 10},
+            hoverinfo="skip",
+            cliponaxis=False,
+        )
+    figure.update_layout(**_layout(_label(metric)), showlegend=False)
+    figure.update_layout(meta=[list(stop) for stop in zip(*places, strict=True)])
+    figure.update_xaxes(
+        title={"text": clock.name}, range=[-0.03 * latest, 1.05 * latest], automargin=True, **_GRID
+    )
+    return _html(figure, "metric", "22rem", include_plotlyjs=False)
+
+
+def _metric_places(
+    history: History, stops: Sequence[Validation], values: Mapping[Validation, float], clock: Clock
+) -> list[tuple[int | None, float | None, str]]:
+    """Return time, value and text at each stop: of the last measurement up to it, if logged."""
+    measured = set(history.validations())
+    places: list[tuple[int | None, float | None, str]] = []
+    at: tuple[int | None, float | None, str] = (None, None, "")
+    for stop in stops:
+        if stop in measured:
+            value = values.get(stop)
+            at = (
+                (clock.time(stop), value, f"{value:.4g}") if value is not None else (None, None, "")
+            )
+        places.append(at)
+    return places
+
+
+def _html(figure: go.Figure, name: str, height: str, include_plotlyjs: bool) -> str:
     page: str = figure.to_html(
         full_html=False,
-        include_plotlyjs=True,
-        div_id="profile",
-        default_height="32rem",
+        include_plotlyjs=include_plotlyjs,
+        div_id=name,
+        default_height=height,
+        auto_play=False,
         config={"displayModeBar": False, "responsive": True},
     )
     return page
@@ -71,7 +154,7 @@ def _line(name: str, history: History, estimator: str) -> _Line:
 def slider_positions(histories: Iterable[History]) -> list[Validation]:
     """Return the stops of the slider: the measurements of all runs, merged by stage and step."""
     runs = [history.validations() for history in histories]
-    found = [v for v in dict.fromkeys(chain(*runs)) if v.stage != BEFORE_TRAINING]
+    found = list(dict.fromkeys(chain(*runs)))
     return found if len(runs) == 1 else sorted(found, key=_rank)
 
 
@@ -85,11 +168,11 @@ def _draw(
 ) -> None:
     """Add two lines: before training, and at the last measurement, where the slider starts."""
     common = {
-        "x": [layer["depth"] for layer in line.layers],
+        "x": _places(line, BY_DEPTH),
         "text": [_label(layer["layer"]) for layer in line.layers],
         "mode": "lines+markers",
-        "hovertemplate": "<b>%{text}</b><br>width %{customdata[0]}, relative depth %{x:.2f}<br>"
-        "%{customdata[1]}<br>%{customdata[2]}<extra></extra>",
+        "hovertemplate": "<b>%{text}</b><br>width %{customdata[0]}, "
+        "relative depth %{customdata[1]}<br>%{customdata[2]}<br>%{customdata[3]}<extra></extra>",
     }
     figure.add_scatter(
         **common,
@@ -110,7 +193,7 @@ def _draw(
     )
 
 
-def _state(line: _Line, upto: Sequence[Validation]) -> dict[str, list[Any]]:
+def _state(line: _Line, upto: Sequence[Validation]) -> dict[str, Any]:
     """Return the data that the slider changes: the run at the last of these that it has."""
     validation = next((v for v in reversed(upto) if v in line.profiles), None)
     known = {r["layer"]: r for r in line.profiles[validation]} if validation else {}
@@ -118,10 +201,14 @@ def _state(line: _Line, upto: Sequence[Validation]) -> dict[str, list[Any]]:
     when = _label(f"{describe(validation)}, {line.name}") if validation else ""
     return {
         "y": [None if r is None else r["value"] for r in shown],
-        "error_y.array": [_reach(r, "high") for r in shown],
-        "error_y.arrayminus": [_reach(r, "low") for r in shown],
+        "error_y": {
+            "array": [_reach(r, "high") for r in shown],
+            "arrayminus": [_reach(r, "low") for r in shown],
+        },
         "customdata": [
-            ["", "", ""] if r is None else [str(r["ambient_dimension"]), value_with_error(r), when]
+            [str(r["ambient_dimension"]), f"{r['depth']:.2f}", value_with_error(r), when]
+            if r
+            else [""] * 4
             for r in shown
         ],
     }
@@ -139,26 +226,79 @@ def _highest(lines: Sequence[_Line]) -> float:
     return max(record["value"] + _reach(record, "high") for record in records)
 
 
-def _slider(lines: Sequence[_Line], positions: Sequence[Validation]) -> dict[str, Any]:
-    moved = list(range(1, 2 * len(lines), 2))  # the dashed lines between them stay
-    steps = []
-    for i, position in enumerate(positions):
-        states = [_state(line, positions[: i + 1]) for line in lines]
-        changes = {key: [state[key] for state in states] for key in states[0]}
-        steps.append({"method": "restyle", "args": [changes, moved], "label": describe(position)})
+def _places(line: _Line, spacing: str) -> list[float]:
+    if spacing == BY_DEPTH:
+        return [layer["depth"] for layer in line.layers]
+    most = max(len(line.layers) - 1, 1)
+    return [i / most for i in range(len(line.layers))]
+
+
+def _spacings(lines: Sequence[_Line]) -> dict[str, dict[str, Any]]:
+    """Return places of all traces and the axis, by name of the spacing.
+
+    The axis has the names of the layers if they are those of all runs.
+    """
+    found = {}
+    for spacing in (BY_DEPTH, BY_ORDER):
+        x = [_places(line, spacing) for line in lines for _ in range(2)]
+        ticks: dict[str, list[Any]] = {}
+        first = lines[0]
+        if all(
+            [r["layer"] for r in line.layers] == [r["layer"] for r in first.layers]
+            and places == x[0]
+            for line, places in zip(lines, x[::2], strict=True)
+        ):
+            ticks = _ticks([r["layer"] for r in first.layers], x[0])
+        title = {} if ticks else {"title": {"text": spacing, "standoff": 6}}
+        axis = _GRID | {"range": [-0.03, 1.03], "tickangle": -40 if ticks else 0} | ticks | title
+        found[spacing] = {"x": x, "xaxis": axis}
+    return found
+
+
+def _ticks(layers: Sequence[str], places: Sequence[float]) -> dict[str, list[Any]]:
+    """Return places and names; layers of one place share it, and names do not overlap."""
+    names, at = short_names(layers), dict[float, list[str]]()
+    for layer, place in zip(layers, places, strict=True):
+        at.setdefault(place, []).append(names[layer].replace(r"\$", "$"))
+    apart = far_enough_apart(sorted(at), 0.025)
+    shown = [apart[i] for i in tick_positions(len(apart), MOST_NAMES)]
+    return {"tickvals": shown, "ticktext": [_label(joined(at[place])) for place in shown]}
+
+
+def _frames(lines: Sequence[_Line], positions: Sequence[Validation]) -> list[go.Frame]:
+    """Return the states of the lines, named 0, 1, ...; the dashed lines between them stay."""
+    moved = list(range(1, 2 * len(lines), 2))
+    return [
+        go.Frame(
+            name=str(i),
+            data=[go.Scatter(_state(line, positions[: i + 1])) for line in lines],
+            traces=moved,
+        )
+        for i in range(len(positions))
+    ]
+
+
+def _slider(positions: Sequence[Validation], below: int) -> dict[str, Any]:
+    at_once = {"mode": "immediate", "frame": {"duration": 0}, "transition": {"duration": 0}}
+    steps = [
+        {"method": "animate", "args": [[str(i)], at_once], "label": describe(position)}
+        for i, position in enumerate(positions)
+    ]
     return {
         "active": len(steps) - 1,
         "steps": steps,
-        "currentvalue": {"prefix": "", "xanchor": "left", "font": {"color": "#444", "size": 14}},
-        "font": {"color": _TRANSPARENT},  # the names of the stops would overlap
+        "currentvalue": {"prefix": "", "xanchor": "left", "font": {"size": 14}},
+        "font": {"size": 11},
         "ticklen": 0 if len(steps) > _MOST_TICKS else 4,
-        "minorticklen": 0,
-        "pad": {"t": 50},
+        "minorticklen": 0 if len(steps) > _MOST_TICKS else 4,
+        "pad": {"t": below, "l": 20, "r": 45},  # half a label at the ends
     }
 
 
-def _layout(dimension: str, highest: float) -> dict[str, Any]:
-    grid = {"gridcolor": "rgba(128,128,128,0.25)", "zeroline": False, "fixedrange": True}
+_GRID = {"gridcolor": "rgba(128,128,128,0.25)", "zeroline": False, "fixedrange": True}
+
+
+def _layout(y: str) -> dict[str, Any]:
     return {
         "template": "none",
         "paper_bgcolor": _TRANSPARENT,
@@ -167,9 +307,7 @@ def _layout(dimension: str, highest: float) -> dict[str, Any]:
         "margin": {"l": 50, "r": 10, "t": 10, "b": 10},
         "hovermode": "closest",
         "legend": {"orientation": "h", "y": 1.02, "yanchor": "bottom"},
-        "xaxis": grid
-        | {"title": {"text": "relative depth", "standoff": 6}, "range": [-0.03, 1.03]},
-        "yaxis": grid | {"title": {"text": dimension}, "range": [0, 1.05 * highest or 1.0]},
+        "yaxis": _GRID | {"title": {"text": y}, "automargin": True},
     }
 
 

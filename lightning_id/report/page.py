@@ -24,7 +24,13 @@ from lightning_id.history.queries import (
 )
 from lightning_id.history.tables import markdown_table, markdown_text
 from lightning_id.report.findings import findings, not_comparable
-from lightning_id.report.interactive import interactive_profile, slider_positions
+from lightning_id.report.interactive import (
+    BY_DEPTH,
+    BY_ORDER,
+    interactive_metric,
+    interactive_profile,
+    slider_positions,
+)
 from lightning_id.report.tables import cost_table, how_made, layer_table
 
 METRIC = "val_acc"  # shown beside the dimension, if it was logged
@@ -70,6 +76,8 @@ def html_page(runs: Mapping[str, History]) -> str:
         lstrip_blocks=True,
     )
     measured = {name: each for name, each in runs.items() if profiles(each, main_estimator(each))}
+    metric = next((metric_shown(each) for each in measured.values() if each.metrics), METRIC)
+    over_time = interactive_metric(measured, metric)
     return environment.get_template("page.html.jinja").render(
         title=", ".join(runs),
         not_alike=not_comparable(runs),
@@ -86,6 +94,8 @@ def html_page(runs: Mapping[str, History]) -> str:
             for name, history in runs.items()
         ],
         chart=Markup(interactive_profile(measured)) if measured else None,
+        metric=Markup(over_time) if over_time else None,
+        spacings=(BY_DEPTH, BY_ORDER),
         has_slider=len(slider_positions(measured.values())) > 1,
         comparisons=list(_comparisons(measured)) if len(measured) > 1 else [],
     )

@@ -5,6 +5,7 @@ import re
 
 import pytest
 
+from lightning_id import History
 from lightning_id.report.page import html_page
 from tests.browser import find_chromium, headless_chromium
 from tests.report.histories import NASTY, measured, page_of_little, whole_run
@@ -65,13 +66,74 @@ def test_the_slider_moves_the_profile_and_leaves_the_untrained_one(browser, tmp_
     chart = opened(browser, tmp_path / "page.html", html_page({"run": whole_run()}))
     assert drawn(browser, "y") == [[12, 12, 12, 9], [12, 30, 9, 6]]
     assert shown_measurement(chart) == "epoch 2, step 20"
-    click_slider(browser, chart, 0)
+    click_slider(browser, chart, 0.5)
     wait_until(lambda: drawn(browser, "y") == [[12, 12, 12, 9], [12, 22, 10, 7]], seconds=30)
     assert shown_measurement(chart) == "epoch 1, step 10"
+    click_slider(browser, chart, 0)
+    wait_until(lambda: drawn(browser, "y") == [[12, 12, 12, 9]] * 2, seconds=30)
+    assert shown_measurement(chart) == "before training"
     click_slider(browser, chart, 1)
     wait_until(lambda: drawn(browser, "y")[1] == [12, 30, 9, 6], seconds=30)
     assert [line["dash"] for line in drawn(browser, "line") if "dash" in line] == ["dash"]
     assert_nothing_left_and_nothing_failed(browser)
+
+
+def test_play_goes_through_all_measurements_and_shows_the_accuracy_of_each(browser, tmp_path):
+    history = whole_run()
+    for metric, value in zip(history.metrics, [0.1, 0.7, 0.8], strict=True):
+        metric["value"] = value
+    chart = opened(browser, tmp_path / "page.html", html_page({"run": history}))
+    browser.execute_script(
+        "window.seen = [];"
+        "arguments[0].on('plotly_animatingframe', () => setTimeout(() => {"
+        "const point = document.getElementById('metric').data.at(-1);"
+        "window.seen.push([point.x[0], point.y[0], point.text[0]])}, 100))",
+        chart,
+    )
+    play = browser.find_element("id", "play")
+    play.click()
+    assert play.text == "Pause"
+    wait_until(lambda: play.text == "Play", seconds=30)
+    wait_until(lambda: len(browser.execute_script("return window.seen")) == 3, seconds=30)
+    assert browser.execute_script("return window.seen") == [
+        [0, 0.1, "0.1"],
+        [1, 0.7, "0.7"],
+        [2, 0.8, "0.8"],
+    ]
+    assert shown_measurement(chart) == "epoch 2, step 20"
+    assert_nothing_left_and_nothing_failed(browser)
+
+
+def test_layers_stand_at_their_depth_or_evenly_with_their_names(browser, tmp_path):
+    layers = ["net.conv1", "net.pool1", "net.fc"]
+    history = History()
+    measured(history, ("fit", 0, 1), [5, 6, 4], layers=layers)
+    for record, depth in zip(history.records, [0.0, 0.0, 1.0], strict=True):
+        record["depth"] = depth
+    chart = opened(browser, tmp_path / "page.html", html_page({"run": history}))
+
+    def names():
+        return [tick.text for tick in chart.find_elements("css selector", ".xtick text")]
+
+    assert drawn(browser, "x")[1] == [0, 0, 1]
+    assert names() == ["conv1, pool1", "fc"]
+    from selenium.webdriver.support.ui import Select
+
+    Select(browser.find_element("id", "spacing")).select_by_value("even")
+    wait_until(lambda: drawn(browser, "x")[1] == [0, 0.5, 1], seconds=30)
+    assert names() == ["conv1", "pool1", "fc"]
+
+
+def test_profile_and_accuracy_are_beside_each_other_and_the_findings_below(browser, tmp_path):
+    for width, beside in ((1200, True), (400, False)):
+        opened(browser, tmp_path / "page.html", html_page({"run": whole_run()}), width)
+        profile, metric = (browser.find_element("id", name).rect for name in ("profile", "metric"))
+        findings = browser.find_element("tag name", "h2")
+        assert findings.text == "Findings"
+        assert (metric["x"] > profile["x"] + profile["width"]) == beside
+        assert findings.rect["y"] > max(chart["y"] + chart["height"] for chart in (profile, metric))
+        if beside:
+            assert findings.rect["y"] < 750  # of 900
 
 
 def test_pointing_at_a_layer_shows_its_name_width_and_value(browser, tmp_path):
@@ -95,8 +157,8 @@ def test_runs_lie_over_each_other_and_keep_their_last_measurement(browser, tmp_p
     runs = {"short": whole_run(), "long": longer}
     chart = opened(browser, tmp_path / "page.html", html_page(runs))
     assert drawn(browser, "y")[1::2] == [[12, 30, 9, 6], [12, 33, 8, 5]]
-    click_slider(browser, chart, 0)
-    assert drawn(browser, "y")[1::2] == [[12, 22, 10, 7]] * 2
+    click_slider(browser, chart, 1 / 3)
+    wait_until(lambda: drawn(browser, "y")[1::2] == [[12, 22, 10, 7]] * 2, seconds=30)
     for folded in browser.find_elements("tag name", "summary"):
         folded.click()
     broken = "return [...document.images].filter(image => !image.naturalWidth).length"

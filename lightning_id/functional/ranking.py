@@ -23,17 +23,8 @@ def rank(
     """Return the k nearest of ``columns`` for each of ``rows`` by products; None is all rows.
 
     |x_i - x_j|² = g_ii + g_jj - 2 g_ij is smallest where g_ij - g_jj / 2 is largest. A tile of rows
-    at a time: no second n x n matrix is made.
-
-    Args:
-        products: Gram matrix, or only its rows ``rows``.
-        rows: Numbers of the rows to rank for.
-        columns: Numbers of the rows that may be neighbours; a row is no neighbour of itself.
-        k: How many to keep.
-        norm2: Squared norms of all rows; the diagonal of ``products`` if left out.
-
-    Returns:
-        Estimated squared distances in float64, ascending, and the numbers of the rows.
+    at a time: no second n x n matrix is made. A row is no neighbour of itself. ``products`` is the
+    Gram matrix, or its rows ``rows`` beside the squared norms of all rows, ``norm2``.
     """
     norm2 = products.diagonal() if norm2 is None else norm2
     half = norm2 / 2

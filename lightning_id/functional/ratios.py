@@ -47,19 +47,12 @@ class CoarseFeaturesWarning(UserWarning):
 
 @dataclass(frozen=True)
 class RatioFit:
-    """Fit of an estimator to the distances of n rows.
-
-    Attributes:
-        value: The dimension.
-        influence: Influence of every row on it, in units of dimension.
-        law: Distribution function of the fitted law at the statistic of every row.
-        bias: Factor by which the expectation of the value exceeds the dimension.
-    """
+    """Fit of an estimator to the distances of n rows."""
 
     value: float
-    influence: Float[Tensor, " n"]
-    law: Float[Tensor, " n"]
-    bias: float = 1.0
+    influence: Float[Tensor, " n"]  # of every row on the value, in units of dimension
+    law: Float[Tensor, " n"]  # distribution function of the fitted law at every row's statistic
+    bias: float = 1.0  # factor by which the expectation of the value exceeds the dimension
 
 
 def ratio_estimate(
@@ -71,16 +64,9 @@ def ratio_estimate(
 ) -> Estimate:
     """Return the estimate from distances of orders up to ``far``, or the reason for none.
 
-    Args:
-        geometry: The rows.
-        near: Order of the nearer of the two neighbours whose distances must differ, from 1.
-        far: Order of the further one.
-        fit: Takes the (n, far) distances of the rows that carry a ratio.
-        fewest: Rows that the fit needs.
-
-    Returns:
-        The estimate. NaN with a reason where the rows have one, where fewer than ``fewest`` or half
-        of them carry a ratio, and where the value is more than the rows can have.
+    ``fit`` takes the (n, far) distances of the rows that carry a ratio: those whose neighbours
+    ``near`` and ``far`` are not equally far. There is a reason instead where fewer than ``fewest``
+    or half of the rows carry one, and where the value is more than the rows can have.
     """
     estimate = geometry.estimate_of_order(far)
     if estimate.reason is not None:

@@ -28,21 +28,10 @@ class PeerError(RuntimeError):
 def sharded_geometry(rows: Tensor, group: distributed.ProcessGroup | None = None) -> Geometry:
     """Return the `Geometry` of all rows, of which each rank recorded some.
 
-    All ranks of the group call it at the same time and use the geometry in the same order. Every
-    estimator returns the same numbers on all ranks.
-
-    Args:
-        rows: (n_here, d) rows recorded by this rank, n_here >= 0; d and dtype identical on all
-            ranks.
-        group: The ranks; None is all of them.
-
-    Returns:
-        The geometry. Its ``x`` holds about d / world size columns of all rows.
-
-    Raises:
-        ValueError: If ``rows`` is no dense floating tensor of at least one column, or has more than
-            50 000 rows.
-        PeerError: If another rank failed.
+    All ranks of the group call it at the same time and use the geometry in the same order; d and
+    dtype are identical on all ranks. Every estimator returns the same numbers on all ranks. The
+    ``x`` of the geometry holds about d / world size columns of all rows. Raises `PeerError` if
+    another rank failed.
     """
     rows = checked_rows(rows)
     try:

@@ -1,9 +1,8 @@
 """Checks before the first training: each configuration, by the parser of LightningCLI."""
 
 import json
-import sys
-from collections.abc import Iterable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
+from contextlib import suppress
 from copy import deepcopy
 from typing import Any
 
@@ -17,32 +16,26 @@ class _Parsed(Exception):  # noqa: N818 - no error
     """All configurations are parsed: nothing is to be instantiated."""
 
 
-def check(study: Study, trainings: Sequence[Training], modules: Iterable[str]) -> None:
-    """Parse the configuration of every training; an error names the training.
-
-    `modules` are the folders in which classes of the configurations are looked for.
-    """
+def check(study: Study, trainings: Sequence[Training]) -> None:
+    """Parse the configuration of every training; an error names the training."""
     if study.callback is not None:
         try:
             callback_parser().parse_object({"callback": deepcopy(study.callback)})
         except ArgumentError as error:
             raise ValueError(f"`callback`: {error}") from error
-    with _found_in(modules):
-        base: Any = cli_class(study.cli)
+    base: Any = cli_class(study.cli)
 
-        class Parsing(base):  # type: ignore[misc]
-            def init_parser(self, **kwargs: Any) -> Any:
-                return super().init_parser(**{**kwargs, "exit_on_error": False})
+    class Parsing(base):  # type: ignore[misc]
+        def init_parser(self, **kwargs: Any) -> Any:
+            return super().init_parser(**{**kwargs, "exit_on_error": False})
 
-            def parse_arguments(self, parser: Any, args: Any) -> None:  # noqa: ARG002
-                for training in trainings:
-                    _parse(parser, training)
-                raise _Parsed
+        def parse_arguments(self, parser: Any, args: Any) -> None:  # noqa: ARG002
+            for training in trainings:
+                _parse(parser, training)
+            raise _Parsed
 
-        try:
-            Parsing()
-        except _Parsed:
-            return
+    with suppress(_Parsed):
+        Parsing()
 
 
 def _parse(parser: Any, training: Training) -> None:
@@ -50,13 +43,3 @@ def _parse(parser: Any, training: Training) -> None:
         parser.parse_args(["fit", "--config", json.dumps(training.config)])
     except (ArgumentError, SystemExit) as error:
         raise ValueError(f"{training.label or 'the training'}: {error}") from error
-
-
-@contextmanager
-def _found_in(folders: Iterable[str]) -> Iterator[None]:
-    before = list(sys.path)
-    sys.path[:0] = folders
-    try:
-        yield
-    finally:
-        sys.path[:] = before

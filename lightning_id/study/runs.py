@@ -103,7 +103,8 @@ def prepare_study(
     names = list(runs.names.values())
     for name in {name for columns in runs.study.groups.values() for name in columns} - {*names}:
         raise ValueError(f"`groups`: expected some of {', '.join(names)}, got {name!r}")
-    check(runs.study, runs.trainings, runs.modules)
+    with _modules_known(runs.modules):
+        check(runs.study, runs.trainings)
     return runs
 
 
@@ -255,14 +256,15 @@ def _bar() -> Progress:
 
 @contextmanager
 def _modules_known(folders: Sequence[str]) -> Iterator[None]:
-    """Let processes that begin meanwhile find modules in these folders too."""
-    before = os.environ.get("PYTHONPATH")
-    # What this process imports, they do as well: a checkout, an editable installation.
-    os.environ["PYTHONPATH"] = os.pathsep.join([*folders, *filter(None, sys.path)])
+    """Let this process, and those that begin meanwhile, find modules in these folders too."""
+    path, variable = list(sys.path), os.environ.get("PYTHONPATH")
+    sys.path[:0] = folders
+    # The others import all that this one does: a checkout, an editable installation.
+    os.environ["PYTHONPATH"] = os.pathsep.join(filter(None, sys.path))
     try:
         yield
     finally:
-        if before is None:
-            del os.environ["PYTHONPATH"]
-        else:
-            os.environ["PYTHONPATH"] = before
+        sys.path[:] = path
+        del os.environ["PYTHONPATH"]
+        if variable is not None:
+            os.environ["PYTHONPATH"] = variable

@@ -117,7 +117,7 @@ def write_json(path: Path, content: Any) -> None:
 
 def _train(folder: Path, spec: Spec) -> dict[str, Any]:
     started, started_cpu = time.monotonic(), time.process_time()
-    cli = _fit(folder, spec, on_error="raise")  # the training is made for the measurement
+    cli = _fit(folder, spec)
     history = _history_of(cli.trainer)
     history.save(folder)
     if not history.records:
@@ -135,7 +135,7 @@ def _train(folder: Path, spec: Spec) -> dict[str, Any]:
 
 def _rehearse(folder: Path, spec: Spec) -> dict[str, Any]:
     """Run one batch of everything, and return the names that there are and that are missing."""
-    cli = _fit(folder, spec, "--trainer.fast_dev_run=1", on_error="raise")
+    cli = _fit(folder, spec, "--trainer.fast_dev_run=1")
     history = _history_of(cli.trainer)
     ours = {key for each in _callbacks(cli.trainer) for key in each.last_metrics}
     logged = cli.trainer.callback_metrics.keys() - ours
@@ -155,14 +155,14 @@ def check_logged(names: Iterable[str], logged: Iterable[str]) -> None:
             )
 
 
-def _fit(folder: Path, spec: Spec, *options: str, on_error: str) -> LightningCLI:
+def _fit(folder: Path, spec: Spec, *options: str) -> LightningCLI:
     """Run the user's command ``fit`` with the callback added."""
     base = cli_class(spec["cli"])
 
     class StudyCLI(base):  # type: ignore[misc,valid-type]
         def instantiate_trainer(self, **kwargs: Any) -> Any:
             trainer = super().instantiate_trainer(**kwargs)
-            _add_callback(trainer, spec["callback"], on_error)
+            _add_callback(trainer, spec["callback"])
             if trainer.progress_bar_callback is not None:
                 trainer.progress_bar_callback.disable()
             return trainer
@@ -171,7 +171,7 @@ def _fit(folder: Path, spec: Spec, *options: str, on_error: str) -> LightningCLI
     return StudyCLI()
 
 
-def _add_callback(trainer: Any, arguments: Spec | None, on_error: str) -> None:
+def _add_callback(trainer: Any, arguments: Spec | None) -> None:
     """Add the callback to a Trainer: that of the study in place of those of the configuration."""
     others = [each for each in trainer.callbacks if not isinstance(each, CallbackBase)]
     if arguments is None and len(others) < len(trainer.callbacks):
@@ -180,7 +180,8 @@ def _add_callback(trainer: Any, arguments: Spec | None, on_error: str) -> None:
     is_unified = any(tree.startswith("lightning.pytorch") for tree in trees)
     module = import_module("lightning_id.lightning" if is_unified else "lightning_id")
     parser = callback_parser()
-    given = parser.parse_object({"callback": {"on_error": on_error, **(arguments or {})}})
+    # The training is made for the measurement: a failure of one is a failure of the other.
+    given = parser.parse_object({"callback": {"on_error": "raise", **(arguments or {})}})
     values = vars(parser.instantiate_classes(given).callback)
     callback = module.IntrinsicDimensionCallback(**values)
     trainer.callbacks[:] = [callback, *others]  # Lightning keeps those that save at the end

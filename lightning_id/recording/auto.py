@@ -49,9 +49,37 @@ def pick_layers(root: nn.Module, most: int) -> list[str]:
     if end is not None:
         picked.append(end)
     if len(picked) > most:
-        step = (len(picked) - 1) / (most - 1)
-        return [picked[round(i * step)] for i in range(most)]
+        return _thinned(root, picked, most)
     return _with_first_blocks(root, picked, most)
+
+
+def _thinned(root: nn.Module, picked: list[str], most: int) -> list[str]:
+    """Thin layers out evenly: inside each series of transformer blocks, or if none, all."""
+    modules = {child.name: child.module for child in _all(root)}
+    series: dict[str, list[str]] = {}
+    for name in picked:
+        if name in modules and _is_transformer(modules[name]):
+            series.setdefault(_unnumbered(name), []).append(name)
+    n_blocks = sum(map(len, series.values()))
+    room = most - (len(picked) - n_blocks)
+    shares = {key: room * len(names) // n_blocks for key, names in series.items()}
+    if any(share < min(2, len(series[key])) for key, share in shares.items()) or not shares:
+        return _evenly(picked, most)
+    dropped = {name for names in series.values() for name in names}
+    dropped -= {name for key, share in shares.items() for name in _evenly(series[key], share)}
+    return [name for name in picked if name not in dropped]
+
+
+def _evenly(names: list[str], most: int) -> list[str]:
+    if most == 1:
+        return names[:1]
+    step = (len(names) - 1) / (most - 1)
+    return [names[round(i * step)] for i in range(most)]
+
+
+def _is_transformer(module: nn.Module) -> bool:
+    """Whether a module is a block of layers, none of them a convolution."""
+    return _kind(module) is not None and not _has_conv(module)
 
 
 @dataclass

@@ -127,7 +127,8 @@ def auto_layers(root: nn.Module) -> list[str]:
     recurrent layers, and the embedding where the network begins with one. Of networks of
     convolutional blocks also the stem, and the first block of the first and of any long stage. What
     is inside of blocks is not looked at. Branches of one class (student and teacher, encoder and
-    decoder) are looked into each. More than sixteen are thinned out evenly.
+    decoder) are looked into each. More than sixteen are thinned out evenly; of a
+    transformer the first and the last block stay.
 
     Args:
         root: The model.

@@ -419,3 +419,33 @@ def test_the_reason_of_a_container_names_it():
     assert reasons["net.block"] == (
         "ModuleList has no forward of its own and is never called; name the modules in it"
     )
+
+
+class Transformer(nn.Module):
+    def __init__(self, n_blocks):
+        super().__init__()
+        self.wte, self.wpe = nn.Embedding(9, 8), nn.Embedding(9, 8)
+        self.h = nn.ModuleList(
+            nn.Sequential(nn.Linear(8, 8), nn.Linear(8, 8)) for _ in range(n_blocks)
+        )
+        self.ln_f, self.head = nn.LayerNorm(8), nn.Linear(8, 9)
+
+
+def test_the_first_and_the_last_block_of_a_deep_transformer_are_picked():
+    assert auto_layers(Transformer(32)) == [
+        "input",
+        "wte",
+        *(f"h.{i}" for i in (0, 3, 5, 8, 10, 13, 16, 18, 21, 23, 26, 28, 31)),
+        "head",
+    ]
+    both = nn.Module()
+    both.encoder, both.decoder = Transformer(12), Transformer(24)
+    both.encoder.head = None
+    picked = auto_layers(both)
+    assert len(picked) <= 16
+    ends = ["encoder.h.0", "encoder.h.11", "decoder.h.0", "decoder.h.23"]
+    assert set(ends) <= set(picked)
+
+
+def test_of_few_blocks_all_are_picked_and_no_position_embedding():
+    assert auto_layers(Transformer(3)) == ["input", "wte", "h.0", "h.1", "h.2", "head"]

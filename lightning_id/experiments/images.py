@@ -160,11 +160,7 @@ class ImageDataModule(pl.LightningDataModule):
         )
 
     def setup(self, stage: str) -> None:
-        """Read the sets that a stage needs, once.
-
-        Args:
-            stage: `"fit"`, `"validate"`, `"test"` or `"predict"`; only the first trains.
-        """
+        """Read the sets that a stage needs, once; only `"fit"` trains."""
         if stage == "fit" and self.train_set is None:
             self.train_set = self._make_set(train=True)
             self._check_count("n_train", self.n_train, self._n_read[True])
@@ -174,9 +170,6 @@ class ImageDataModule(pl.LightningDataModule):
 
     def train_dataloader(self) -> DataLoader[Batch]:
         """Return the shuffled training batches, with the luminance of the epoch.
-
-        Returns:
-            The loader.
 
         Raises:
             RuntimeError: If the luminance changes and the trainer would ask for batches only once.
@@ -276,15 +269,9 @@ class ImageDataModule(pl.LightningDataModule):
 class LabelledImages(Dataset[Batch]):
     """Normalised images and labels as two tensors; a batch is one index into each.
 
-    Going through single images instead takes longer than training a small network on them.
-
-    Args:
-        images: Pixels from 0 to `white`.
-        labels: Classes.
-        mean: Subtracted from the pixels in [0, 1]; a number, or one for each channel.
-        std: Their divisor after that.
-        white: The largest pixel there can be.
-        augment: Whether images are flipped and shifted at random.
+    Going through single images instead takes longer than training a small network on them. Pixels
+    from 0 to `white` are brought to [0, 1]; then `mean` is subtracted, a number or one for each
+    channel, and they are divided by `std`. `augment` flips and shifts images at random.
     """
 
     images: Float[Tensor, "n c h w"]
@@ -312,14 +299,7 @@ class LabelledImages(Dataset[Batch]):
         return images[0], labels[0]
 
     def __getitems__(self, indices: list[int]) -> Batch:
-        """Return a whole batch: the DataLoader calls this instead of indexing one by one.
-
-        Args:
-            indices: Positions of the `b` images.
-
-        Returns:
-            Images `(b, c, h, w)` and labels `(b,)`.
-        """
+        """Return a whole batch: the DataLoader calls this instead of indexing one by one."""
         chosen = torch.tensor(indices)
         images = self.images[chosen]
         return _augmented(images) if self.augment else images, self.labels[chosen]

@@ -10,11 +10,7 @@ PIXEL_MEAN, PIXEL_STD = PIXELS["MNIST"]
 
 
 class MNISTDataModule(ImageDataModule):
-    """Handwritten digits, `(b, 1, 28, 28)`: an `ImageDataModule` of MNIST.
-
-    Args:
-        **kwargs: See `ImageDataModule`.
-    """
+    """Handwritten digits, `(b, 1, 28, 28)`: an `ImageDataModule` of MNIST, with its arguments."""
 
     def __init__(self, **kwargs: Any) -> None:
         super().__init__(name="MNIST", **kwargs)

@@ -18,12 +18,7 @@ from lightning_id._checks import close_names, version_of
 
 
 def main(args: ArgsType, commands: Mapping[str, str]) -> None:
-    """Run `fit`, `validate`, `test` or `predict`.
-
-    Args:
-        args: The command line or a parsed configuration; `None` reads `sys.argv`.
-        commands: The other commands of `lightning-id` and their help, for the list of commands.
-    """
+    """Run `fit`, `validate`, `test` or `predict`; `commands` are the others, with their help."""
     with warnings.catch_warnings():
         # The digits are in memory: worker processes, which Lightning asks for, would slow it down.
         warnings.filterwarnings("ignore", message=".*does not have many workers")

@@ -21,17 +21,11 @@ _FEW = 8  # rows
 
 @dataclass(frozen=True)
 class Fingerprint:
-    """Hashes of the rows of a layer on this rank.
+    """Hashes of the rows of a layer on this rank."""
 
-    Attributes:
-        kind: Shape and dtype of the rows, and the labels that their classes follow from.
-        few: Hashes of some rows; None without rows.
-        every: Hashes of all rows; None where a few hashes showed that the rows changed.
-    """
-
-    kind: object
-    few: Int[Tensor, " f"] | None = None
-    every: Int[Tensor, " r"] | None = None
+    kind: object  # shape and dtype of the rows, and the labels that their classes follow from
+    few: Int[Tensor, " f"] | None = None  # of some rows; None without rows
+    every: Int[Tensor, " r"] | None = None  # of all; None where the few show that rows changed
 
     @classmethod
     def of(

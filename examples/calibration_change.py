@@ -15,7 +15,9 @@ import json
 import math
 from collections.abc import Callable
 from functools import partial
+from itertools import accumulate
 from pathlib import Path
+from statistics import NormalDist
 
 import pytorch_lightning as pl
 import torch
@@ -39,8 +41,9 @@ from lightning_id.history.tables import markdown_table
 HEAD = """# Calibration of the error bars of changes
 
 Made by `python examples/calibration_change.py --samples {samples} --rows {rows}`: {samples} fresh
-samples of every pair of states{fewer}. The same samples are measured in both states, so
-the errors of the two estimates go together; [`change`](reference/functional.md) allows for that.
+samples of every pair of states{fewer}.
+The same samples are measured in both states, so the errors of the two estimates go together;
+[`change`](reference/functional.md) allows for that.
 The true deviation is that of the change over the samples; std_error / deviation should be 1.00,
 coverage 95 %. The last column is the bar from two separate standard errors over the same deviation:
 how many times too large it is.
@@ -49,6 +52,11 @@ The network is that of Ansuini et al. (2019), trained by SGD (learning rate 0.01
 batches of 64). Samples of MNIST and Fashion-MNIST are drawn from all 70 000 images; "a -> b" are
 numbers of steps, or two layers after {last} steps. To the balls, noise of that deviation is added
 in each of 20 columns.
+
+"""
+EXTREMES = """The extremes of 29 pairs differ from 1.00 and 95 % by chance where every bar is right.
+Expected: from the 2.5 % point of the lowest to the 97.5 % point of the highest, of as many
+independent pairs whose bars are right.
 
 """
 OTHERS = """
@@ -184,12 +192,47 @@ def page(results: dict[int, dict[str, dict]], n_samples: int) -> str:
             fewer=", fewer of more than 1000 rows" if max(results, default=0) > 1000 else "",
             last=STEPS[-1],
         )
+        + EXTREMES
+        + markdown_table(_extremes(results, n_samples))
+        + "\n\n"
         + markdown_table(rows)
         + "\n"
         + OTHERS.format(rows=middle)
         + markdown_table(others)
         + "\n"
     )
+
+
+def _extremes(results: dict[int, dict[str, dict]], n_samples: int) -> list[list[str]]:
+    """Return the range of both measures of TwoNN, for every number of rows."""
+    table = [["rows", "samples", "std_error / deviation", "expected", "coverage", "expected"]]
+    for n, found in sorted(results.items()):
+        draws = samples_of(n, n_samples)
+        moved = [of["TwoNN linear fit"] for of in found.values()]
+        moved = [row for row in moved if row["deviation"] > 0]
+        ratios, coverages = ([row[name] for row in moved] for name in ("ratio", "coverage"))
+        low, high = expected_ratios(draws, len(moved))
+        of_ratios = f"{min(ratios):.2f} to {max(ratios):.2f}", f"{low:.2f} to {high:.2f}"
+        low, high = expected_coverages(draws, len(moved))
+        of_coverages = f"{min(coverages):.1%} to {max(coverages):.1%}", f"{low:.1%} to {high:.1%}"
+        table.append([str(n), str(draws), *of_ratios, *of_coverages])
+    return table
+
+
+def expected_ratios(n_draws: int, n_pairs: int) -> tuple[float, float]:
+    """Return the same points of error over deviation, for normal changes and equal errors."""
+    normal = NormalDist().inv_cdf(0.975 ** (1 / n_pairs))
+    share = normal / math.sqrt(2 * (n_draws - 1))
+    return 1 / (1 + share), 1 / (1 - share)
+
+
+def expected_coverages(n_draws: int, n_pairs: int) -> tuple[float, float]:
+    """Return the 2.5 % point of the lowest and the 97.5 % point of the highest of all coverages."""
+    terms = [math.comb(n_draws, k) * 0.95**k * 0.05 ** (n_draws - k) for k in range(n_draws + 1)]
+    up_to = list(accumulate(terms))
+    lowest = next(k for k, p in enumerate(up_to) if 1 - (1 - p) ** n_pairs >= 0.025)
+    highest = next(k for k, p in enumerate(up_to) if p**n_pairs >= 0.975)
+    return lowest / n_draws, highest / n_draws
 
 
 def _numbers(row: dict[str, float]) -> list[str]:
@@ -267,11 +310,16 @@ def _outputs(network: nn.Module, images: Tensor) -> dict[str, Tensor]:
 # --- the command ---------------------------------------------------------------------------------
 
 
+def samples_of(n: int, n_samples: int) -> int:
+    """Return how many samples of n rows to draw: many rows take long."""
+    return n_samples * 1000 // max(n, 1000)
+
+
 def results_of(group: str, n_samples: int, rows: list[int], cache: Path) -> dict[int, dict]:
     """Return the results of a group by number of rows, from the cache where they are there."""
     found = {}
     for n in rows:
-        some = n_samples * 1000 // max(n, 1000)  # many rows take long
+        some = samples_of(n, n_samples)
         path = cache / f"{group}-{n}-{some}.json"
         if not path.exists():
             cache.mkdir(parents=True, exist_ok=True)

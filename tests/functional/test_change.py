@@ -17,7 +17,7 @@ from lightning_id.functional import (
     twonn_dimension,
 )
 from tests.functional import naive
-from tests.pages import example
+from tests.pages import ROOT, example
 
 RATIOS = {
     "twonn": twonn_dimension,
@@ -198,3 +198,27 @@ def test_the_page_has_every_pair_of_its_group(calibration, tmp_path, capsys):
     pairs = calibration.manifold_pairs(60, 0)
     assert all(page.count(f"| {pair} |") == len(calibration.ESTIMATORS) for pair in pairs)
     assert "both exactly 0" in page
+
+
+def test_extremes_expected_of_right_bars_are_those_of_draws(calibration):
+    generator = torch.Generator().manual_seed(0)
+    draws = torch.randn((2000, 29, 100), generator=generator)
+    measures = {
+        calibration.expected_coverages: (draws.abs() <= 1.96).double().mean(2),
+        calibration.expected_ratios: 1 / draws.std(2),
+    }
+    for expected, found in measures.items():
+        low, high = expected(100, 29)
+        assert (found.min(1).values < low).double().mean() < 0.05
+        assert (found.max(1).values > high).double().mean() < 0.05
+
+
+def test_no_measure_of_the_page_is_outside_the_expected_ones():
+    page = (ROOT / "docs" / "calibration_change.md").read_text()
+    extremes = page[page.index("| rows |") : page.index("| states |")]
+    rows = [line.strip("| ").split(" | ") for line in extremes.splitlines() if line[2:3].isdigit()]
+    assert [row[0] for row in rows] == ["500", "1000", "2000"]
+    for row in rows:
+        cells = [[float(v.strip("%")) for v in cell.split(" to ")] for cell in row[2:]]
+        for found, expected in (cells[:2], cells[2:]):
+            assert expected[0] <= found[0] <= found[1] <= expected[1]

@@ -29,6 +29,7 @@ from lightning_id.callback.charts import Charts
 from lightning_id.experiments.classifier import Classifier
 from lightning_id.experiments.mnist import MNISTDataModule
 from lightning_id.experiments.networks import MNISTNet
+from lightning_id.functional.products import add_triangle
 from lightning_id.history.tables import markdown_table
 
 SIZES = (0, 1000, 2000)  # samples; 0 is without the callback
@@ -129,20 +130,41 @@ class EpochTimes(pl.Callback):
         self.training.append(time.perf_counter() - self._start)
 
 
-def rows_in_gib(n_samples: int) -> float:
-    """Return the memory of the rows of all layers and of `last_hidden`, by shape."""
+def widths() -> list[int]:
+    """Return the features of every layer and of `last_hidden`."""
     network = MNISTNet()
     layers = ["input", *(name for name, _ in network.named_children())]
     with record_activations(network, layers) as rows:
         network(torch.zeros(2, 1, 28, 28))
-    columns = sum(x.shape[1] for x in rows.values()) + network.output.in_features
-    return 4 * n_samples * columns / 2**30
+    return [*(x.shape[1] for x in rows.values()), network.output.in_features]
+
+
+def rows_in_gib(n_samples: int) -> float:
+    """Return the memory of the rows of all layers and of `last_hidden`, by shape."""
+    return 4 * n_samples * sum(widths()) / 2**30
+
+
+def bare_products(n_samples: int, repeats: int = 5) -> float:
+    """Return the seconds of one symmetric product of rows of every width: the exact lower limit."""
+    taken = []
+    for _ in range(repeats + 1):  # the first is not counted
+        taken.append(0.0)
+        for width in widths():
+            x, out = torch.ones(n_samples, width), torch.empty(n_samples, n_samples)
+            start = time.perf_counter()
+            add_triangle(out, x, first=True)
+            taken[-1] += time.perf_counter() - start
+    return statistics.median(taken[1:])
 
 
 def table(runs: dict[int, list[dict[str, Any]]]) -> str:
     """Return the comparison as Markdown."""
     head = ["samples", "GiB of rows", "seconds of the fit", "with / without", "bar"]
-    head += ["1 + parts / without", "training steps, with / without"]
+    head += [
+        "1 + parts / without",
+        "parts / bare symmetric products",
+        "training steps, with / without",
+    ]
     head += ["steps before the first measurement, with / without: the noise"]
     rows = [[*head, *PARTS]]
     plain = {
@@ -155,6 +177,8 @@ def table(runs: dict[int, list[dict[str, Any]]]) -> str:
         cells.append(f"{BARS[n_samples]}" if n_samples else "")
         parts = statistics.median(sum(r["parts"].values()) * r["epochs"] for r in found)
         cells.append(f"{1 + parts / plain['fit']:.3f}")
+        an_epoch = statistics.median(sum(r["parts"].values()) for r in found)
+        cells.append(f"{an_epoch / bare_products(n_samples):.2f}" if n_samples else "")
         cells += [f"{middle[key] / plain[key]:.3f}" for key in ("training", "control")]
         cells += [f"{statistics.median(r['parts'][part] for r in found):.3f}" for part in PARTS]
         rows.append(cells)

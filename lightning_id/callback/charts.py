@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 from lightning_utilities.core.rank_zero import rank_zero_info, rank_zero_warn
 
 from lightning_id._checks import how_to_install
+from lightning_id.callback.layer_chart import layer_curves, log_layer_chart
 from lightning_id.callback.loggers import PAGE, is_tensorboard, log_figure, tensorboard_layout
 from lightning_id.history import History
 from lightning_id.history.queries import main_estimator
@@ -15,6 +16,7 @@ from lightning_id.history.queries import main_estimator
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
+WIDTH = 4.2  # inches, at which TensorBoard's 340 pixels show small letters 9 pixels high
 SHARE = 0.01  # of the time since the fit began; the final figures are drawn whatever they cost
 
 
@@ -50,9 +52,14 @@ class Charts:
         self._drawn = len(history.records)
         start = time.monotonic()
         try:
-            for key, figure in self._figures(history):
-                for logger, failure in log_figure(loggers, key, figure, step, folder):
-                    self._warn_once(type(logger).__name__, failure)
+            failures = [
+                failure
+                for key, figure in self._figures(history)
+                for failure in log_figure(loggers, key, figure, step, folder)
+            ]
+            failures += self._log_layer_charts(history, loggers, step)
+            for logger, failure in failures:
+                self._warn_once(type(logger).__name__, failure)
         except ModuleNotFoundError as error:
             if not self._failed:
                 self._failed.add("matplotlib")
@@ -79,11 +86,29 @@ class Charts:
                 self._laid_out.add(id(logger))
                 charts: dict[str, list[Any]] = {}
                 for of_set, names in layers.items():
-                    page = tensorboard_layout(names, estimators, (), f"{self.prefix}{of_set}")[PAGE]
+                    beside = () if charts else metrics
+                    prefix = f"{self.prefix}{of_set}"
+                    page = tensorboard_layout(names, estimators, beside, prefix)[PAGE]
                     in_set = f" ({of_set.removesuffix('_')})" if of_set else ""
                     charts |= {f"{title}{in_set}": chart for title, chart in page.items()}
-                charts |= tensorboard_layout((), (), metrics)[PAGE]
                 logger.experiment.add_custom_scalars({PAGE: charts})
+
+    def _log_layer_charts(
+        self, history: History, loggers: Sequence[Any], step: int
+    ) -> list[tuple[Any, Exception]]:
+        """Log the chart of all layers of every sample set; return the failures."""
+        estimator = main_estimator(history)
+        return [
+            failure
+            for i, name in enumerate(history.sample_sets() or [""])
+            for failure in log_layer_chart(
+                loggers,
+                f"{self.prefix}{f'{name}_' if i else ''}id/layers_{estimator}",
+                layer_curves(history.of_set(name), estimator),
+                estimator,
+                step,
+            )
+        ]
 
     def _figures(self, history: History) -> Iterator[tuple[str, "Figure"]]:
         """Yield key and figure, of every sample set, then of all together."""
@@ -93,11 +118,11 @@ class Charts:
         estimator, sets = main_estimator(history), history.sample_sets() or [""]
         for i, name in enumerate(sets):
             of_set, prefix = history.of_set(name), f"{self.prefix}{name}_" if i else self.prefix
-            yield f"{prefix}id/depth_profile", depth_profile(of_set, estimator)
-            yield f"{prefix}id/heat_map", heat_map(of_set, estimator)
+            yield f"{prefix}id/depth_profile", depth_profile(of_set, estimator, width=WIDTH)
+            yield f"{prefix}id/heat_map", heat_map(of_set, estimator, width=WIDTH)
         if len(sets) > 1 and estimator == "twonn":
             key = f"{self.prefix}id/last_hidden_over_time"
-            yield key, last_hidden_over_time(history)
+            yield key, last_hidden_over_time(history, width=WIDTH)
 
     def _warn_once(self, logger: str, failure: Exception) -> None:
         if logger not in self._failed:

@@ -67,8 +67,9 @@ def tensorboard_layout(
 ) -> dict[str, dict[str, list[Any]]]:
     r"""Return the page of TensorBoard's Custom Scalars, for `SummaryWriter.add_custom_scalars`.
 
-    A chart for each estimator with a line for each layer, the last hidden layer in its 95 % band,
-    and a chart for each metric. TensorBoard takes the first layout of a run: call it once.
+    The last hidden layer in its 95 % band, beside it an accuracy, or the first metric; a chart for
+    each estimator with a line for each layer, and for each further metric. TensorBoard
+    takes the first layout of a run: call it once.
 
     Args:
         layers: Names of layers in the logged keys: see `key_names`.
@@ -85,17 +86,17 @@ def tensorboard_layout(
         >>> tensorboard_layout(["net.0"], ["twonn"])["Intrinsic dimension"]["TwoNN"]
         ['Multiline', ['^id_twonn/net\\.0$']]
     """
-    charts: dict[str, list[Any]] = {
-        estimator_spec(estimator).title: [
-            "Multiline",
-            [_only(f"{prefix}id_{estimator}/{layer}") for layer in layers],
-        ]
-        for estimator in estimators
-    }
+    charts: dict[str, list[Any]] = {}
     if "twonn" in estimators:
         value = f"{prefix}id/last_hidden"
         charts["Last hidden layer"] = ["Margin", [value, f"{value}_low", f"{value}_high"]]
-    for metric in metrics:
+    metrics = sorted(metrics, key=lambda name: "acc" not in name.lower())
+    for metric in metrics[:1]:
+        charts[metric] = ["Multiline", [_only(metric)]]
+    for estimator in estimators:
+        lines = [_only(f"{prefix}id_{estimator}/{layer}") for layer in layers]
+        charts[estimator_spec(estimator).title] = ["Multiline", lines]
+    for metric in metrics[1:]:
         charts[metric] = ["Multiline", [_only(metric)]]
     return {PAGE: charts}
 

@@ -2,7 +2,8 @@
 
 Every figure belongs to its caller alone: pyplot does not know it, and nothing stays behind when it
 is dropped. Where a history lacks the data, the figure explains that in a text. Throughout,
-``estimator`` is the name of the dimension, and ``metric`` the key of a metric in the history.
+``estimator`` is the name of the dimension, ``metric`` the key of a metric in the history, and
+``width`` the width of the figure in inches.
 """
 
 from collections.abc import Callable

@@ -7,6 +7,7 @@ from itertools import pairwise
 from typing import Any, Literal
 
 from matplotlib import colormaps
+from matplotlib.artist import Artist
 from matplotlib.axes import Axes
 from matplotlib.axis import Axis
 from matplotlib.cm import ScalarMappable
@@ -34,6 +35,7 @@ FEW_COLORS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", 
 UNTRAINED = "0.35"
 MOST_NAMES = 24  # that fit beside a bar of colours
 SMALL = 8  # points; at 600 pixels of width still 9 pixels high
+WIDTH = 7.0  # inches, for which texts are broken into lines
 LETTERS_OF_AXIS = 76  # small ones along a horizontal axis beside a colour bar
 
 Color = tuple[float, float, float, float]
@@ -44,14 +46,14 @@ def color_of(i: int, count: int) -> Any:
     return FEW_COLORS[i] if count <= len(FEW_COLORS) else COLORS(i / (count - 1))
 
 
-def new_figure(height: int | float = 4.6) -> Figure:
-    """Return an empty figure, 7 inches wide and unknown to pyplot."""
-    return Figure(figsize=(7, height), dpi=150, layout="constrained")
+def new_figure(height: int | float = 4.6, width: int | float = WIDTH) -> Figure:
+    """Return an empty figure of that size in inches, unknown to pyplot."""
+    return Figure(figsize=(width, height), dpi=150, layout="constrained")
 
 
-def text_figure(text: str) -> Figure:
+def text_figure(text: str, width: int | float = WIDTH) -> Figure:
     """Return a figure with a text in place of a drawing."""
-    figure = new_figure(2.4)
+    figure = new_figure(2.4, width)
     draw_text(figure.add_subplot(), text)
     return figure
 
@@ -62,14 +64,22 @@ def draw_text(axes: Axes, text: str) -> None:
     # Width in letters: those of 9 points are about 0.07 inches wide.
     box = axes.get_subplotspec()
     columns = 1 if box is None else box.get_gridspec().ncols
-    lines = textwrap.fill(escape_mathtext(text), 84 // columns)
+    letters = _letters(axes, 84) // columns
+    lines = textwrap.fill(escape_mathtext(text), letters)
     axes.text(0.5, 0.5, lines, ha="center", va="center", fontsize=9, transform=axes.transAxes)
 
 
 def footnote(figure: Figure, *parts: str) -> None:
     """Write small print under a figure; empty parts are left out."""
-    text = textwrap.fill(escape_mathtext(" · ".join(filter(None, parts))), 118)
+    text = textwrap.fill(escape_mathtext(" · ".join(filter(None, parts))), _letters(figure, 118))
     figure.supxlabel(text, fontsize=SMALL, color="0.35", x=0.99, ha="right")
+
+
+def _letters(artist: Artist, at_width: int) -> int:
+    """Return the letters of a line in the figure of an artist, from those at `WIDTH`."""
+    figure = artist.get_figure()
+    width = figure.get_figwidth() if isinstance(figure, Figure) else WIDTH
+    return round(at_width * width / WIDTH)
 
 
 def style_axes(axes: Axes) -> None:
@@ -149,7 +159,8 @@ def turn_if_crowded(
 ) -> None:
     """Turn the names at places (shares of the axis) where they would touch; ``side`` stays put."""
     letters = [len(label.get_text()) + 2 for label in labels]
-    needed = [(a + b) / 2 / LETTERS_OF_AXIS for a, b in pairwise(letters)]
+    fit = _letters(labels[0], LETTERS_OF_AXIS) if labels else LETTERS_OF_AXIS
+    needed = [(a + b) / 2 / fit for a, b in pairwise(letters)]
     if any(b - a < need for (a, b), need in zip(pairwise(places), needed, strict=True)):
         for label in labels:
             label.set(rotation=40, horizontalalignment=side, rotation_mode="anchor")

@@ -21,6 +21,7 @@ from lightning_id.figures._drawing import (
     FEW_COLORS,
     SMALL,
     UNTRAINED,
+    WIDTH,
     color_of,
     draw_band,
     draw_text,
@@ -42,7 +43,9 @@ MOST_LINES = 40  # more cannot be distinguished, and cost time and bytes
 _MARKERS = "osD^vP*X"
 
 
-def depth_profile(history: History, estimator: str = "twonn") -> Figure:
+def depth_profile(
+    history: History, estimator: str = "twonn", *, width: int | float = WIDTH
+) -> Figure:
     """Draw the dimension against relative depth, one line per measurement, coloured by time.
 
     Time is the number of epochs, or of steps if an epoch has several measurements. The network
@@ -53,8 +56,8 @@ def depth_profile(history: History, estimator: str = "twonn") -> Figure:
     found = profiles(history, estimator)
     last = last_of_fit(found)
     if last is None:
-        return text_figure(explain_missing(history, estimator))
-    figure = new_figure(5)
+        return text_figure(explain_missing(history, estimator), width)
+    figure = new_figure(min(5, width), width)
     axes, widths = figure.subplots(2, 1, sharex=True, height_ratios=(5, 1))
     drawn = dict(subsample_evenly(list(found.items()), MOST_LINES)) | {last: found[last]}
     _draw_lines(figure, axes, drawn, Clock.of(found))

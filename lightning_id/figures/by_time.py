@@ -28,6 +28,7 @@ from lightning_id.figures._drawing import (
     COLORS,
     FEW_COLORS,
     SMALL,
+    WIDTH,
     color_of,
     draw_band,
     draw_text,
@@ -51,7 +52,13 @@ from lightning_id.history.queries import (
 MOST_ROWS = 32  # names that fit beside the map
 
 
-def heat_map(history: History, estimator: str = "twonn", metric: str = "val_acc") -> Figure:
+def heat_map(
+    history: History,
+    estimator: str = "twonn",
+    metric: str = "val_acc",
+    *,
+    width: int | float = WIDTH,
+) -> Figure:
     """Draw the dimension as colour, layer by measurement, under the curve of a metric.
 
     Measurements are columns of equal width, with their time below. Grey cells have no estimate.
@@ -59,12 +66,12 @@ def heat_map(history: History, estimator: str = "twonn", metric: str = "val_acc"
     records = by_validation(history, estimator)
     valued = [validation for validation, each in records.items() if any(map(has_value, each))]
     if not valued:
-        return text_figure(explain_missing(history, estimator))
+        return text_figure(explain_missing(history, estimator), width)
     fitted = course(records)
     validations = valued if set(valued).isdisjoint(fitted) else fitted
     everything = [r for validation in validations for r in records[validation]]
     layers = list(dict.fromkeys(r["layer"] for r in in_order(everything)))
-    figure = new_figure(min(3 + 0.16 * len(layers), 7.5))
+    figure = new_figure(min(3 + 0.16 * len(layers), 7.5), width)
     curve, axes = figure.subplots(2, 1, sharex=True, height_ratios=(1, 2.5))
     _draw_curve(curve, history, metric, validations)
     _draw_cells(figure, axes, _cells(records, validations, layers), estimator)
@@ -130,13 +137,13 @@ def last_hidden_and_metric(history: History, metric: str = "val_acc") -> Figure:
     return figure
 
 
-def last_hidden_over_time(history: History) -> Figure:
+def last_hidden_over_time(history: History, *, width: int | float = WIDTH) -> Figure:
     """Draw the TwoNN dimension of the last hidden layer over time, a line for each sample set."""
     sets = history.sample_sets() or [""]
-    return compare_last_hidden({name: history.of_set(name) for name in sets})
+    return compare_last_hidden({name: history.of_set(name) for name in sets}, width=width)
 
 
-def compare_last_hidden(histories: Mapping[str, History]) -> Figure:
+def compare_last_hidden(histories: Mapping[str, History], *, width: int | float = WIDTH) -> Figure:
     """Draw the TwoNN dimension of the last hidden layer over time, with 95 % bands.
 
     The histories are those of runs or sample sets, by name; one without a value is named below.
@@ -147,10 +154,11 @@ def compare_last_hidden(histories: Mapping[str, History]) -> Figure:
         return text_figure(
             _explain_missing_last_hidden(next(iter(histories.values()), History()))
             if len(histories) < 2
-            else f"None of {', '.join(histories)} has a twonn estimate of a last hidden layer."
+            else f"None of {', '.join(histories)} has a twonn estimate of a last hidden layer.",
+            width,
         )
     clock = Clock(any(Clock.of(each).by_step for each in drawn.values()))
-    figure = new_figure(3.6)
+    figure = new_figure(3.6, width)
     axes = figure.add_subplot()
     names = short_names(list(drawn), most=28)
     for i, (name, each) in enumerate(drawn.items()):

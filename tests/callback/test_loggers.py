@@ -300,7 +300,7 @@ def page(loggers, tmp_path):
     """TensorBoard's own plugin on a run with the page: what it would send to the browser."""
     logger = loggers.TensorBoardLogger(tmp_path)
     layers = ["net.0", "net.00", "net_0", "net.0.conv"]
-    layout = tensorboard_layout(layers, ["twonn", "pca"], ["val_acc", "val/loss+x"], prefix="a.")
+    layout = tensorboard_layout(layers, ["twonn", "pca"], ["val/loss+x", "val_acc"], prefix="a.")
     logger.experiment.add_custom_scalars(layout)
     keys = [f"a.id_{e}/{layer}" for e in ("twonn", "twonn_se", "pca") for layer in layers]
     keys += ["a.id/last_hidden", "a.id/last_hidden_low", "a.id/last_hidden_high", "aXid_pca/net.0"]
@@ -334,7 +334,7 @@ def test_every_line_of_the_page_is_one_logged_key(page):
     category, tags_of = page
     assert category["title"] == "Intrinsic dimension"
     charts = {chart["title"]: chart for chart in category["chart"]}
-    assert list(charts) == ["TwoNN", "PCA 90 %", "Last hidden layer", "val_acc", "val/loss+x"]
+    assert list(charts) == ["Last hidden layer", "val_acc", "TwoNN", "PCA 90 %", "val/loss+x"]
     lines = {
         title: [tags_of(tag) for tag in chart["multiline"]["tag"]]
         for title, chart in charts.items()

@@ -4,8 +4,10 @@ import math
 
 import pytest
 from matplotlib.colors import LogNorm
+from matplotlib.text import Text
 
 from lightning_id import History
+from lightning_id.figures import depth_profile, heat_map
 from lightning_id.figures._drawing import (
     FEW_COLORS,
     color_of,
@@ -17,6 +19,7 @@ from lightning_id.figures._drawing import (
     time_norm,
     turn_if_crowded,
 )
+from tests.figures.histories import history_of
 
 
 def records(*ends):
@@ -104,3 +107,14 @@ def test_names_that_would_touch_are_turned():
         labels = [axes.text(x, 0, text) for x in (0.1, 0.2, 0.3)]
         turn_if_crowded(labels, [0.1, 0.2, 0.3], "right")
         assert [label.get_rotation() == 40 for label in labels] == [is_turned] * 3
+
+
+@pytest.mark.parametrize("draw", [depth_profile, heat_map])
+def test_letters_in_a_narrow_figure_are_large_and_stay_within_it(draw):
+    figure = draw(history_of(6, 7), width=4.2)
+    figure.draw_without_rendering()
+    drawn = figure.get_tightbbox()
+    assert drawn.x0 >= -0.01
+    assert drawn.x1 <= 4.21
+    sizes = [text.get_fontsize() for text in figure.findobj(Text) if text.get_text()]
+    assert min(sizes) / 72 * 340 / 4.2 >= 8.9  # pixels, at TensorBoard's size

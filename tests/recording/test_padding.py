@@ -99,3 +99,19 @@ def test_layers_with_other_tokens_than_the_mask_keep_all_of_theirs():
     with record_activations(net, ["0"], 3, "last") as rows:
         out = net(x, attention_mask=MASK)
     assert torch.equal(rows["0"], out[:, -1])
+
+
+def of_two_lengths(reduce):
+    net = nn.Sequential(nn.Linear(4, 2))
+    with record_activations(net, ["0"], 6, reduce) as rows:
+        for length in (5, 7):
+            net(torch.zeros(3, length, 4))
+    return rows["0"]
+
+
+def test_lengths_that_differ_between_batches_need_a_reduce_other_than_flatten():
+    for reduce in ("mean", "max", "cls", "last", "per-position", "tokens"):
+        assert of_two_lengths(reduce).shape == (6, 2)
+    message = "reduce='mean', 'last' or 'tokens' gives rows of one length"
+    with pytest.raises(ValueError, match=message):
+        of_two_lengths("flatten")

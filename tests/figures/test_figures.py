@@ -40,30 +40,7 @@ def assert_tells_something_and_is_whole(figure):
     assert drawn.y1 < height + 0.01
 
 
-@pytest.mark.parametrize("history", BROKEN)
-@pytest.mark.parametrize("name", FIGURES)
-def test_every_figure_draws_numbers_or_says_what_is_missing_and_nothing_is_cut(name, history):
-    assert_tells_something_and_is_whole(FIGURES[name](BROKEN[history]()))
-
-
-@pytest.mark.parametrize("history", BROKEN_FOR_ONE)
-def test_a_figure_without_what_it_needs_draws_the_rest_or_says_so(history):
-    name, make = BROKEN_FOR_ONE[history]
-    assert_tells_something_and_is_whole(FIGURES[name](make()))
-
-
-def test_what_is_cut_is_found():
-    figure = Figure(figsize=(2, 1), dpi=525)
-    figure.add_subplot().set_title("a title that is wider than the figure")
-    with pytest.raises(AssertionError):
-        assert_tells_something_and_is_whole(figure)
-
-
-@pytest.mark.parametrize("history", ["whole", "unicode", "60 layers", "200 characters"])
-@pytest.mark.parametrize("name", FIGURES)
-def test_no_two_names_on_an_axis_overlap(name, history):
-    figure = FIGURES[name](BROKEN[history]())
-    figure.draw_without_rendering()
+def assert_no_two_names_on_an_axis_overlap(figure):
     for axes in [*figure.axes, *(child for a in figure.axes for child in a.child_axes)]:
         for axis in (axes.xaxis, axes.yaxis):
             low, high = sorted(axis.get_view_interval())
@@ -84,6 +61,28 @@ def test_no_two_names_on_an_axis_overlap(name, history):
             feet = [t.get_window_extent().x0 for t in labels if t.get_rotation()]
             letter = 8 * 150 / 72
             assert all(abs(b - a) > letter for a, b in pairwise(feet))
+
+
+@pytest.mark.parametrize("history", BROKEN)
+@pytest.mark.parametrize("name", FIGURES)
+def test_every_figure_draws_numbers_or_says_what_is_missing_and_nothing_is_cut(name, history):
+    figure = FIGURES[name](BROKEN[history]())
+    assert_tells_something_and_is_whole(figure)
+    if history in ("whole", "unicode", "60 layers", "200 characters"):
+        assert_no_two_names_on_an_axis_overlap(figure)
+
+
+@pytest.mark.parametrize("history", BROKEN_FOR_ONE)
+def test_a_figure_without_what_it_needs_draws_the_rest_or_says_so(history):
+    name, make = BROKEN_FOR_ONE[history]
+    assert_tells_something_and_is_whole(FIGURES[name](make()))
+
+
+def test_what_is_cut_is_found():
+    figure = Figure(figsize=(2, 1), dpi=525)
+    figure.add_subplot().set_title("a title that is wider than the figure")
+    with pytest.raises(AssertionError):
+        assert_tells_something_and_is_whole(figure)
 
 
 @pytest.mark.parametrize(
@@ -119,12 +118,12 @@ def test_two_hundred_validations_of_sixteen_layers_take_a_second_and_300_kilobyt
     name, long_history
 ):
     png(FIGURES[name](history_of(2, 3)))  # fonts are found and read once
-    times = []
-    for _ in range(3):  # the best of them: a neighbour on the core costs time that is not ours
+    for _ in range(3):  # again where it took longer: a neighbour on the core costs time too
         start = time.process_time()
         picture = png(FIGURES[name](long_history))
-        times.append(time.process_time() - start)
-    spent = min(times)
+        spent = time.process_time() - start
+        if spent < 1:
+            break
     print(f"{name}: {spent:.2f} s, {len(picture) / 1000:.0f} kB")
     assert spent < 1
     assert len(picture) < 300_000

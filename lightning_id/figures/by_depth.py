@@ -50,7 +50,7 @@ def depth_profile(
 
     Time is the number of epochs, or of steps if an epoch has several measurements. The network
     before training is dashed, a test is dotted, the last measurement of the fit has its 95 % band,
-    and the region in which TwoNN is a lower bound is shaded. Below are the widths of the layers.
+    and the region in which TwoNN is usually too low is shaded. Below are the widths of the layers.
     Of more than 40 measurements 40 at even distances are drawn, and the footnote counts them.
     """
     found = profiles(history, estimator)
@@ -249,10 +249,10 @@ def far_enough_apart(places: Sequence[float], least: float) -> list[float]:
 
 
 def _shade_lower_bound(axes: Axes, estimator: str) -> str:
-    """Shade the values that are lower bounds, if there are any, and return a text for the shade."""
+    """Shade the values that are usually too low, if there are any, and return a text for it."""
     top, bound = axes.get_ylim()[1], estimator_spec(estimator).lower_bound_above
     if bound is None or top <= bound:
         return ""
     axes.axhspan(bound, top, color="0.92", zorder=0)
     axes.set_ylim(top=top)
-    return f"shaded, above {bound}: a lower bound"
+    return f"shaded, above {bound}: usually too low"

@@ -4,6 +4,7 @@ import math
 import re
 from collections.abc import Sequence
 
+from lightning_id.functional.estimate import NORMAL_975
 from lightning_id.functional.registry import estimator_spec
 from lightning_id.history.queries import before_training, estimators, last
 from lightning_id.history.records import History, Record, Validation, has_value
@@ -63,23 +64,28 @@ def end_table(
 def end_notes(history: History) -> list[str]:
     """Return the caveats of the values of `end_table`, one sentence each."""
     newest = last(history)
-    notes = []
+    known = newest is not None and any(
+        has_value(r) and math.isfinite(r["std_error"] or math.nan)
+        for name in estimators(history)
+        for r in history.at(newest, name)
+    )
+    notes = ["± is half of a 95 % interval."] if known else []
     for name in estimators(history) if newest is not None else ():
         spec = estimator_spec(name)
         bound = spec.lower_bound_above
         records = history.at(newest, name) if newest is not None else []
         if bound is not None and any(has_value(r) and r["value"] > bound for r in records):
-            notes.append(f"Above about {bound} {spec.title} is a lower bound.")
+            notes.append(f"Above about {bound} {spec.title} is usually too low.")
     return notes
 
 
 def value_with_error(record: Record) -> str:
-    """Return for example ``"12.10 ± 0.31"``; ``"-"`` if there is no value."""
+    """Return a value with half of its 95 % interval, ``"12.10 ± 0.61"``; ``"-"`` without one."""
     if not has_value(record):
         return "-"
     if record["std_error"] is None or math.isnan(record["std_error"]):
         return f"{record['value']:g}"
-    return f"{record['value']:.2f} ± {record['std_error']:.2f}"
+    return f"{record['value']:.2f} ± {NORMAL_975 * record['std_error']:.2f}"
 
 
 def aligned(rows: Sequence[Sequence[str]]) -> str:

@@ -1,13 +1,12 @@
 """Findings in plain words: one rule each, with its threshold.
 
 Every rule reads the last measurement of the fit (`lightning_id.history.queries.last_of_fit`), and
-names the missing data where it is inconclusive. All layers are measured on the same samples, so
-their errors are correlated and the combined error bar of a difference is too large: the rules err
-on the side of finding nothing.
+names the missing data where it is inconclusive. Every ± is half of a 95 % interval. All layers are
+measured on the same samples at all times: differences are judged by their paired error bar where
+the history has it, else by that of two separate errors, which is too large.
 """
 
 import math
-import statistics
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from operator import itemgetter
 from typing import Literal, NamedTuple, get_args
@@ -16,22 +15,30 @@ from torch import Tensor
 
 from lightning_id._checks import kind_of
 from lightning_id.figures import LOWER_BOUND_ABOVE
-from lightning_id.figures._data import shortened
 from lightning_id.functional import estimator_spec
-from lightning_id.functional.estimate import NORMAL_975
+from lightning_id.functional.law import LAW_NOTE
 from lightning_id.functional.pca import rounding_noise
-from lightning_id.history import History, Placed, Record, has_value, queries, validation_of
+from lightning_id.history import (
+    History,
+    Placed,
+    Record,
+    Validation,
+    has_value,
+    queries,
+    validation_of,
+)
+from lightning_id.history.differences import separate, since
 from lightning_id.history.queries import before_training, describe, last_of_fit, profile, start
 from lightning_id.history.tables import value_with_error
+from lightning_id.recording.layers import INPUT, LAST_HIDDEN
+from lightning_id.report.hunchback import bars_of, hunchback, median_of, wide_layers
+from lightning_id.report.learning import accuracy_finding, has_learnt
+from lightning_id.report.wording import NAMES_SHOWN, at, listed, names, percent, short
 
-ERROR_BARS = NORMAL_975  # combined standard errors that a difference must exceed: the 95 % interval
 PCA_FAR_ABOVE = 3.0  # times TwoNN
 GAP = 2.0  # times the next eigenvalue
 GAP_WITHIN = 0.5, 4.0  # times TwoNN: where the spectrum of a linear representation would fall
 FLAT_WITHIN = 0.25  # of the median; the untrained VGG-16 of Ansuini et al. stays within 0.18
-NARROW = 2.0  # a layer with fewer units than this times the median has no room for the dimension
-NAMES_SHOWN = 6  # of the layers in a list
-NAME_LENGTH = 60  # letters of a name in a sentence
 
 _Condition = Literal["estimator", "n_samples", "data", "reduce"]  # of a measurement
 
@@ -51,26 +58,6 @@ def findings(history: History) -> list[Finding]:
     return [Finding(topic, text) for topic, text in found if text]
 
 
-def hunchback(history: History) -> str:
-    """Decide whether the dimension peaks inside the network, above both ends by the error bars."""
-    layers = profile(history)
-    if len(layers) < 3:
-        return f"Inconclusive: needs three layers with a dimension, this profile has {len(layers)}."
-    first, *interior, end = layers
-    top = max(interior, key=itemgetter("value"))
-    shape = f"{_at(first)}, {_at(top)}, {_at(end)}"
-    lower = [layer for layer in (first, end) if not _is_clearly_above(top, layer)]
-    if not lower:
-        return f"Yes. From the first layer through the peak to the last: {shape}."
-    if any(math.isnan(_error(layer)) for layer in (top, *lower)):
-        return f"Inconclusive: no error bars: {shape}."
-    names = " and ".join(_short(layer["layer"]) for layer in lower)
-    return (
-        f"No. The highest layer between the ends is not above {names}"
-        f" by more than the combined error bars: {shape}."
-    )
-
-
 def peak(history: History) -> str | None:
     """Locate the largest dimension."""
     layers = profile(history)
@@ -78,32 +65,62 @@ def peak(history: History) -> str | None:
         return None
     top = max(layers, key=itemgetter("value"))
     width = "" if top["ambient_dimension"] is None else f", of {top['ambient_dimension']} units"
-    return f"{_at(top)}, at relative depth {top['depth']:.2f}{width}."
+    return f"{at(top)}, at relative depth {top['depth']:.2f}{width}."
 
 
 def last_hidden(history: History) -> str | None:
-    """Compare the dimension of the last hidden layer with the start, by the error bars."""
+    """Compare the last hidden layer with the start and with its minimum, by the paired bars."""
     begin, end = start(history), last_of_fit(history.validations())
     now = queries.last_hidden(profile(history, end))
     then = queries.last_hidden(profile(history, begin)) if begin else None
     if now is None or end is None:
         return None
     if then is None or begin is None:
-        return f"{_at(now)}. There is no earlier value to compare it with."
-    if then["n_samples"] != now["n_samples"]:
-        return (
-            f"{_at(now)}. It is not compared with the start: {then['n_samples']} samples were"
-            f" measured then and {now['n_samples']} now, and the dimension depends on that."
-        )
-    values = (
-        f"at {_short(now['layer'])}: {value_with_error(then)} ({describe(begin)}),"
-        f" {value_with_error(now)} ({describe(end)})"
+        return f"{at(now)}. There is no earlier value to compare it with."
+    if then["n_samples"] == now["n_samples"]:
+        return _change_of_last_hidden(history, now, then, begin, end)
+    return (
+        f"{at(now)}. It is not compared with the start: {then['n_samples']} samples were"
+        f" measured then and {now['n_samples']} now, and the dimension depends on that."
     )
-    if _is_clearly_above(then, now):
-        return f"Decreased by {_percent(1 - now['value'] / then['value'])} {values}."
-    if _is_clearly_above(now, then):
-        return f"Increased by {_percent(now['value'] / then['value'] - 1)} {values}."
-    return f"No change beyond the combined error bars {values}."
+
+
+def _change_of_last_hidden(
+    history: History, now: Placed, then: Placed, begin: Validation, end: Validation
+) -> str:
+    change = since(now, then)
+    values = (
+        f"at {short(now['layer'])}: {value_with_error(then)} ({describe(begin)}),"
+        f" {value_with_error(now)} ({describe(end)}), change {change} ({bars_of([change])})"
+    )
+    share = abs(change.value) / then["value"] if then["value"] else math.nan
+    if has_learnt(history) is False:
+        return f"The network has not learnt: no finding on training {values}."
+    verdict = "No significant change"
+    if change.is_decrease or change.is_increase:
+        verdict = f"{'Decreased' if change.is_decrease else 'Increased'} by {percent(share)}"
+    return f"{verdict} {values}.{_after_minimum(history, now)}"
+
+
+def _after_minimum(history: History, now: Placed) -> str:
+    """Return a sentence on a significant increase after the minimum of a layer, if there is one."""
+    courses = queries.profiles(history, queries.main_estimator(history))
+    values = {
+        time: record
+        for time in queries.course(courses)
+        for record in courses[time]
+        if record["layer"] == now["layer"] and record["n_samples"] == now["n_samples"]
+    }
+    lowest = min(values, key=lambda time: values[time]["value"], default=None)
+    if lowest is None or lowest == next(iter(values)):
+        return ""  # the change from the start has it
+    change = since(now, values[lowest])
+    if not change.is_increase:
+        return ""
+    return (
+        f" It expands again after its minimum of {value_with_error(values[lowest])}"
+        f" ({describe(lowest)}): {change} ({bars_of([change])})."
+    )
 
 
 def linear_above_nonlinear(history: History) -> str | None:
@@ -111,19 +128,26 @@ def linear_above_nonlinear(history: History) -> str | None:
     pairs = _beside_twonn(history, "pca")
     if not pairs:
         return None
+    below = [pair[1]["layer"] for pair in pairs if _ratio(pair) < 1]
+    few = (
+        f" Below TwoNN in {names(below)}: a few directions hold 90 % of the variance there, and"
+        " nearest neighbours depend on the others too."
+        if below
+        else ""
+    )
     components, most = max(pairs, key=_ratio)
     largest = (
-        f"{_short(most['layer'])}: {components['value']:g} components against"
+        f"{short(most['layer'])}: {components['value']:g} components against"
         f" {value_with_error(most)}, ratio {_ratio((components, most)):.1f}"
     )
     far = [pair[1]["layer"] for pair in pairs if _ratio(pair) >= PCA_FAR_ABOVE]
     if not far:
-        return f"In no layer {PCA_FAR_ABOVE:g} times TwoNN or more; the most in {largest}."
+        return f"In no layer {PCA_FAR_ABOVE:g} times TwoNN or more; the most in {largest}.{few}"
     has_bound = bool(_lower_bounds(r for _, r in pairs))
-    bound = "; where TwoNN is a lower bound, the ratio is an upper one" if has_bound else ""
+    bound = "; where TwoNN is too low, the ratio is too high" if has_bound else ""
     return (
         f"At least {PCA_FAR_ABOVE:g} times TwoNN in {len(far)} of {len(pairs)} layers"
-        f" ({_names(far)}): there the representation is curved. Most in {largest}{bound}."
+        f" ({names(far)}): there the representation is curved. Most in {largest}{bound}.{few}"
     )
 
 
@@ -132,13 +156,13 @@ def gaussian_above_nonlinear(history: History) -> str | None:
     pairs = _beside_twonn(history, "twonn_gaussian")
     if not pairs:
         return None
-    above = [r["layer"] for control, r in pairs if _is_clearly_above(control, r)]
-    where = f" ({_names(above)})" if above else ""
+    above = [r["layer"] for control, r in pairs if separate(control, r).is_increase]
+    where = f" ({names(above)})" if above else ""
     control, most = max(pairs, key=_ratio)
     return (
-        "TwoNN of Gaussian rows of the same covariance is above that of the layer, by more than the"
-        f" combined error bars, in {len(above)} of {len(pairs)} layers{where}. Most in"
-        f" {_short(most['layer'])}: {value_with_error(control)} against"
+        "TwoNN of Gaussian rows of the same covariance is above that of the layer, by separate 95 %"
+        f" bars, in {len(above)} of {len(pairs)} layers{where}. Most in"
+        f" {short(most['layer'])}: {value_with_error(control)} against"
         f" {value_with_error(most)}, ratio {_ratio((control, most)):.1f}."
     )
 
@@ -146,13 +170,17 @@ def gaussian_above_nonlinear(history: History) -> str | None:
 def gap_in_spectrum(history: History) -> str | None:
     """Find a gap between neighbouring eigenvalues of the covariance near the TwoNN dimension.
 
-    A linear representation would have as many eigenvalues before the gap as dimensions.
+    A linear representation would have as many eigenvalues before the gap as dimensions. The output
+    is left out: logits under softmax have one free direction.
     """
     last = last_of_fit(history.validations())
     spectra = history.spectra.get(last, {}) if last else {}
+    layers = profile(history, last, "twonn")
+    hidden = queries.last_hidden(layers)
+    inside = layers[: layers.index(hidden) + 1] if hidden else layers
     found = {
         record["layer"]: _largest_gap(spectra[record["layer"]], record)
-        for record in profile(history, last, "twonn")
+        for record in inside
         if record["layer"] in spectra
     }
     gaps = {layer: gap for layer, gap in found.items() if gap}
@@ -162,12 +190,12 @@ def gap_in_spectrum(history: History) -> str | None:
     ratio, place = gaps[largest]
     far = [layer for layer in gaps if gaps[layer][0] >= GAP]
     answer = f"A gap in {len(far)}" if far else "No gap in any"
-    where = f" ({_names(far)})" if far else ""
+    where = f" ({names(far)})" if far else ""
     low, high = GAP_WITHIN
     return (
         f"{answer} of {len(gaps)} layers{where}: an eigenvalue of at least {GAP:g} times the next,"
         f" at {low:g} to {high:g} times TwoNN. The largest ratio is {ratio:.2f}, after"
-        f" eigenvalue {place} of {_short(largest)}."
+        f" eigenvalue {place} of {short(largest)}."
     )
 
 
@@ -195,35 +223,66 @@ def untrained_profile(history: History) -> str:
     layers = profile(history, before)
     if not layers:
         return "Measured, but no layer has a dimension."
-    median = _median(layers)
-    wide = [r for r in layers if (r["ambient_dimension"] or math.inf) >= NARROW * median]
+    wide = wide_layers(layers)
     if len(wide) < 2:
         return f"Inconclusive: needs two layers wide enough, this profile has {len(wide)}."
-    median = _median(wide)
+    median = median_of(wide)
     if median <= 0:
         return "Inconclusive: the median of the layers is 0."
     farthest = max(wide, key=lambda layer: abs(layer["value"] - median))
     away = farthest["value"] / median - 1
     narrow = [layer["layer"] for layer in layers if layer not in wide]
-    without = f" Without {_names(narrow)}, too narrow for it." if narrow else ""
+    without = f" Without {names(narrow)}, too narrow for it." if narrow else ""
     return (
         f"{'Flat' if abs(away) <= FLAT_WITHIN else 'Not flat'}. The layer farthest from the median"
-        f" of {median:.2f} is {_short(farthest['layer'])}, {_percent(abs(away))}"
-        f" {'above' if away > 0 else 'below'} it; up to {_percent(FLAT_WITHIN)} counts as flat."
+        f" of {median:.2f} is {short(farthest['layer'])}, {percent(abs(away))}"
+        f" {'above' if away > 0 else 'below'} it; up to {percent(FLAT_WITHIN)} counts as flat."
         f"{without}"
     )
 
 
 def lower_bounds(history: History) -> str | None:
-    """List the TwoNN values that are too high to be more than lower bounds."""
+    """List the TwoNN values above the one from which TwoNN is usually too low."""
     layers = _lower_bounds(profile(history, estimator="twonn"))
     if not layers:
         return None
-    values = [_at(layer) for layer in layers[:NAMES_SHOWN]]
-    return (
-        f"Above about {LOWER_BOUND_ABOVE} TwoNN is a lower bound: {_listed(values, len(layers))}."
-        " The true dimension is at least that."
+    values = [at(layer) for layer in layers[:NAMES_SHOWN]]
+    broken = [layer["layer"] for layer in layers if LAW_NOTE in (layer["note"] or "")]
+    unless = (
+        f" In {names(broken)} the neighbour ratios do not follow its law, and it may be too high."
+        if broken
+        else " On curved or noisy data it may be too high."
     )
+    return (
+        f"Above about {LOWER_BOUND_ABOVE} TwoNN is usually too low:"
+        f" {listed(values, len(layers))}.{unless}"
+    )
+
+
+def bracket(history: History) -> str | None:
+    """Give the bracket from TwoNN to ESS at the peak and the last hidden layer.
+
+    ESS counts the dimensions in which a patch of 100 neighbours bends, TwoNN is low where no sample
+    is dense. Where TwoNN is significantly above, noise or one dominating direction is the cause.
+    """
+    pairs = _beside_twonn(history, "ess")
+    if not pairs:
+        return None
+    top = max(pairs, key=lambda pair: pair[1]["value"])
+    shown = [top] + [pair for pair in pairs if pair[1]["role"] == LAST_HIDDEN and pair is not top]
+    texts = [
+        f"{value_with_error(low)} to {value_with_error(high)} at {short(low['layer'])}"
+        for high, low in shown
+        if high["value"] >= low["value"]
+    ]
+    text = "From TwoNN to ESS, the reading from above: " + ", ".join(texts) + "." if texts else ""
+    above = [low["layer"] for high, low in pairs if separate(low, high).is_increase]
+    if above:
+        text += (
+            f" TwoNN is significantly above ESS in {names(above)}: noise, or one direction that"
+            " dominates."
+        )
+    return text.strip() or None
 
 
 def not_estimated(history: History) -> str | None:
@@ -246,8 +305,8 @@ def _reason(records: Sequence[Record]) -> str:
     titles = dict.fromkeys(estimator_spec(record["estimator"]).title for record in records)
     layers = dict.fromkeys(record["layer"] for record in records)
     first, *others = dict.fromkeys(r["reason"] or "no reason is recorded" for r in records)
-    of_first = f" (in {_short(records[0]['layer'])}; other numbers elsewhere)" if others else ""
-    return f"{', '.join(titles)} in {_names(list(layers))}: {first.removesuffix('.')}{of_first}."
+    of_first = f" (in {short(records[0]['layer'])}; other numbers elsewhere)" if others else ""
+    return f"{', '.join(titles)} in {names(list(layers))}: {first.removesuffix('.')}{of_first}."
 
 
 def notes(history: History) -> str | None:
@@ -258,11 +317,12 @@ def notes(history: History) -> str | None:
         for record in history.at(last, estimator) if last else []:
             if record["note"]:
                 by_note.setdefault(record["note"].removesuffix("."), {})[record["layer"]] = None
-    return " ".join(f"{_names(list(layers))}: {note}." for note, layers in by_note.items()) or None
+    return " ".join(f"{names(list(layers))}: {note}." for note, layers in by_note.items()) or None
 
 
 RULES: dict[str, Callable[[History], str | None]] = {
     "Hunchback": hunchback,
+    "Accuracy": accuracy_finding,
     "Peak": peak,
     "Last hidden layer": last_hidden,
     "PCA": linear_above_nonlinear,
@@ -270,6 +330,7 @@ RULES: dict[str, Callable[[History], str | None]] = {
     "Spectrum": gap_in_spectrum,
     "Untrained network": untrained_profile,
     "Lower bounds": lower_bounds,
+    "Bracket": bracket,
     "Not estimated": not_estimated,
     "Notes": notes,
 }
@@ -285,10 +346,25 @@ def not_comparable(runs: Mapping[str, History]) -> Finding | None:
         if len({each for each in values.values() if each}) > 1:
             each = [f"{found} in {name}" for name, found in values.items() if found]
             parts.append(f"{column} is {'; '.join(each)}.")
+    parts += _inputs_that_differ(profiles)
     if not parts:
         return None
     parts.append("The dimension depends on that: a difference of the runs may come from it.")
     return Finding("Not comparable", " ".join(parts))
+
+
+def _inputs_that_differ(profiles: Mapping[str, Sequence[Placed]]) -> list[str]:
+    """Return a sentence if the inputs of runs differ in width or dimension: other data."""
+    inputs = {
+        name: f"{value_with_error(layer)} of {layer['ambient_dimension']} features in {name}"
+        for name, layers in profiles.items()
+        for layer in layers
+        if layer["role"] == INPUT
+    }
+    distinct = {text.removesuffix(f" in {name}") for name, text in inputs.items()}
+    if len(distinct) < 2:
+        return []
+    return [f"The dimension of the input is {'; '.join(inputs.values())}: other data or samples."]
 
 
 def _distinct(layers: Iterable[Placed], column: _Condition) -> str:
@@ -308,37 +384,3 @@ def _ratio(pair: tuple[Placed, Placed]) -> float:
 
 def _lower_bounds(layers: Iterable[Placed]) -> list[Placed]:
     return [layer for layer in layers if layer["value"] > LOWER_BOUND_ABOVE]
-
-
-def _is_clearly_above(high: Placed, low: Placed) -> bool:
-    """Compare by the combined error bars; without one (NaN) nothing is significant."""
-    return high["value"] - low["value"] > ERROR_BARS * math.hypot(_error(high), _error(low))
-
-
-def _median(layers: Iterable[Placed]) -> float:
-    return statistics.median(layer["value"] for layer in layers)
-
-
-def _error(record: Placed) -> float:
-    return math.nan if record["std_error"] is None else float(record["std_error"])
-
-
-def _at(record: Placed) -> str:
-    return f"{value_with_error(record)} at {_short(record['layer'])}"
-
-
-def _names(layers: Sequence[str]) -> str:
-    return _listed([_short(layer) for layer in layers[:NAMES_SHOWN]], len(layers))
-
-
-def _listed(shown: Sequence[str], total: int) -> str:
-    more = total - len(shown)
-    return ", ".join(shown) + (f" and {more} more" if more else "")
-
-
-def _percent(share: float) -> str:
-    return f"{100 * share:.0f} %"
-
-
-def _short(layer: str) -> str:
-    return shortened(layer, NAME_LENGTH)  # the table has it whole

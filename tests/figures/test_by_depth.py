@@ -89,9 +89,9 @@ def test_a_profiled_network_is_called_trained_beside_its_untrained_twin_and_noth
 
 
 def test_the_region_in_which_twonn_is_a_lower_bound_is_marked_only_where_it_is_reached():
-    assert "above 20: a lower bound" in texts(depth_profile(history_of(value=25.0)))
-    assert "lower bound" not in texts(depth_profile(history_of(value=9.0)))
-    assert "lower bound" not in texts(depth_profile(history_of(value=25.0), "pca"))
+    assert "above 20: usually too low" in texts(depth_profile(history_of(value=25.0)))
+    assert "too low" not in texts(depth_profile(history_of(value=9.0)))
+    assert "too low" not in texts(depth_profile(history_of(value=25.0), "pca"))
 
 
 def test_of_many_measurements_an_even_choice_with_first_and_last_is_drawn_and_counted():

@@ -46,11 +46,11 @@ def test_the_table_shows_the_last_validation_beside_the_first_state():
         "25",
         "8.12",
         "±",
-        "0.50",
+        "0.98",
         "42",
         "14.00",
         "±",
-        "0.50",
+        "0.98",
         "42",
     ]
     assert end_table(History()) == "Nothing was measured."
@@ -60,8 +60,8 @@ def test_the_table_after_a_test_is_of_the_test_beside_the_network_before_trainin
     history = history_of([[12, 13, 14, 9], [12, 14, 8, 6]])
     for record in history.at(("fit", 0, 1), "twonn"):
         history.append(**(record | {"stage": "test", "epoch": 1, "value": 3.0}))
-    assert "3.00 ± 0.50" in end_table(history, ["twonn"])
-    assert "13.00 ± 0.50" in end_table(history, ["twonn"])
+    assert "3.00 ± 0.98" in end_table(history, ["twonn"])
+    assert "13.00 ± 0.98" in end_table(history, ["twonn"])
 
 
 def test_a_markdown_table_has_its_names_to_the_left_and_text_is_escaped():

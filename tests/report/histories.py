@@ -81,7 +81,7 @@ def whole_run(layers=None):
 def with_spectra(**clouds):
     """Return a history of the TwoNN dimensions and the spectra of clouds."""
     ids = [float(twonn_dimension(cloud)) for cloud in clouds.values()]
-    history = after_training(ids, layers=list(clouds), n_samples=500)
+    history = after_training(ids, layers=list(clouds), n_samples=500, role=None)
     history.keep_spectra(LAST, {name: Geometry(x).spectrum() for name, x in clouds.items()})
     return history
 
@@ -89,7 +89,7 @@ def with_spectra(**clouds):
 LITTLE = {
     "empty": (History(), "the history has no records"),
     "one validation": (measured(History(), BEFORE, [5, 6, 4]), "no earlier value"),
-    "one layer": (trained_and_untrained([5], [6]), "this profile has 1"),
+    "one layer": (trained_and_untrained([5], [6]), "this profile has 1 with room"),
     "nothing estimated": (
         after_training([math.nan] * 3, reason="too few rows"),
         "TwoNN in layer0, layer1, layer2: too few rows.",

@@ -80,7 +80,7 @@ def test_the_csv_has_the_records_of_all_runs(tmp_path):
 def test_the_markdown_has_findings_table_and_making():
     text = markdown({"a_run": whole_run(NASTY[:4])})
     assert text.startswith("# Intrinsic dimension: a\\_run\n")
-    assert "- **Hunchback.** Yes." in text
+    assert "- **Hunchback.** Formed in training." in text
     assert "| couche\\|é.ö | 0.67 |" in text
     assert "<b>" not in text.replace("\\<b\\>", "")
     assert "- **Precision.** float32" in text

@@ -7,6 +7,7 @@ import pytorch_lightning as pl
 import torch
 
 from lightning_id import History, manifolds
+from lightning_id.functional.law import LAW_NOTE
 from lightning_id.history.queries import before_training, describe, last_of_fit
 from lightning_id.report import findings as rules
 from tests.report.histories import (
@@ -19,24 +20,9 @@ from tests.report.histories import (
 )
 
 
-def test_a_hunchback_is_a_peak_inside_above_both_ends_by_the_combined_error_bars():
-    above = rules.ERROR_BARS * math.hypot(0.5, 0.5)
-    assert rules.hunchback(after_training([10, 10 + 1.01 * above, 9])).startswith("Yes.")
-    low = rules.hunchback(after_training([10, 10 + 0.99 * above, 9]))
-    assert low.startswith("No.")
-    assert "not above layer0 by" in low
-    both = rules.hunchback(after_training([10, 8, 9, 10]))
-    assert "not above layer0 and layer3 by" in both
-
-
-def test_without_error_bars_or_without_an_inside_no_hunchback_is_told():
-    assert "error bars" in rules.hunchback(after_training([10, 30, 9], error=math.nan))
-    assert rules.hunchback(after_training([10, 30])).startswith("Inconclusive")
-
-
 def test_the_peak_is_told_with_its_place_and_width():
     assert rules.peak(after_training([10, 30, 9])) == (
-        "30.00 ± 0.50 at layer1, at relative depth 0.50, of 200 units."
+        "30.00 ± 0.98 at layer1, at relative depth 0.50, of 200 units."
     )
     assert rules.peak(after_training([math.nan] * 3)) is None
 
@@ -46,13 +32,39 @@ def test_the_peak_is_told_with_its_place_and_width():
     [
         (6.0, "Decreased by 50 %"),
         (18.0, "Increased by 50 %"),
-        (11.5, "No change beyond the combined error"),
+        (11.5, "No significant change"),
     ],
 )
 def test_the_last_hidden_layer_fell_rose_or_stayed(end, said):
     told = rules.last_hidden(trained_and_untrained([12, 12, 12], [12, end, 12]))
     assert told.startswith(said)
-    assert f"12.00 ± 0.50 (before training), {end:.2f} ± 0.50 (epoch 2, step 20)" in told
+    assert f"12.00 ± 0.98 (before training), {end:.2f} ± 0.98 (epoch 2, step 20)" in told
+    assert "95 % bars from separate errors, too wide" in told
+
+
+def test_a_paired_bar_decides_on_a_change():
+    history = trained_and_untrained([12, 12, 12], [12, 11.5, 12])
+    history.records[-2] |= {"change": -0.5, "change_std_error": 0.1}
+    told = rules.last_hidden(history)
+    assert told.startswith("Decreased by 4 % at layer1")
+    assert told.endswith("change -0.50 ± 0.20 (paired 95 % bars).")
+
+
+def test_the_last_hidden_layer_expands_again_after_its_minimum():
+    history = trained_and_untrained([12, 12, 12], [12, 5, 12])
+    measured(history, ("fit", 2, 30), [12, 5.7, 12])
+    history.records[-2] |= {"change_lowest": 5.7 - 5.0, "change_lowest_std_error": 0.1}
+    told = rules.last_hidden(history)
+    assert "after its minimum of 5.00 ± 0.98 (epoch 2, step 20): +0.70 ± 0.20 (paired" in told
+    history.records[-2]["change_lowest_std_error"] = 0.5
+    assert "minimum" not in rules.last_hidden(history)
+
+
+def test_the_last_hidden_layer_of_a_network_that_has_not_learnt_did_not_change_in_training():
+    history = trained_and_untrained([12, 12, 12], [12, 6, 12])
+    history.append_metrics(LAST, {"val_acc": 0.005})
+    told = rules.last_hidden(history)
+    assert told.startswith("The network has not learnt: no finding on training at layer1")
 
 
 def test_the_last_hidden_layer_is_compared_with_the_same_samples_only():
@@ -82,21 +94,27 @@ def test_pca_far_above_twonn_is_told_by_ratio():
     measured(history, LAST, [10 * ratio, 10 * ratio - 1, 40], math.nan, "pca")
     told = rules.linear_above_nonlinear(history)
     assert told.startswith("At least 3 times TwoNN in 2 of 3 layers (layer0, layer2)")
-    assert "Most in layer2: 40 components against 5.00 ± 0.50, ratio 8.0." in told
+    assert "Most in layer2: 40 components against 5.00 ± 0.98, ratio 8.0." in told
     near = measured(after_training([10, 10]), LAST, [12, 11], math.nan, "pca")
     assert rules.linear_above_nonlinear(near).startswith("In no layer 3 times")
     assert rules.linear_above_nonlinear(after_training([10, 10])) is None
 
 
-def test_the_ratio_to_a_lower_bound_is_said_to_be_an_upper_one():
+def test_pca_below_twonn_is_explained():
+    history = measured(after_training([10, 10, 5]), LAST, [10, 1, 40], math.nan, "pca")
+    told = rules.linear_above_nonlinear(history)
+    assert "Below TwoNN in layer1: a few directions hold 90 % of the variance" in told
+
+
+def test_the_ratio_to_a_value_that_is_too_low_is_too_high():
     history = measured(after_training([30, 10]), LAST, [120, 40], math.nan, "pca")
-    assert rules.linear_above_nonlinear(history).endswith("the ratio is an upper one.")
+    assert rules.linear_above_nonlinear(history).endswith("the ratio is too high.")
 
 
 def test_a_gaussian_is_above_the_layers_where_error_bars_allow():
     history = measured(after_training([10, 10, 10]), LAST, [11, 30, 40], 0.5, "twonn_gaussian")
     told = rules.gaussian_above_nonlinear(history)
-    assert "in 2 of 3 layers (layer1, layer2). Most in layer2: 40.00 ± 0.50 against 10.00" in told
+    assert "in 2 of 3 layers (layer1, layer2). Most in layer2: 40.00 ± 0.98 against 10.00" in told
     assert told.endswith("ratio 4.0.")
     assert rules.gaussian_above_nonlinear(after_training([10, 10])) is None
 
@@ -165,21 +183,54 @@ def test_a_reason_is_listed_once_for_all_layers_and_estimators():
     )
 
 
-def test_values_above_20_are_said_to_be_lower_bounds():
+def test_the_output_is_left_out_of_the_spectrum():
+    clouds = {name: manifolds.gaussian(500, 8, ambient=60, seed=1) for name in ("in", "out")}
+    history = with_spectra(**clouds)
+    history.records[0]["role"] = "last_hidden"
+    assert rules.gap_in_spectrum(history).startswith("A gap in 1 of 1 layers (in)")
+
+
+def test_values_above_20_are_usually_too_low():
     told = rules.lower_bounds(after_training([5, 20.5, 19.5]))
-    assert "20.50 ± 0.50 at layer1. The" in told
+    assert "20.50 ± 0.98 at layer1. On curved or noisy data it may be too high." in told
     assert "19.50" not in told
+    broken = rules.lower_bounds(after_training([25, 26], note=LAW_NOTE))
+    assert "In layer0, layer1 the neighbour ratios do not follow its law" in broken
     assert rules.lower_bounds(after_training([5, 6])) is None
 
 
 def test_a_long_list_of_layers_is_cut_and_counted():
-    assert "at layer5 and 4 more." in rules.lower_bounds(after_training([30] * 10))
+    assert "at layer5 and 4 more. On" in rules.lower_bounds(after_training([30] * 10))
 
 
 def test_notes_are_repeated_once_for_all_layers():
     history = after_training([5, 6], note="projected to 4096 features")
     assert rules.notes(history) == "layer0, layer1: projected to 4096 features."
     assert rules.notes(after_training([5, 6])) is None
+
+
+def test_twonn_and_ess_bracket_the_peak_and_the_last_hidden_layer():
+    history = measured(after_training([10, 30, 15, 5]), LAST, [20, 60, 30, 5], 0.5, "ess")
+    told = rules.bracket(history)
+    assert "30.00 ± 0.98 to 60.00 ± 0.98 at layer1, 15.00 ± 0.98 to 30.00 ± 0.98 at layer2." in told
+    assert "significantly above" not in told
+    assert rules.bracket(after_training([10, 30])) is None
+
+
+def test_twonn_above_ess_is_noise_or_a_dominating_direction():
+    history = measured(after_training([10, 30, 15]), LAST, [3, 60, 14], 0.5, "ess")
+    told = rules.bracket(history)
+    assert "TwoNN is significantly above ESS in layer0: noise" in told
+
+
+def test_runs_on_other_inputs_are_not_comparable():
+    runs = {"a": after_training([5, 6]), "b": after_training([7, 6])}
+    for history in runs.values():
+        history.records[0]["role"] = "input"
+    told = rules.not_comparable(runs).text
+    assert told.startswith("The dimension of the input is 5.00 ± 0.98 of 100 features in a; 7.00")
+    runs["b"].records[0]["value"] = 5.0
+    assert rules.not_comparable(runs) is None
 
 
 def test_runs_that_differ_in_what_the_dimension_depends_on_are_told():

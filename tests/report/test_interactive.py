@@ -147,7 +147,7 @@ def test_pointing_at_a_layer_shows_its_name_width_and_value(browser, tmp_path):
     label = " ".join(chart.find_element("class name", "hoverlayer").text.split())
     assert '<b>bold</b> & "quoted"' in label
     assert "width 200, relative depth 0.33" in label
-    assert "30.00 ± 0.50" in label
+    assert "30.00 ± 0.98" in label
     assert "epoch 2, step 20, a run" in label
     assert_nothing_left_and_nothing_failed(browser)
 

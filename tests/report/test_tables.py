@@ -30,7 +30,7 @@ def test_the_table_has_the_untrained_network_beside_the_trained_one():
         "TwoNN before",
         "PCA before",
     ]
-    assert table[2] == ["layer1", "0.33", "200", "30.00 ± 0.50", "150", "12.00 ± 0.50", "60"]
+    assert table[2] == ["layer1", "0.33", "200", "30.00 ± 0.98", "150", "12.00 ± 0.98", "60"]
 
 
 def test_how_the_numbers_were_made_is_told():

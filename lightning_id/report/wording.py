@@ -1,0 +1,36 @@
+"""Wording shared by the findings: values, layers, lists."""
+
+from collections.abc import Sequence
+
+from lightning_id.figures._data import shortened
+from lightning_id.history import Estimated
+from lightning_id.history.tables import value_with_error
+
+NAMES_SHOWN = 6  # of the layers in a list
+NAME_LENGTH = 60  # letters of a name in a sentence
+
+
+def at(record: Estimated) -> str:
+    """Return value, 95 % bar and layer of a record."""
+    return f"{value_with_error(record)} at {short(record['layer'])}"
+
+
+def names(layers: Sequence[str]) -> str:
+    """Return the first names of a list, and the number of the others."""
+    return listed([short(layer) for layer in layers[:NAMES_SHOWN]], len(layers))
+
+
+def listed(shown: Sequence[str], total: int) -> str:
+    """Return the items shown, and how many more there are."""
+    more = total - len(shown)
+    return ", ".join(shown) + (f" and {more} more" if more else "")
+
+
+def percent(share: float) -> str:
+    """Return a share in percent."""
+    return f"{100 * share:.0f} %"
+
+
+def short(layer: str) -> str:
+    """Return a name for a sentence; the table has it whole."""
+    return shortened(layer, NAME_LENGTH)

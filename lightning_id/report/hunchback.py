@@ -12,6 +12,7 @@ from lightning_id.history.queries import before_training, last_hidden, last_of_f
 from lightning_id.report.learning import has_learnt
 from lightning_id.report.wording import at, short
 
+MOSTLY = 0.5  # of the height above both ends
 NARROW = 2.0  # a layer with fewer units than this times the median has no room for the dimension
 
 
@@ -59,7 +60,8 @@ def hunchback(history: History) -> str:
 
     The dimension has to be higher inside than at both ends, the input and the last layer wide
     enough to hold it, by the paired 95 % bars. Training formed it where the untrained network on
-    the same samples has none, and the peak has risen significantly above the ends since.
+    the same samples has none, and the peak has risen significantly above the ends since, or where
+    more than half of its height above both ends has come since.
     """
     layers = profile(history)
     now = _shape(layers)
@@ -93,10 +95,12 @@ def _origin(history: History, now: Shape) -> str:
 
 def _absent(now: Shape) -> str:
     sides = zip(now.sides, (now.first, now.end), strict=True)
-    below = [f"{side} from {short(end['layer'])}" for side, end in sides if not side.is_increase]
+    lower = [(side, short(end["layer"])) for side, end in sides if not side.is_increase]
     return (
         f"Absent. The highest layer between the ends, {short(now.top['layer'])}, is not"
-        f" significantly above both: {' and '.join(below)} ({bars_of(now.sides)}). {now}."
+        f" significantly above {' and '.join(name for _, name in lower)}:"
+        f" {' and '.join(str(side) for side, _ in lower)}"
+        f" ({bars_of(side for side, _ in lower)}). {now}."
     )
 
 
@@ -105,7 +109,13 @@ def _formed(now: Shape, untrained: Shape, had_peak: bool) -> str:
     ends = [since(now.first, untrained.first), since(now.end, untrained.end)]
     grown = [rise.minus(end) for end in ends]
     missing = [not side.is_increase for side in untrained.sides]
-    if had_peak:
+    is_mostly_new = all(
+        growth.is_increase and growth.value > MOSTLY * height.value
+        for growth, height in zip(grown, now.sides, strict=True)
+    )
+    if had_peak and is_mostly_new:
+        verdict = "Formed in training, from a slight one of the untrained network."
+    elif had_peak:
         verdict = "There from the start, in the untrained network too."
     elif all(growth.is_increase for growth, lacks in zip(grown, missing, strict=True) if lacks):
         verdict = "Formed in training."

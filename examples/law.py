@@ -1,4 +1,4 @@
-"""The 1 % point of D sqrt(N), for the Kolmogorov-Smirnov distance D of neighbour ratios.
+"""High points of D sqrt(N), for the Kolmogorov-Smirnov distance D of neighbour ratios.
 
 D is the distance from the law of the dimension that is fitted to them, so tables of Kolmogorov and
 Smirnov do not hold; and ratios of neighbours share points, so neither do tables for independent
@@ -38,8 +38,8 @@ def neighbour_log_ratios(n: int, dimension: int, generator: np.random.Generator)
     return np.log(distances[:, 2] / distances[:, 1])
 
 
-def one_percent_points(n: int, n_samples: int, method: str) -> dict[str, float]:
-    """Return the 1 % point of D sqrt(N) by dimension, and of independent ratios."""
+def upper_points(n: int, n_samples: int, method: str, share: float = 0.01) -> dict[str, float]:
+    """Return what a share of D sqrt(N) is above, by dimension and of independent ratios."""
     generator = np.random.default_rng(0)
     found = {
         str(d): [distance(neighbour_log_ratios(n, d, generator), method) for _ in range(n_samples)]
@@ -48,7 +48,7 @@ def one_percent_points(n: int, n_samples: int, method: str) -> dict[str, float]:
     found["independent"] = [
         distance(generator.exponential(size=n), method) for _ in range(n_samples)
     ]
-    return {name: float(np.quantile(values, 0.99)) for name, values in found.items()}
+    return {name: float(np.quantile(values, 1 - share)) for name, values in found.items()}
 
 
 def main(arguments: list[str] | None = None) -> None:
@@ -59,8 +59,10 @@ def main(arguments: list[str] | None = None) -> None:
     options = parser.parse_args(arguments)
     for method in ("linear", "mle"):
         for n in options.rows:
-            points = one_percent_points(n, options.samples, method)
-            print(method, n, *(f"{name}: {point:.2f}" for name, point in points.items()))
+            for share in (0.01, 0.0005):
+                points = upper_points(n, options.samples, method, share)
+                named = (f"{name}: {point:.2f}" for name, point in points.items())
+                print(method, n, f"{share:.2%}", *named)
 
 
 if __name__ == "__main__":

@@ -5,6 +5,7 @@ which some are 1 there, are read only if they are named: see ``mask_key`` of the
 """
 
 from collections.abc import Iterator
+from contextlib import suppress
 from typing import Any, NamedTuple
 
 from jaxtyping import Bool
@@ -53,9 +54,10 @@ def find_padding(batch: Any, size: int, pad_token: int | None) -> tuple[Padding,
 def pad_token_of(model: nn.Module) -> int | None:
     """Return the padding token in the ``config`` of a network, else that of its embeddings."""
     for module in model.modules():
-        token = getattr(getattr(module, "config", None), "pad_token_id", None)
-        if isinstance(token, int):
-            return token
+        with suppress(Exception):  # a property of the user's may raise anything
+            token = module.config.pad_token_id  # type: ignore[union-attr]
+            if isinstance(token, int):
+                return token
     embeddings = (module for module in model.modules() if isinstance(module, nn.Embedding))
     tokens = {each.padding_idx for each in embeddings} - {None}
     return tokens.pop() if len(tokens) == 1 else None

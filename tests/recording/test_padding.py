@@ -62,6 +62,15 @@ def test_the_padding_token_is_that_of_the_config_or_of_the_embeddings():
     assert pad_token_of(both) == 7
 
 
+def test_a_config_that_raises_has_no_padding_token():
+    class Unset(nn.Linear):
+        @property
+        def config(self):
+            raise RuntimeError("not set up")
+
+    assert pad_token_of(Unset(2, 2)) is None
+
+
 def test_masks_of_an_encoder_do_not_hold_for_its_decoder_and_head():
     net = nn.Module()
     net.encoder, net.decoder, net.head = Blocks(), Blocks(), nn.Linear(4, 4)

@@ -8,6 +8,7 @@ if TYPE_CHECKING:
     from lightning_id.callback.schedule import AtSteps, EveryNValidations, LogSpaced
     from lightning_id.history import History
     from lightning_id.metrics import PCADimension, TwoNNDimension
+    from lightning_id.monitoring import monitor
     from lightning_id.recording import record_activations
 
 __all__ = [
@@ -18,6 +19,7 @@ __all__ = [
     "LogSpaced",
     "PCADimension",
     "TwoNNDimension",
+    "monitor",
     "record_activations",
 ]
 
@@ -31,6 +33,7 @@ _HOMES = {
     "LogSpaced": "callback.schedule",
     "PCADimension": "metrics",
     "TwoNNDimension": "metrics",
+    "monitor": "monitoring",
     "record_activations": "recording",
 }
 _SUBPACKAGES = ("figures", "functional", "metrics")

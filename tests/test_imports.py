@@ -50,6 +50,11 @@ with lightning_id.recording.record_activations(net, ["input", "0"]) as rows:
     out = net(x)
 found["rows"] = torch.equal(rows["input"], x) and torch.equal(rows["0"].relu(), out)
 found["recording changes nothing"] = state() == before
+samples = torch.utils.data.TensorDataset(x)
+with lightning_id.monitor(net, samples, every=1, layers=["0"], last_hidden="0") as watch:
+    watch.step()
+found["monitor"] = [v.stage for v in watch.history.validations()]
+found["monitor changes nothing"] = state() == before
 history = History()
 history.append(stage="fit", epoch=0, step=1, layer="a", estimator="twonn", value=2.0)
 found["table"] = tables.end_table(history)
@@ -98,11 +103,13 @@ def test_functional_recording_and_history_work_without_lightning_and_matplotlib(
     assert found["rows"]
     assert "a" in found["table"]
     assert found["last"] == 1
+    assert found["monitor"] == ["before_training", "fit"]
 
 
 def test_imports_and_recording_change_no_global_state(found):
     assert found["imports change nothing"]
     assert found["recording changes nothing"]
+    assert found["monitor changes nothing"]
 
 
 def test_all_public_names_exist(found):
@@ -114,6 +121,7 @@ def test_all_public_names_exist(found):
         "LogSpaced",
         "PCADimension",
         "TwoNNDimension",
+        "monitor",
         "record_activations",
     ]
     assert found["of subpackages"] == ["heat_map", "MLEDimension"]

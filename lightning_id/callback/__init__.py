@@ -1,5 +1,17 @@
 """The callback: `callback` schedules measurements, the other modules are its parts."""
 
-from lightning_id.callback.callback import CallbackBase, IntrinsicDimensionCallback
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from lightning_id.callback.callback import CallbackBase, IntrinsicDimensionCallback
 
 __all__ = ["CallbackBase", "IntrinsicDimensionCallback"]
+
+
+def __getattr__(name: str) -> Any:
+    """Import the callback when first asked for: `lightning_id.monitoring` needs no Lightning."""
+    if name not in __all__:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    from lightning_id.callback import callback  # noqa: PLC0415
+
+    return getattr(callback, name)

@@ -4,6 +4,7 @@ import warnings
 from collections.abc import Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Literal
 
+from lightning_utilities.core.rank_zero import rank_zero_warn
 from pytorch_lightning import Callback
 
 from lightning_id._checks import whole_number
@@ -200,7 +201,7 @@ class CallbackBase:
         self._logged_keys: set[str] = set()
         self._budget = Budget(max_overhead)
         self._comparisons = Comparisons()
-        self._failures = FailurePolicy(on_error, type(self).__name__)
+        self._failures = FailurePolicy(on_error, type(self).__name__, rank_zero_warn)
         self._outputs = Outputs(
             self.history, prefix, charts, layer_curves, self._budget, self._failures
         )

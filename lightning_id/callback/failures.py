@@ -5,7 +5,7 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Literal, get_args
 
-from lightning_utilities.core.rank_zero import rank_zero_warn
+from torch import distributed
 
 from lightning_id._checks import kind_of, on_layers
 from lightning_id.recording.results import LayerResult
@@ -13,25 +13,37 @@ from lightning_id.recording.results import LayerResult
 OnError = Literal["warn", "raise", "ignore"]
 
 
-class FailurePolicy:
-    """Warns, raises or ignores, and repeats no message; the name of the owner begins each."""
+def warn_on_first_rank(text: str) -> None:
+    """Warn on the first rank of a process group, or without one."""
+    if not distributed.is_initialized() or distributed.get_rank() == 0:
+        warnings.warn(text, stacklevel=4)
 
-    def __init__(self, on_error: str, owner: str) -> None:
+
+class FailurePolicy:
+    """Warns, raises or ignores, and repeats no message; the name of the owner begins each.
+
+    ``emit`` warns on one rank: Lightning knows the ranks before there is a process group.
+    """
+
+    def __init__(
+        self, on_error: str, owner: str, emit: Callable[[str], None] = warn_on_first_rank
+    ) -> None:
         if on_error not in get_args(OnError):
             raise ValueError(f"`on_error`: expected 'warn', 'raise' or 'ignore', got {on_error!r}")
         self.on_error = on_error
         self._owner = owner
+        self._emit = emit
         self._reported: set[tuple[str, str]] = set()  # layer, or "" for none, and cause
 
     def report_once(
         self,
         text: str,
         key: str | None = None,
-        emit: Callable[[str], None] = rank_zero_warn,
+        emit: Callable[[str], None] | None = None,
     ) -> None:
         """Emit a message, unless one of its key (or text) was emitted or failures are ignored."""
         if self.on_error != "ignore" and self._is_new("", key or text):
-            emit(f"{self._owner}: {text}")
+            (emit or self._emit)(f"{self._owner}: {text}")
 
     def report_layers(self, results: Sequence[LayerResult]) -> None:
         """Emit the remarks on layers: each cause once, for all its layers.
@@ -46,7 +58,7 @@ class FailurePolicy:
                     texts = causes.setdefault((cause, bool(result.errors)), [])
                     texts.append((result.layer, text))
         for (_, failed), texts in causes.items():
-            emit = warnings.warn if failed else rank_zero_warn
+            emit = warnings.warn if failed else None
             self.report_once(on_layers(texts, len(results)), emit=emit)
 
     @contextmanager

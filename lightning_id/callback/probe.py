@@ -1,15 +1,11 @@
 """A separate forward pass over chosen samples of a loader, which does not change the training."""
 
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sized
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
-from inspect import signature
-from typing import Any, TypeGuard
+from typing import Any
 
-import torch
 from torch import nn
-from torch.utils.data import DataLoader, IterableDataset, Subset
 
-from lightning_id.callback.randomness import kept_rng
 from lightning_id.callback.trainers import (
     AnyModule,
     AnyTrainer,
@@ -17,55 +13,18 @@ from lightning_id.callback.trainers import (
     call_through_wrapper,
     loaders_of_fit,
 )
-from lightning_id.recording.batches import is_mapping
-from lightning_id.recording.samples import (
-    FixedSamples,
-    ReservoirSamples,
-    choose_samples,
-    uniform_draws,
-    why_unsized,
+from lightning_id.recording.passes import (
+    ChosenBatches,
+    arguments_of,
+    evaluating,
+    has_known_samples,
 )
 
 _LIGHTNING = ("pytorch_lightning", "lightning")
 
 
-class Probe:
-    """Chosen samples of a loader, and the batches that hold them.
-
-    Only the chosen samples of a data set of known size are loaded, in its order; an iterable of
-    unknown length is iterated whole. Rank r of w takes every w-th sample, and all ranks pass as
-    many batches, so that a sharded model works. Samples are in the order of the batches.
-    """
-
-    def __init__(
-        self, loader: Iterable[Any], n_samples: int, seed: int | None, rank: int, world: int
-    ) -> None:
-        self.samples: FixedSamples | ReservoirSamples
-        self.batches: Iterable[Any]
-        if not _has_known_samples(loader):
-            self.samples = ReservoirSamples(n_samples, seed, why_unsized(loader))
-            self.batches = loader
-            return
-        positions = choose_samples(_size(loader), n_samples, seed)
-        mine = torch.arange(rank, len(positions), world)
-        self.samples = FixedSamples(
-            torch.arange(len(mine)), uniform_draws(len(positions), seed)[mine]
-        )
-        self.samples.equal_share = -(-len(positions) // world)
-        # Ranks with one sample less repeat the last: it passes, and is not recorded.
-        filled = torch.arange(rank, rank + world * -(-len(positions) // world), world)
-        taken = positions[filled.clamp(max=len(positions) - 1)]
-        batch_size = loader.batch_size or 64
-        self.samples.expect(len(taken), batch_size, ReservoirSamples(n_samples, seed))
-        self.batches = DataLoader(
-            Subset(loader.dataset, taken.tolist()),
-            batch_size=batch_size,
-            collate_fn=loader.collate_fn,
-            num_workers=loader.num_workers,
-            worker_init_fn=loader.worker_init_fn,
-            multiprocessing_context=loader.multiprocessing_context,
-            pin_memory=loader.pin_memory,
-        )
+class Probe(ChosenBatches):
+    """Chosen samples of a loader, passed through the module of a Trainer."""
 
     def run(
         self,
@@ -99,7 +58,7 @@ def probe_loader(trainer: AnyTrainer, name: str, dataloader_idx: int) -> Iterabl
             + (", or 'train'" if name == "val" else "")
         )
     loader: Iterable[Any] = each[dataloader_idx]
-    if name == "train" and not _has_known_samples(loader):
+    if name == "train" and not has_known_samples(loader):
         # Another pass over a stream that is in use could take samples away from the training.
         raise ValueError(
             f"`probe`: expected a train loader over a data set of known size, got {type(loader)};"
@@ -108,37 +67,18 @@ def probe_loader(trainer: AnyTrainer, name: str, dataloader_idx: int) -> Iterabl
     return loader
 
 
-def _has_known_samples(loader: Any) -> TypeGuard[DataLoader[Any]]:
-    return (
-        isinstance(loader, DataLoader)
-        and not isinstance(loader.dataset, IterableDataset)
-        and isinstance(loader.dataset, Sized)
-        and loader.batch_sampler is not None  # else the data set gives whole batches
-    )
-
-
-def _size(loader: DataLoader[Any]) -> int:
-    return len(loader.dataset)  # type: ignore[arg-type]  # see `_has_known_samples`
-
-
 @contextmanager
 def _as_in_validation(trainer: AnyTrainer, module: nn.Module) -> Iterator[None]:
     """Temporarily switch to validation: eval mode, no gradients, global RNG states preserved."""
-    modes = [(each, each.training) for each in module.modules()]
     stage = trainer.state.stage
     stages: Any = type(stage)  # of either class tree
     try:
-        # Set, not called: `eval` and `train` may be overridden and do more, such as merge weights.
-        for each, _ in modes:
-            each.training = False
         # The user's hooks after the transfer, such as augmentation, read the stage.
         trainer.state.stage = stage if trainer.evaluating else stages.VALIDATING
-        with kept_rng(), torch.no_grad():
+        with evaluating(module):
             yield
     finally:
         trainer.state.stage = stage
-        for each, mode in modes:
-            each.training = mode
 
 
 def _pass_through(trainer: AnyTrainer, module: AnyModule, batch: Any, index: int) -> None:
@@ -152,20 +92,9 @@ def _pass_through(trainer: AnyTrainer, module: AnyModule, batch: Any, index: int
             f"`probe`: expected {type(module).__name__} to have a forward or a predict_step, got"
             " neither; write one that runs a batch"
         )
-    elif isinstance(batch, (list, tuple)):
-        args = (batch[0],)
-    elif is_mapping(batch) and _takes(module.forward, items := dict(batch.items())):
-        args, kwargs = (), items
+    else:
+        args, kwargs = arguments_of(batch, module.forward)
     call_through_wrapper(trainer, module, name, *args, **kwargs)
-
-
-def _takes(forward: Callable[..., Any], keywords: Mapping[Any, Any]) -> bool:
-    """Return whether a forward can be called with these keywords."""
-    try:
-        signature(forward).bind(**keywords)
-    except (TypeError, ValueError):  # or no signature
-        return False
-    return True
 
 
 def _is_written(method: Callable[..., Any]) -> bool:

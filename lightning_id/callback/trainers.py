@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 from torch import nn
 from torch.nn.parallel import DistributedDataParallel
 
-from lightning_id.callback.randomness import kept_rng
+from lightning_id.recording.randomness import kept_rng
 
 # `pytorch_lightning` and `lightning.pytorch` are two class trees that share no base. The types of
 # the first are checked; at run time both are accepted.

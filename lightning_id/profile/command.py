@@ -15,6 +15,7 @@ from lightning_id.history.tables import end_table
 from lightning_id.profile.images import choose_images
 from lightning_id.profile.networks import find_code
 from lightning_id.profile.run import Settings, accuracies, profile
+from lightning_id.profile.text import profile_text, read_text
 from lightning_id.recording.rule import Reduce
 from lightning_id.report import write_report
 from lightning_id.report.findings import findings
@@ -31,6 +32,8 @@ MODEL  a name of torchvision or timm, efficientnet_lite0 to 2, module:function o
 DATA   a folder with one folder of images per class, a folder of images, NAME:FOLDER with a data
        set of torchvision (its test split), or a .npy file of inputs (n, ...), where whole
        numbers are token ids and uint8 is pixels
+TEXT   in place of DATA: a file of lines of text, for a MODEL that is a folder of save_pretrained
+       with its tokenizer, or a name of a hub
 """
 _PROFILE = f"""\
 Measure the intrinsic dimension of every layer of a network on images; several are compared.
@@ -45,6 +48,9 @@ def main(args: Sequence[str], compare: Compare) -> None:
     parser = arguments("profile", _PROFILE)
     parser.add_argument("models", nargs="+", metavar="MODEL", help="a network, or several")
     parser.add_argument("--out", type=Path, metavar="FOLDER", help=f"default: {OUT}/MODEL")
+    parser.add_argument("--text", type=Path, metavar="TEXT", help="the lines")
+    shuffles = "shuffle the words of each line, as a control"
+    parser.add_argument("--shuffle-words", action="store_true", help=shuffles)
     run(parser, args, OUT, compare)
 
 
@@ -117,20 +123,40 @@ def _load(folder: Path) -> History:
 
 def _measure(folders: Mapping[str, Path], options: argparse.Namespace) -> dict[str, History]:
     """Measure networks, each with its table and its files as soon as it is done."""
-    if options.data is None:
-        raise ValueError(f"`--data`: expected images to measure {', '.join(folders)} on, got none")
-    images = choose_images(options.data, options.n_samples, options.seed)
-    for note in images.notes:
-        _print(note)
+    text = getattr(options, "text", None)
+    options.reduce = options.reduce or ("flatten" if text is None else "mean")
     settings = Settings(**{field.name: getattr(options, field.name) for field in fields(Settings)})
+    if text is not None:
+        _check_text(options)
+        lines = read_text(text, options.n_samples, options.seed, options.shuffle_words)
+        notes = lines.notes
+    elif options.data is not None:
+        images = choose_images(options.data, options.n_samples, options.seed)
+        notes = images.notes
+    else:
+        raise ValueError(f"`--data`: expected images to measure {', '.join(folders)} on, got none")
+    for note in notes:
+        _print(note)
     histories = {}
     for model, folder in folders.items():
-        history = profile(model, images, settings, options.checkpoint, options.weights)
+        if text is not None:
+            history = profile_text(model, lines, settings, options.weights)
+        else:
+            history = profile(model, images, settings, options.checkpoint, options.weights)
         if not history.records:
             raise ValueError(f"nothing was measured of {model}; see the warnings above")
         _save(model, history, folder, options.estimators)
         histories[model] = history
     return histories
+
+
+def _check_text(options: argparse.Namespace) -> None:
+    """Raise for options that only images have."""
+    given = {"--data": options.data, "--checkpoint": options.checkpoint}
+    given |= {"--per-class": options.per_class or None, "--image-size": options.image_size}
+    for name, value in given.items():
+        if value is not None:
+            raise ValueError(f"`{name}`: expected none beside --text, got {value}")
 
 
 def _save(model: str, history: History, folder: Path, estimators: Sequence[str]) -> None:
@@ -178,7 +204,7 @@ def arguments(command: str, description: str) -> argparse.ArgumentParser:
     )
     default = ["twonn", "pca"]
     add("--estimators", type=_words, default=default, metavar="NAME,...", help=estimators)
-    add("--reduce", choices=get_args(Reduce), default="flatten", help="default: flatten")
+    add("--reduce", choices=get_args(Reduce), help="default: flatten; mean for text")
     add("--image-size", type=int, metavar="PIXELS", help="default: the size MODEL was trained on")
     add("--batch-size", type=int, default=32, metavar="N", help="default: 32")
     per_class = "measure each class that has N images too; default: 100"

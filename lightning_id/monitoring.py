@@ -1,0 +1,353 @@
+"""Measurements in a training loop of one's own, or of another library, without Lightning."""
+
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import replace
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Literal, Protocol, runtime_checkable
+
+import torch
+from torch import distributed, nn
+from torch.utils.data import DataLoader, Dataset
+
+from lightning_id._checks import whole_number
+from lightning_id.callback.comparisons import Comparisons
+from lightning_id.callback.failures import FailurePolicy, OnError
+from lightning_id.callback.keys import metrics_of
+from lightning_id.callback.sets import VAL
+from lightning_id.callback.settings import WHY, Settings, row_limits, smallest_class
+from lightning_id.functional import get_estimator
+from lightning_id.functional.geometry import MIN_DISTINCT
+from lightning_id.history import BEFORE_TRAINING, FIT, History, Validation, folder_of
+from lightning_id.recording.activations import eager
+from lightning_id.recording.kept import LayerEstimates
+from lightning_id.recording.layers import INPUT, is_automatic, is_named
+from lightning_id.recording.measurement import Measurement, Options
+from lightning_id.recording.memory import free_memory
+from lightning_id.recording.passes import ChosenBatches, arguments_of, batch_to, evaluating
+from lightning_id.recording.plan import Plan
+from lightning_id.recording.processes import DistributedProcesses, Processes, SingleProcess
+from lightning_id.recording.results import LayerResult
+from lightning_id.recording.rule import Reduce, RowRule, RowsPerSample
+
+
+@runtime_checkable
+class StepSchedule(Protocol):
+    """Steps at which to measure: `lightning_id.AtSteps`, `lightning_id.LogSpaced`."""
+
+    def at_step(self, step: int) -> bool:
+        """Return whether to measure after so many steps."""
+
+
+class Monitor:
+    """Measures the layers of a model on fixed samples while it trains: see `monitor`.
+
+    Attributes:
+        history: The `History` of all measurements.
+        last_metrics: Metrics of the last measurement, by key.
+        n_steps: Steps counted so far.
+    """
+
+    def __init__(
+        self,
+        model: nn.Module,
+        samples: Iterable[Any] | Dataset[Any],
+        every: int | StepSchedule | None = None,
+        *,
+        layers: str | list[str] | dict[str, str] = "auto",
+        estimators: Sequence[str] = ("twonn", "pca"),
+        n_samples: int = 2000,
+        seed: int | None = 0,
+        reduce: Reduce = "flatten",
+        sample_dim: int | Mapping[str, int] | None = None,
+        rows_per_sample: RowsPerSample = 1,
+        mask_key: str | int | None = None,
+        per_class: bool | int = False,
+        max_features: int | None = None,
+        memory_limit: int | float | Literal["auto"] | None = "auto",
+        on_error: OnError = "warn",
+        last_hidden: str | None = None,
+        prefix: str = "",
+        data: str = VAL,
+        batch_size: int = 64,
+        forward: Callable[[nn.Module, Any], Any] | None = None,
+        log: Callable[[dict[str, float], int], Any] | None = None,
+        folder: str | Path | None = None,
+        positions: Sequence[int] | None = None,
+        tokens_per_sample: int | None = None,
+    ) -> None:
+        self.history = History()
+        self.last_metrics: dict[str, float] = {}
+        self.n_steps = 0
+        self._model = unwrapped(model)
+        self._loader = _loader(samples, batch_size)
+        self._every = None if every is None else _schedule(every)
+        self._estimators = {name: get_estimator(name) for name in estimators}
+        self._settings = Settings(
+            layers=layers,
+            last_hidden=last_hidden,
+            sets=[],
+            n_samples=whole_number("n_samples", n_samples, MIN_DISTINCT, WHY),
+            seed=seed,
+            dataloader_idx=0,
+            may_project=is_automatic(layers),
+            options=Options(
+                rule=RowRule(
+                    reduce,
+                    sample_dim,
+                    max_features,
+                    seed or 0,
+                    rows_per_sample,
+                    positions,
+                    tokens_per_sample,
+                ),
+                mask_key=mask_key,
+                smallest_class=smallest_class(per_class),
+                limits=row_limits(memory_limit),
+                is_limit_free=memory_limit == "auto",
+                is_input_named=is_named(INPUT, layers),
+            ),
+        )
+        # A wrong name raises here, before anything is trained.
+        self._names, self._last_hidden = self._settings.select(self._model)
+        self._prefix, self._data = prefix, data
+        self._forward = forward or _call
+        self._log = log
+        self._folder = None if folder is None else folder_of(folder, prefix)
+        self._written = 0, 0  # records and metrics in the files
+        self._last_measured: int | None = None  # step
+        self._plan: Plan | None = None
+        self._kept: dict[str, LayerEstimates] = {}
+        self._comparisons = Comparisons()
+        self._failures = FailurePolicy(on_error, "lightning_id.monitor")
+
+    def __enter__(self) -> "Monitor":
+        if self._every is not None and self._every.at_step(0):
+            self.measure(BEFORE_TRAINING)
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        if kind is None and self._every is not None and self._last_measured != self.n_steps:
+            self.measure()
+
+    def step(self, epoch: int = 0) -> dict[str, float] | None:
+        """Count a step of the optimiser, and measure if it is due.
+
+        In a training on several ranks, call it on all of them.
+
+        Args:
+            epoch: The running epoch, counted from 0, for the history.
+
+        Returns:
+            The metrics of the measurement, as of `lightning_id.callback.keys.metrics_of`; None if
+            none was due.
+        """
+        self.n_steps += 1
+        is_due = self._every is not None and self._every.at_step(self.n_steps)
+        return self.measure(epoch=epoch) if is_due else None
+
+    def record(self, epoch: int = 0, **metrics: float) -> None:
+        """Add metrics of your own at this step to the history, for the report and its figures."""
+        values = {name: float(value) for name, value in metrics.items()}
+        self.history.append_metrics((FIT, epoch, self.n_steps), values)
+        self._save()
+
+    def measure(self, stage: str = FIT, epoch: int = 0) -> dict[str, float]:
+        """Measure now, whatever the schedule.
+
+        Args:
+            stage: The stage in the history: ``"fit"`` or another name.
+            epoch: The running epoch.
+
+        Returns:
+            The metrics by key; none if the measurement failed, which is a warning.
+        """
+        self._last_measured = self.n_steps
+        validation = Validation(stage, epoch, self.n_steps)
+        measurement = self._pass()
+        if not all(self._processes.all_gather(measurement is not None)):
+            self._cancel(measurement)
+            return {}
+        assert measurement is not None
+        results: list[LayerResult] = []
+        with self._failures.guard("estimate the layers", lambda: self._cancel(measurement)):
+            for result in measurement.results(self._estimators):
+                results.append(result)
+                self._record(validation, result)
+            self._plan = measurement.plan
+            spectra = {r.layer: r.spectrum for r in results if r.spectrum is not None}
+            if spectra:
+                self.history.keep_spectra(validation, spectra, self._data)
+        self._failures.report_layers(results)
+        self.last_metrics = metrics_of(results, self._prefix)
+        self._save()
+        if self._log is not None and self._is_first_rank:
+            with self._failures.guard("log the metrics", lambda: None):
+                self._log(self.last_metrics, self.n_steps)
+        return self.last_metrics
+
+    @property
+    def _processes(self) -> Processes:
+        several = distributed.is_initialized() and distributed.get_world_size() > 1
+        return DistributedProcesses() if several else SingleProcess()
+
+    @property
+    def _is_first_rank(self) -> bool:
+        return not distributed.is_initialized() or distributed.get_rank() == 0
+
+    def _pass(self) -> Measurement | None:
+        """Record the chosen samples in one pass; None if that failed on this rank."""
+        rank = distributed.get_rank() if distributed.is_initialized() else 0
+        made: list[Measurement] = []
+        with self._failures.guard("pass the samples", lambda: self._cancel(*made)):
+            chosen = ChosenBatches(
+                self._loader,
+                self._settings.n_samples,
+                self._settings.seed,
+                rank,
+                self._processes.size,
+            )
+            made.append(self._new(chosen))
+            device = _device_of(self._model)
+            with eager(), evaluating(self._model):
+                for batch in chosen.batches:
+                    moved = batch_to(batch, device)
+                    made[0].begin_batch(moved)
+                    self._forward(self._model, moved)
+                    made[0].end_batch()
+            return made[0]
+        return None
+
+    def _new(self, chosen: ChosenBatches) -> Measurement:
+        options = self._settings.options
+        if options.is_limit_free:
+            limits = free_memory(_device_of(self._model), self._processes)
+            options = replace(options, limits=limits, may_project=self._settings.may_project)
+        return Measurement(
+            self._model,
+            self._names,
+            chosen.samples,
+            options,
+            self._plan,
+            self._processes,
+            self._last_hidden,
+            self._kept,
+        )
+
+    def _record(self, validation: Validation, result: LayerResult) -> None:
+        if validation.stage in (BEFORE_TRAINING, FIT) and not result.batch_notes:
+            self._comparisons.compare(self._data, result)
+        reduce = self._settings.options.rule.reduce
+        for fields in result.records():
+            self.history.append(**validation._asdict(), data=self._data, reduce=reduce, **fields)
+        for text in result.batch_notes:
+            self._failures.report_once(text)
+        if self._failures.on_error == "raise" and result.errors:
+            name, error = next(iter(result.errors.items()))
+            raise RuntimeError(f"{name} of layer {result.layer!r} failed: {error!r}") from error
+
+    def _save(self) -> None:
+        """Append the new records to the files in the folder."""
+        if self._folder is not None and self._is_first_rank:
+            with self._failures.guard("write the history", lambda: None):
+                self._folder.mkdir(parents=True, exist_ok=True)
+                self.history.save(self._folder, *self._written)
+                self._written = len(self.history.records), len(self.history.metrics)
+
+    @staticmethod
+    def _cancel(*measurements: Measurement | None) -> None:
+        for each in measurements:
+            if each is not None:
+                each.cancel()
+
+
+def monitor(
+    model: nn.Module,
+    samples: Iterable[Any] | Dataset[Any],
+    every: int | StepSchedule | None = None,
+    **options: Any,
+) -> Monitor:
+    """Measure the layers of a model on fixed samples, in any PyTorch loop.
+
+    Enter it around the loop, and call `Monitor.step` after every step of the optimiser. The first
+    measurement is made on entering, before the first step, and the last one on leaving. Each is a
+    pass in eval mode and without gradients; the training is bit-identical with and without it.
+    On several ranks (accelerate, DDP) enter it and call `Monitor.step` on all of them.
+
+    Args:
+        model: The model; a DDP or compiled one is unwrapped.
+        samples: A DataLoader or a Dataset of batches as the loop has them: the first element of a
+            sequence, the items of a mapping or the batch as a whole goes into the model.
+        every: Steps between measurements, or a schedule such as `lightning_id.LogSpaced`; None
+            measures only where `Monitor.measure` is called.
+        options: ``layers``, ``estimators``, ``n_samples``, ``seed``, ``reduce``, ``sample_dim``,
+            ``rows_per_sample``, ``mask_key``, ``per_class``, ``max_features``, ``memory_limit``,
+            ``last_hidden``, ``prefix``, ``positions``, ``tokens_per_sample`` and ``on_error`` as of
+            `lightning_id.IntrinsicDimensionCallback`; ``batch_size`` of a Dataset;
+            ``forward(model, batch)`` if a batch goes into the model in another way;
+            ``log(metrics, step)``, such as that of an accelerator; ``data``, the name of the
+            samples in the history; ``folder`` for its files, which ``lightning-id report`` reads.
+
+    Returns:
+        A context manager with ``step()``, ``measure()``, ``record()`` and ``history``.
+
+    Raises:
+        ValueError: If an argument is out of its range or a layer does not exist.
+
+    Example:
+        >>> import torch
+        >>> from torch.utils.data import TensorDataset
+        >>> net = torch.nn.Sequential(torch.nn.Linear(8, 8), torch.nn.ReLU(), torch.nn.Linear(8, 2))
+        >>> x = torch.randn(100, 8, generator=torch.Generator().manual_seed(0))
+        >>> with monitor(net, TensorDataset(x), every=2, layers=["0", "1"]) as watch:
+        ...     for _ in range(5):
+        ...         _ = watch.step()  # after optimizer.step()
+        >>> [validation.step for validation in watch.history.validations()]
+        [0, 2, 4, 5]
+    """
+    return Monitor(model, samples, every, **options)
+
+
+def unwrapped(model: nn.Module) -> nn.Module:
+    """Return the module inside of wrappers for several ranks or devices, or of a compiled one."""
+    wrappers = nn.parallel.DistributedDataParallel, nn.DataParallel
+    while isinstance(model, wrappers) or hasattr(model, "_orig_mod"):
+        inner: Any = model.module if isinstance(model, wrappers) else model._orig_mod
+        model = inner
+    return model
+
+
+def _loader(samples: Iterable[Any] | Dataset[Any], batch_size: int) -> Iterable[Any]:
+    if isinstance(samples, Dataset):
+        return DataLoader(samples, batch_size)
+    return samples
+
+
+def _schedule(every: int | StepSchedule) -> StepSchedule:
+    if isinstance(every, StepSchedule):
+        return every
+    return _EveryNSteps(whole_number("every", every, least=1))
+
+
+class _EveryNSteps:
+    """Measure before the first step and after every n-th one."""
+
+    def __init__(self, n: int) -> None:
+        self._n = n
+
+    def at_step(self, step: int) -> bool:
+        return step % self._n == 0
+
+
+def _call(model: nn.Module, batch: Any) -> Any:
+    args, kwargs = arguments_of(batch, model.forward)
+    return model(*args, **kwargs)
+
+
+def _device_of(model: nn.Module) -> torch.device:
+    return next((p.device for p in model.parameters()), torch.device("cpu"))

@@ -1,0 +1,125 @@
+"""A pass of chosen samples through a model, which leaves the model and all generators as before."""
+
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sized
+from contextlib import contextmanager
+from inspect import signature
+from typing import Any, TypeGuard
+
+import torch
+from torch import Tensor, nn
+from torch.utils.data import DataLoader, IterableDataset, Subset
+
+from lightning_id.recording.batches import is_mapping
+from lightning_id.recording.randomness import kept_rng
+from lightning_id.recording.samples import (
+    FixedSamples,
+    ReservoirSamples,
+    choose_samples,
+    uniform_draws,
+    why_unsized,
+)
+
+
+class ChosenBatches:
+    """Chosen samples of a loader, and the batches that hold them.
+
+    Only the chosen samples of a data set of known size are loaded, in its order; an iterable of
+    unknown length is iterated whole. Rank r of w takes every w-th sample, and all ranks pass as
+    many batches, so that a sharded model works. Samples are in the order of the batches.
+    """
+
+    def __init__(
+        self, loader: Iterable[Any], n_samples: int, seed: int | None, rank: int, world: int
+    ) -> None:
+        self.samples: FixedSamples | ReservoirSamples
+        self.batches: Iterable[Any]
+        if not has_known_samples(loader):
+            self.samples = ReservoirSamples(n_samples, seed, why_unsized(loader))
+            self.batches = loader
+            return
+        positions = choose_samples(_size(loader), n_samples, seed)
+        mine = torch.arange(rank, len(positions), world)
+        self.samples = FixedSamples(
+            torch.arange(len(mine)), uniform_draws(len(positions), seed)[mine]
+        )
+        self.samples.equal_share = -(-len(positions) // world)
+        # Ranks with one sample less repeat the last: it passes, and is not recorded.
+        filled = torch.arange(rank, rank + world * -(-len(positions) // world), world)
+        taken = positions[filled.clamp(max=len(positions) - 1)]
+        batch_size = loader.batch_size or 64
+        self.samples.expect(len(taken), batch_size, ReservoirSamples(n_samples, seed))
+        self.batches = DataLoader(
+            Subset(loader.dataset, taken.tolist()),
+            batch_size=batch_size,
+            collate_fn=loader.collate_fn,
+            num_workers=loader.num_workers,
+            worker_init_fn=loader.worker_init_fn,
+            multiprocessing_context=loader.multiprocessing_context,
+            pin_memory=loader.pin_memory,
+        )
+
+
+def has_known_samples(loader: Any) -> TypeGuard[DataLoader[Any]]:
+    """Return whether single samples of the data set of a loader can be chosen."""
+    return (
+        isinstance(loader, DataLoader)
+        and not isinstance(loader.dataset, IterableDataset)
+        and isinstance(loader.dataset, Sized)
+        and loader.batch_sampler is not None  # else the data set gives whole batches
+    )
+
+
+def _size(loader: DataLoader[Any]) -> int:
+    return len(loader.dataset)  # type: ignore[arg-type]  # see `has_known_samples`
+
+
+@contextmanager
+def evaluating(model: nn.Module) -> Iterator[None]:
+    """Temporarily switch to eval mode, without gradients, global RNG states preserved."""
+    modes = [(each, each.training) for each in model.modules()]
+    try:
+        # Set, not called: `eval` and `train` may be overridden and do more, such as merge weights.
+        for each, _ in modes:
+            each.training = False
+        with kept_rng(), torch.no_grad():
+            yield
+    finally:
+        for each, mode in modes:
+            each.training = mode
+
+
+def arguments_of(
+    batch: Any, forward: Callable[..., Any]
+) -> tuple[tuple[Any, ...], Mapping[str, Any]]:
+    """Return the arguments that a forward takes of a batch.
+
+    The first element of a sequence, the items of a mapping as keywords if it takes them, or any
+    other batch as a whole.
+    """
+    if isinstance(batch, (list, tuple)):
+        return (batch[0],), {}
+    if is_mapping(batch) and _takes(forward, items := dict(batch.items())):
+        return (), items
+    return (batch,), {}
+
+
+def _takes(forward: Callable[..., Any], keywords: Mapping[Any, Any]) -> bool:
+    """Return whether a forward can be called with these keywords."""
+    try:
+        signature(forward).bind(**keywords)
+    except (TypeError, ValueError):  # or no signature
+        return False
+    return True
+
+
+def batch_to(batch: Any, device: torch.device) -> Any:
+    """Return a batch with its tensors on a device; an object without ``to`` stays as it is."""
+    if isinstance(batch, Tensor) or callable(getattr(batch, "to", None)):
+        return batch.to(device)
+    if isinstance(batch, Mapping):
+        return {key: batch_to(value, device) for key, value in batch.items()}
+    if isinstance(batch, tuple) and hasattr(batch, "_fields"):
+        return type(batch)(*(batch_to(each, device) for each in batch))
+    if isinstance(batch, (list, tuple)):
+        return type(batch)(batch_to(each, device) for each in batch)
+    return batch

@@ -92,7 +92,7 @@ def test_the_training_is_bit_identical_and_the_curves_are_in_tensorboard(tmp_pat
     assert count_hooks(trainer.model) == 0
 
     history = History.load(tmp_path / "watched")
-    assert history.records == ours.history.records
+    assert str(history.records) == str(ours.history.records)  # NaN equals nothing
     assert [(v.stage, v.step) for v in history.validations()] == [
         ("before_training", 0),
         ("fit", 3),
@@ -164,8 +164,7 @@ def test_the_memory_of_a_pass_is_bounded(tmp_path):
     kept.remove()
     assert max(sizes) == 16  # the evaluation's batch, of 50 samples
     (counts,) = nbytes
-    in_memory = sum(n for place, n in counts.items() if "file" not in place)
-    assert in_memory <= 2 * limit * 2**30  # the device's and the host's share
+    assert 0 < counts["cpu"] <= limit * 2**30
     assert sum(counts.values()) == 4 * 50 * 16 * 4  # three layers and the last hidden one
 
 

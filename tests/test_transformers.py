@@ -171,5 +171,6 @@ def test_the_memory_of_a_pass_is_bounded(tmp_path):
 def test_without_a_trainer_samples_are_a_loader():
     ours = callback()
     args = transformers.TrainingArguments("unused", report_to="none", use_cpu=True)
+    state, control = transformers.TrainerState(), transformers.TrainerControl()
     with pytest.raises(ValueError, match="`samples`: expected a DataLoader"):
-        ours.on_train_begin(args, transformers.TrainerState(), None, model=tiny())
+        ours.on_train_begin(args, state, control, model=tiny())

@@ -19,8 +19,9 @@ def metrics_of(results: Sequence[LayerResult], prefix: str = "") -> dict[str, fl
     classes were measured, mean and standard deviation over them as
     ``id_<estimator>_per_class/<layer>`` and ``id_<estimator>_per_class_sd/<layer>``. For TwoNN
     ``id/last_hidden`` (the input of the last Linear) with its 95 % interval ``id/last_hidden_low``
-    and ``id/last_hidden_high``, ``id/peak`` (the largest value), ``id/peak_depth`` (its relative
-    depth, in [0, 1]) and ``id/peak_over_last``. `lightning_id.callback.loggers.key_names` makes the
+    and ``id/last_hidden_high``, ``id/peak`` (the largest value), ``id/peak_high`` (ESS
+    of that layer, where it is measured), ``id/peak_depth`` (its relative depth, in [0, 1]) and
+    ``id/peak_over_last``. `lightning_id.callback.loggers.key_names` makes the
     names of the layers.
 
     Args:
@@ -59,6 +60,8 @@ def _summary(results: Sequence[LayerResult]) -> dict[str, float]:
         return {}
     peak, at = max(profile, key=lambda pair: pair[0].value)
     metrics = {"id/peak": peak.value, "id/peak_depth": math.nan if at.depth is None else at.depth}
+    if "ess" in at.estimates:
+        metrics["id/peak_high"] = at.estimates["ess"].value
     for last, result in profile:
         if result.role == LAST_HIDDEN:
             metrics["id/last_hidden"] = last.value

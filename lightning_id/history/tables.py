@@ -15,7 +15,8 @@ def layer_rows(
 ) -> list[list[str]]:
     """Return a header and a row for each layer: name, depth, width, dimensions with their errors.
 
-    A second measurement in ``shown``, the one before training, is put beside the first.
+    A second measurement in ``shown``, the one before training, is put beside the first, after the
+    change of the first estimator since the first measurement, where there is one.
     """
     header = ["layer", "depth", "width"]
     titles = [estimator_spec(name).title for name in estimators]
@@ -27,10 +28,24 @@ def layer_rows(
         for validation in shown
         for estimator in estimators
     ]
+    changes = (
+        {
+            record["layer"]: change
+            for record in history.at(shown[0], estimators[0])
+            if has_value(record)
+            if (change := change_with_error(record))
+        }
+        if estimators
+        else {}
+    )
+    n_first = len(estimators)
+    if changes:
+        header.insert(3 + n_first, "change")
     rows = [header]
     for layer, record in next((column for column in columns if column), {}).items():
         depth = "" if record["depth"] is None else f"{record['depth']:.2f}"
         cells = [value_with_error(column[layer]) if layer in column else "-" for column in columns]
+        cells[n_first:n_first] = [changes.get(layer, "-")] if changes else []
         rows.append([layer, depth, str(record["ambient_dimension"] or ""), *cells])
     return rows
 
@@ -86,6 +101,15 @@ def value_with_error(record: Record) -> str:
     if record["std_error"] is None or math.isnan(record["std_error"]):
         return f"{record['value']:g}"
     return f"{record['value']:.2f} ± {NORMAL_975 * record['std_error']:.2f}"
+
+
+def change_with_error(record: Record) -> str | None:
+    """Return the change since the first measurement, ``"-3.10 ± 0.42"``; None without one."""
+    value, error = record["change"], record["change_std_error"]
+    if value is None or not math.isfinite(value):
+        return None
+    bar = "" if error is None or math.isnan(error) else f" ± {NORMAL_975 * error:.2f}"
+    return f"{value:+.2f}{bar}"
 
 
 def aligned(rows: Sequence[Sequence[str]]) -> str:

@@ -38,6 +38,11 @@ def test_the_summary_is_of_the_largest_and_of_the_last_hidden_layer():
     }
 
 
+def test_the_peak_has_a_reading_from_above_where_ess_is_measured():
+    estimates = {"twonn": Estimate(12.0), "ess": Estimate(20.0)}
+    assert metrics_of([LayerResult("a", None, 0, 0.5, 100, estimates)])["id/peak_high"] == 20.0
+
+
 def test_a_missing_value_has_no_key():
     metrics = metrics_of([result("a", NAN), result("b", 5.0, None)])
     assert metrics == {"id_twonn/b": 5.0, "id_twonn_se/b": 0.25, "id/peak": 5.0}

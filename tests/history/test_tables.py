@@ -73,3 +73,13 @@ def test_a_markdown_table_has_its_names_to_the_left_and_text_is_escaped():
     ]
     assert "|---|---|---|" in markdown_table(rows, "---")
     assert markdown_table([]) == ""
+
+
+def test_the_change_since_the_first_measurement_is_a_column_with_its_paired_bar():
+    history = history_of([[12, 13, 14, 9], [12, 14, 8.125, 6]])
+    assert "change" not in end_table(history).splitlines()[0]
+    record = next(r for r in history.at(("fit", 0, 1), "twonn") if r["layer"] == "last_hidden")
+    record |= {"change": -5.875, "change_std_error": 0.5}
+    table = end_table(history).splitlines()
+    assert "change  TwoNN before" in table[0]
+    assert "42  -5.88 ± 0.98  14.00 ± 0.98" in table[4]

@@ -45,7 +45,7 @@ def test_the_table_is_of_what_was_measured(tmp_path, capsys):
     fit(tmp_path, TQDMProgressBar(), estimators=["mle"])
     out = capsys.readouterr().out
     table = [line.split() for line in out[out.index("\nlayer ") :].splitlines()]
-    assert table[1] == ["layer", "depth", "width", "MLE", "MLE", "before"]
+    assert table[1] == ["layer", "depth", "width", "MLE", "change", "MLE", "before"]
     assert [line[0] for line in table[3:5]] == ["input", "net.5"]
     assert "TwoNN" not in out
 

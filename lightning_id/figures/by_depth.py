@@ -34,9 +34,10 @@ from lightning_id.figures._drawing import (
     time_norm,
     turn_if_crowded,
 )
+from lightning_id.figures._marks import draw_changes, draw_hollow, shade_bracket
 from lightning_id.functional import estimator_spec
 from lightning_id.history import BEFORE_TRAINING, FIT, History, Placed, Validation
-from lightning_id.history.queries import describe, describe_samples, last_of_fit, profiles
+from lightning_id.history.queries import describe, describe_samples, last_of_fit, profiles, start
 
 LOWER_BOUND_ABOVE = estimator_spec("twonn").lower_bound_above or 0
 MOST_LINES = 40  # more cannot be distinguished, and cost time and bytes
@@ -50,8 +51,10 @@ def depth_profile(
 
     Time is the number of epochs, or of steps if an epoch has several measurements. The network
     before training is dashed, a test is dotted, the last measurement of the fit has its 95 % band,
-    and the region in which TwoNN is usually too low is shaded. Below are the widths of the layers.
-    Of more than 40 measurements 40 at even distances are drawn, and the footnote counts them.
+    and the region in which TwoNN is usually too low is shaded. Triangles are layers that changed
+    significantly since the start, hollow points do not follow the law of TwoNN, and the bracket
+    from TwoNN to ESS is hatched. Below are the widths of the layers. Of more than 40 measurements
+    40 at even distances are drawn, and the footnote counts them.
     """
     found = profiles(history, estimator)
     last = last_of_fit(found)
@@ -60,9 +63,19 @@ def depth_profile(
     figure = new_figure(min(5, width), width)
     axes, widths = figure.subplots(2, 1, sharex=True, height_ratios=(5, 1))
     drawn = dict(subsample_evenly(list(found.items()), MOST_LINES)) | {last: found[last]}
-    _draw_lines(figure, axes, drawn, Clock.of(found))
-    _draw_band(axes, found[last], COLORS(1.0) if last.stage == FIT else UNTRAINED)
-    scale_values(axes, [r["value"] for records in drawn.values() for r in records])
+    hollow = _draw_lines(figure, axes, drawn, Clock.of(found))
+    color = COLORS(1.0) if last.stage == FIT else UNTRAINED
+    _draw_band(axes, found[last], color)
+    begin = start(history)
+    changed = (
+        draw_changes(axes, found[last], found[begin], color, describe(begin))
+        if begin in found
+        else ""
+    )
+    above = profiles(history, "ess").get(last, []) if estimator == "twonn" else []
+    bracket = shade_bracket(axes, found[last], above, color)
+    shown = [*drawn.values(), above]
+    scale_values(axes, [r["value"] for records in shown for r in records])
     shaded = _shade_lower_bound(axes, estimator)
     label_layers(axes, found[last])
     _draw_widths(widths, found[last])
@@ -72,6 +85,9 @@ def depth_profile(
         figure,
         describe_samples(found[last]),
         "band: 95 %" if any(map(band, found[last])) else "",
+        changed,
+        hollow,
+        bracket,
         shaded,
         "" if len(drawn) == len(found) else f"{len(drawn)} of {len(found)} lines drawn, evenly",
     )
@@ -161,7 +177,8 @@ def compare(histories: Mapping[str, History], estimator: str = "twonn") -> Figur
 
 def _draw_lines(
     figure: Figure, axes: Axes, drawn: Mapping[Validation, list[Placed]], clock: Clock
-) -> None:
+) -> str:
+    """Draw the lines, and return the text on hollow points if there are any."""
     times = [clock.time(v) for v in drawn if v.stage == FIT] or [0]
     norm = time_norm(times)
     stages = {validation.stage for validation in drawn}
@@ -169,12 +186,14 @@ def _draw_lines(
     if stages == {BEFORE_TRAINING, "validate"}:  # of `lightning-id profile --both`
         names["validate"] = "trained"
     named = set()  # one line in the legend for each kind
+    hollow = ""
     for validation, records in drawn.items():
         stage = validation.stage
+        color = COLORS(norm(clock.time(validation))) if stage == FIT else UNTRAINED
         style = {BEFORE_TRAINING: "--", FIT: "-"}.get(stage, ":")
         axes.plot(
             *points(records),
-            color=COLORS(norm(clock.time(validation))) if stage == FIT else UNTRAINED,
+            color=color,
             linestyle=style,
             marker="o",
             markersize=4 if len(drawn) <= 12 else 2.5,
@@ -183,10 +202,12 @@ def _draw_lines(
             zorder=2,
         )
         named.add(stage)
+        hollow = draw_hollow(axes, zip(*points(records), strict=True), records, color) or hollow
     if stages not in ({FIT}, {"validate"}):
         axes.legend(frameon=False, fontsize=9)
     if len(set(times)) > 1:
         time_bar(figure, ScalarMappable(norm, COLORS), ax=axes, label=clock.name)
+    return hollow
 
 
 def _draw_widths(axes: Axes, records: Sequence[Placed]) -> None:

@@ -40,6 +40,7 @@ from lightning_id.figures._drawing import (
     time_bar,
     time_norm,
 )
+from lightning_id.figures._marks import draw_hollow
 from lightning_id.history import FIT, Estimated, History, Record, Validation, has_value, in_order
 from lightning_id.history.queries import (
     by_validation,
@@ -104,7 +105,7 @@ def last_hidden_and_metric(history: History, metric: str = "val_acc") -> Figure:
     figure = new_figure(4.2)
     panels = figure.subplot_mosaic([["id", "both"], ["metric", "both"]], width_ratios=(1.15, 1))
     panels["metric"].sharex(panels["id"])
-    _draw_last_hidden(panels["id"], shown, clock, FEW_COLORS[0])
+    hollow = _draw_last_hidden(panels["id"], shown, clock, FEW_COLORS[0])
     values = metric_values(history, metric)
     logged = [v for v in values if v in shown or v.stage == FIT]
     shared = [v for v in shown if v in values]
@@ -133,6 +134,7 @@ def last_hidden_and_metric(history: History, metric: str = "val_acc") -> Figure:
         figure,
         describe_samples(list(shown.values())),
         "band: 95 %" if any(map(band, shown.values())) else "",
+        hollow,
     )
     return figure
 
@@ -161,8 +163,10 @@ def compare_last_hidden(histories: Mapping[str, History], *, width: int | float 
     figure = new_figure(3.6, width)
     axes = figure.add_subplot()
     names = short_names(list(drawn), most=28)
+    hollow = ""
     for i, (name, each) in enumerate(drawn.items()):
-        _draw_last_hidden(axes, each, clock, color_of(i, len(drawn)), names[name])
+        color = color_of(i, len(drawn))
+        hollow = _draw_last_hidden(axes, each, clock, color, names[name]) or hollow
     axes.set_xlabel(clock.name)
     _scale_time(axes, [clock.time(v) for each in drawn.values() for v in each])
     style_axes(axes)
@@ -174,6 +178,7 @@ def compare_last_hidden(histories: Mapping[str, History], *, width: int | float 
         figure,
         describe_samples(records),
         "band: 95 %" if any(map(band, records)) else "",
+        hollow,
         f"without a value: {shortened(without, 150)}" if without else "",
     )
     return figure
@@ -252,13 +257,15 @@ def _draw_curve(
 
 def _draw_last_hidden(
     axes: Axes, course: Mapping[Validation, Estimated], clock: Clock, color: Any, name: str = ""
-) -> None:
+) -> str:
+    """Draw the dimension over time, and return the text on hollow points if there are any."""
     by_time = {clock.time(v): record for v, record in course.items()}
     values = [r["value"] for r in by_time.values()]
     axes.plot(list(by_time), values, color=color, marker=_marker(values), label=name)
     draw_band(axes, by_time, by_time.values(), color)
     axes.set_ylabel("last hidden ID")
     axes.xaxis.set_major_locator(MaxNLocator(nbins=6, integer=True))
+    return draw_hollow(axes, zip(by_time, values, strict=True), list(by_time.values()), color)
 
 
 def _draw_together(

@@ -102,7 +102,7 @@ def test_of_many_measurements_an_even_choice_with_first_and_last_is_drawn_and_co
     assert list(lines[-1].get_ydata()) == [
         r["value"] for r in history.at(("fit", 198, 19900), "twonn")
     ]
-    assert "40 of 200 lines drawn" in texts(figure)
+    assert "40 of 200 lines drawn" in texts(figure).replace("\n", " ")
 
 
 def test_the_ratio_is_pca_over_twonn_of_the_last_measurement():

@@ -7,7 +7,7 @@ from types import TracebackType
 from typing import Any, Literal, Protocol, runtime_checkable
 
 import torch
-from torch import distributed, nn
+from torch import Tensor, distributed, nn
 from torch.utils.data import DataLoader, Dataset
 
 from lightning_id._checks import whole_number
@@ -151,7 +151,7 @@ class Monitor:
         is_due = self._every is not None and self._every.at_step(self.n_steps)
         return self.measure(epoch=epoch) if is_due else None
 
-    def record(self, epoch: int = 0, **metrics: float) -> None:
+    def record(self, epoch: int = 0, **metrics: float | Tensor) -> None:
         """Add metrics of your own at this step to the history, for the report and its figures."""
         values = {name: float(value) for name, value in metrics.items()}
         self.history.append_metrics((FIT, epoch, self.n_steps), values)

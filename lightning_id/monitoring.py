@@ -14,15 +14,16 @@ from lightning_id._checks import whole_number
 from lightning_id.callback.comparisons import Comparisons
 from lightning_id.callback.failures import FailurePolicy, OnError
 from lightning_id.callback.keys import metrics_of
+from lightning_id.callback.records import add_results
 from lightning_id.callback.sets import VAL
-from lightning_id.callback.settings import WHY, Settings, row_limits, smallest_class
+from lightning_id.callback.settings import WHY, Settings, row_options
 from lightning_id.functional import get_estimator
 from lightning_id.functional.geometry import MIN_DISTINCT
 from lightning_id.history import BEFORE_TRAINING, FIT, History, Validation, folder_of
 from lightning_id.recording.activations import eager
 from lightning_id.recording.kept import LayerEstimates
-from lightning_id.recording.layers import INPUT, is_automatic, is_named
-from lightning_id.recording.measurement import Measurement, Options
+from lightning_id.recording.layers import is_automatic
+from lightning_id.recording.measurement import Measurement
 from lightning_id.recording.memory import free_memory
 from lightning_id.recording.passes import ChosenBatches, arguments_of, batch_to, evaluating
 from lightning_id.recording.plan import Plan
@@ -83,6 +84,15 @@ class Monitor:
         self._loader = _loader(samples, batch_size)
         self._every = None if every is None else _schedule(every)
         self._estimators = {name: get_estimator(name) for name in estimators}
+        rule = RowRule(
+            reduce,
+            sample_dim,
+            max_features,
+            seed or 0,
+            rows_per_sample,
+            positions,
+            tokens_per_sample,
+        )
         self._settings = Settings(
             layers=layers,
             last_hidden=last_hidden,
@@ -91,22 +101,7 @@ class Monitor:
             seed=seed,
             dataloader_idx=0,
             may_project=is_automatic(layers),
-            options=Options(
-                rule=RowRule(
-                    reduce,
-                    sample_dim,
-                    max_features,
-                    seed or 0,
-                    rows_per_sample,
-                    positions,
-                    tokens_per_sample,
-                ),
-                mask_key=mask_key,
-                smallest_class=smallest_class(per_class),
-                limits=row_limits(memory_limit),
-                is_limit_free=memory_limit == "auto",
-                is_input_named=is_named(INPUT, layers),
-            ),
+            options=row_options(rule, layers, mask_key, per_class, memory_limit),
         )
         # A wrong name raises here, before anything is trained.
         self._names, self._last_hidden = self._settings.select(self._model)
@@ -176,13 +171,17 @@ class Monitor:
         assert measurement is not None
         results: list[LayerResult] = []
         with self._failures.guard("estimate the layers", lambda: self._cancel(measurement)):
-            for result in measurement.results(self._estimators):
-                results.append(result)
-                self._record(validation, result)
+            add_results(
+                measurement.results(self._estimators),
+                results,
+                self.history,
+                validation,
+                self._data,
+                self._settings.options.rule.reduce,
+                self._comparisons,
+                self._failures,
+            )
             self._plan = measurement.plan
-            spectra = {r.layer: r.spectrum for r in results if r.spectrum is not None}
-            if spectra:
-                self.history.keep_spectra(validation, spectra, self._data)
         self._failures.report_layers(results)
         self.last_metrics = metrics_of(results, self._prefix)
         self._save()
@@ -238,18 +237,6 @@ class Monitor:
             self._last_hidden,
             self._kept,
         )
-
-    def _record(self, validation: Validation, result: LayerResult) -> None:
-        if validation.stage in (BEFORE_TRAINING, FIT) and not result.batch_notes:
-            self._comparisons.compare(self._data, result)
-        reduce = self._settings.options.rule.reduce
-        for fields in result.records():
-            self.history.append(**validation._asdict(), data=self._data, reduce=reduce, **fields)
-        for text in result.batch_notes:
-            self._failures.report_once(text)
-        if self._failures.on_error == "raise" and result.errors:
-            name, error = next(iter(result.errors.items()))
-            raise RuntimeError(f"{name} of layer {result.layer!r} failed: {error!r}") from error
 
     def _save(self) -> None:
         """Append the new records to the files in the folder."""

@@ -53,7 +53,7 @@ def test_the_training_is_bit_identical_with_and_without():
     assert count_hooks(net) == 0
 
 
-def test_the_records_are_those_of_the_callback_on_the_same_samples(tmp_path):
+def test_the_records_equal_the_records_of_the_callback_on_the_same_samples(tmp_path):
     pl.seed_everything(0, verbose=False)
     module = Toy()
     callback = IntrinsicDimensionCallback(n_samples=40, layers={"net.5": "fc", "net.8": "head"})
@@ -62,8 +62,10 @@ def test_the_records_are_those_of_the_callback_on_the_same_samples(tmp_path):
     watch.measure()
 
     def numbers(history):
-        return [(r["layer"], r["estimator"], r["value"], r["std_error"]) for r in history.records]
+        columns = ("layer", "estimator", "value", "std_error", "from_input", "from_peak")
+        return [tuple(r[column] for column in columns) for r in history.records]
 
+    assert any(record[-1] for record in numbers(watch.history))
     assert numbers(watch.history) == numbers(callback.history)
     expected = {k: v for k, v in callback.last_metrics.items() if "change" not in k}
     assert watch.last_metrics == expected

@@ -23,14 +23,13 @@ from lightning_id.callback.preflight import (
 from lightning_id.callback.running import Moment, RunningMeasurement
 from lightning_id.callback.schedule import EveryNValidations, Schedule
 from lightning_id.callback.sets import VAL, Data, OfTheFit, sample_sets, sets_of_probe
-from lightning_id.callback.settings import WHY, Settings, row_limits, smallest_class
+from lightning_id.callback.settings import WHY, Settings, row_options
 from lightning_id.callback.trainers import AnyModule, AnyTrainer, callbacks_of, stage_of
 from lightning_id.functional import get_estimator
 from lightning_id.functional.geometry import MIN_DISTINCT
 from lightning_id.history import BEFORE_TRAINING, History
 from lightning_id.recording.kept import LayerEstimates
-from lightning_id.recording.layers import INPUT, is_automatic, is_named
-from lightning_id.recording.measurement import Options
+from lightning_id.recording.layers import is_automatic
 from lightning_id.recording.plan import Plan
 from lightning_id.recording.rule import Reduce, RowRule, RowsPerSample
 
@@ -167,6 +166,15 @@ class CallbackBase:
         self.prefix = prefix
         self.history = History()
         self.last_metrics: dict[str, float] = {}
+        rule = RowRule(
+            reduce,
+            sample_dim,
+            max_features,
+            self.seed or 0,
+            rows_per_sample,
+            positions,
+            tokens_per_sample,
+        )
         self._settings = Settings(
             layers=layers,
             last_hidden=last_hidden,
@@ -175,22 +183,7 @@ class CallbackBase:
             seed=self.seed,
             dataloader_idx=whole_number("dataloader_idx", dataloader_idx, least=0),
             may_project=is_automatic(layers),
-            options=Options(
-                rule=RowRule(
-                    reduce,
-                    sample_dim,
-                    max_features,
-                    self.seed or 0,
-                    rows_per_sample,
-                    positions,
-                    tokens_per_sample,
-                ),
-                mask_key=mask_key,
-                smallest_class=smallest_class(per_class),
-                limits=row_limits(memory_limit),
-                is_limit_free=memory_limit == "auto",
-                is_input_named=is_named(INPUT, layers),
-            ),
+            options=row_options(rule, layers, mask_key, per_class, memory_limit),
         )
         self._validations = 0  # run so far, sanity checks not counted
         self._plans: dict[str, Plan] = {}  # of the layers, by sample set

@@ -7,10 +7,11 @@ from typing import Any
 
 import torch
 
-from lightning_id.callback.comparisons import Comparisons, compare_layers
+from lightning_id.callback.comparisons import Comparisons
 from lightning_id.callback.failures import FailurePolicy
 from lightning_id.callback.keys import metrics_of
 from lightning_id.callback.probe import Probe, probe_loader
+from lightning_id.callback.records import add_results
 from lightning_id.callback.sets import VAL, SampleSet, sets_of_stage
 from lightning_id.callback.settings import Settings
 from lightning_id.callback.trainers import (
@@ -23,7 +24,7 @@ from lightning_id.callback.trainers import (
     stage_of,
 )
 from lightning_id.functional.registry import Estimator
-from lightning_id.history import BEFORE_TRAINING, FIT, History, Validation
+from lightning_id.history import BEFORE_TRAINING, History, Validation
 from lightning_id.recording.kept import LayerEstimates
 from lightning_id.recording.layers import LAST_HIDDEN
 from lightning_id.recording.measurement import Measurement
@@ -224,32 +225,19 @@ class RunningMeasurement:
         self, each: SampleSet, estimators: Mapping[str, Estimator], history: History
     ) -> None:
         measurement = self._measurements[each.name]
-        n_records = len(history.records)
-        for result in measurement.results(estimators):
-            self.results.setdefault(each, []).append(result)
-            self._record(each, result, history)
+        add_results(
+            measurement.results(estimators),
+            self.results.setdefault(each, []),
+            history,
+            self.moment.validation,
+            each.name,
+            self._options.rule.reduce,
+            self._comparisons,
+            self._failures,
+        )
         self.nbytes[each.name] = measurement.nbytes
         if measurement.plan is not None:
             self._plans[each.name] = measurement.plan
-        results = self.results.get(each, [])
-        compare_layers(results, history.records[n_records:])
-        spectra = {r.layer: r.spectrum for r in results if r.spectrum is not None}
-        if spectra:
-            history.keep_spectra(self.moment.validation, spectra, each.name)
-
-    def _record(self, each: SampleSet, result: LayerResult, history: History) -> None:
-        # Notes on the batches: other samples come by at every validation.
-        if self.moment.validation.stage in (BEFORE_TRAINING, FIT) and not result.batch_notes:
-            self._comparisons.compare(each.name, result)
-        reduce = self._options.rule.reduce
-        place = self.moment.validation._asdict()
-        for fields in result.records():
-            history.append(**place, data=each.name, reduce=reduce, **fields)
-        for text in result.batch_notes:
-            self._failures.report_once(text)
-        if self._failures.on_error == "raise" and result.errors:
-            name, error = next(iter(result.errors.items()))
-            raise RuntimeError(f"{name} of layer {result.layer!r} failed: {error!r}") from error
 
     def _drop_hooked(self) -> None:
         if self._hooked is not None:

@@ -8,8 +8,16 @@ from torch import nn
 from lightning_id._checks import positive, whole_number
 from lightning_id.callback.sets import SampleSet
 from lightning_id.functional.geometry import MIN_DISTINCT
-from lightning_id.recording.layers import LAST_HIDDEN, select_layer, select_layers
+from lightning_id.recording.layers import (
+    INPUT,
+    LAST_HIDDEN,
+    Layers,
+    is_named,
+    select_layer,
+    select_layers,
+)
 from lightning_id.recording.measurement import Options
+from lightning_id.recording.rule import RowRule
 from lightning_id.recording.storage import Limits
 
 WHY = "TwoNN needs a sample and its two nearest neighbours"
@@ -37,6 +45,24 @@ class Settings:
         last = select_layer(module, "last_hidden", self.last_hidden)
         names.pop(LAST_HIDDEN, None)
         return names, names.setdefault(last, last)
+
+
+def row_options(
+    rule: RowRule,
+    layers: Layers,
+    mask_key: str | int | None,
+    per_class: bool | int,
+    memory_limit: int | float | Literal["auto"] | None,
+) -> Options:
+    """Return the options of every measurement, from arguments of the callback."""
+    return Options(
+        rule=rule,
+        mask_key=mask_key,
+        smallest_class=smallest_class(per_class),
+        limits=row_limits(memory_limit),
+        is_limit_free=memory_limit == "auto",
+        is_input_named=is_named(INPUT, layers),
+    )
 
 
 def row_limits(memory_limit: int | float | Literal["auto"] | None) -> Limits:

@@ -108,7 +108,7 @@ class IntrinsicDimensionCallback(TrainerCallback):  # type: ignore[misc]
         metrics: dict[str, float],
         **kwargs: Any,
     ) -> None:
-        """Measure after an evaluation, and record its metrics beside the dimensions."""
+        """Measure after an evaluation, and record its metrics next to the dimensions."""
         if self._watch is None:  # an evaluation without a training
             self._watch = self._monitor(args, kwargs["model"])
         theirs = {k: v for k, v in metrics.items() if isinstance(v, (int, float)) and k != "epoch"}

@@ -86,9 +86,9 @@ class Charts:
                 self._laid_out.add(id(logger))
                 charts: dict[str, list[Any]] = {}
                 for of_set, names in layers.items():
-                    beside = () if charts else metrics
+                    shown = () if charts else metrics
                     prefix = f"{self.prefix}{of_set}"
-                    page = tensorboard_layout(names, estimators, beside, prefix)[PAGE]
+                    page = tensorboard_layout(names, estimators, shown, prefix)[PAGE]
                     in_set = f" ({of_set.removesuffix('_')})" if of_set else ""
                     charts |= {f"{title}{in_set}": chart for title, chart in page.items()}
                 logger.experiment.add_custom_scalars({PAGE: charts})

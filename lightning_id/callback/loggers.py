@@ -67,7 +67,7 @@ def tensorboard_layout(
 ) -> dict[str, dict[str, list[Any]]]:
     r"""Return the page of TensorBoard's Custom Scalars, for `SummaryWriter.add_custom_scalars`.
 
-    The last hidden layer in its 95 % band, beside it an accuracy, or the first metric; a chart for
+    The last hidden layer in its 95 % band, next to it an accuracy, or the first metric; a chart for
     each estimator with a line for each layer, and for each further metric. TensorBoard
     takes the first layout of a run: call it once.
 

@@ -48,7 +48,7 @@ class NoisyMNIST(MNISTDataModule):
     """A random part of the training images, a share of whose labels is permuted, for studies.
 
     Without MNIST it is an error by default: a study that goes on where LIGHTNING_ID_DATA is missing
-    would mix trainings on other digits with those that it has.
+    would mix trainings on other digits with the ones that it has.
 
     Args:
         label_noise: Share of the labels that is permuted.

@@ -76,7 +76,7 @@ def footnote(figure: Figure, *parts: str) -> None:
 
 
 def _letters(artist: Artist, at_width: int) -> int:
-    """Return the letters of a line in the figure of an artist, from those at `WIDTH`."""
+    """Return the letters of a line in the figure of an artist, from their number at `WIDTH`."""
     figure = artist.get_figure()
     width = figure.get_figwidth() if isinstance(figure, Figure) else WIDTH
     return round(at_width * width / WIDTH)

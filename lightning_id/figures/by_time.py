@@ -148,7 +148,7 @@ def last_hidden_over_time(history: History, *, width: int | float = WIDTH) -> Fi
 def compare_last_hidden(histories: Mapping[str, History], *, width: int | float = WIDTH) -> Figure:
     """Draw the TwoNN dimension of the last hidden layer over time, with 95 % bands.
 
-    The histories are those of runs or sample sets, by name; one without a value is named below.
+    The histories are of runs or sample sets, by name; one without a value is named below.
     """
     found = {name: _course_of_last_hidden(history) for name, history in histories.items()}
     drawn = {name: each for name, each in found.items() if each}

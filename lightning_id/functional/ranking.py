@@ -24,7 +24,7 @@ def rank(
 
     |x_i - x_j|² = g_ii + g_jj - 2 g_ij is smallest where g_ij - g_jj / 2 is largest. A tile of rows
     at a time: no second n x n matrix is made. A row is no neighbour of itself. ``products`` is the
-    Gram matrix, or its rows ``rows`` beside the squared norms of all rows, ``norm2``.
+    Gram matrix, or its rows ``rows`` with the squared norms of all rows, ``norm2``.
     """
     norm2 = products.diagonal() if norm2 is None else norm2
     half = norm2 / 2

@@ -64,7 +64,7 @@ def ratio_estimate(
 ) -> Estimate:
     """Return the estimate from distances of orders up to ``far``, or the reason for none.
 
-    ``fit`` takes the (n, far) distances of the rows that carry a ratio: those whose neighbours
+    ``fit`` takes the (n, far) distances of the rows that carry a ratio: the rows whose neighbours
     ``near`` and ``far`` are not equally far. There is a reason instead where fewer than ``fewest``
     or half of the rows carry one, and where the value is more than the rows can have.
     """

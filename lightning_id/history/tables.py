@@ -15,7 +15,7 @@ def layer_rows(
 ) -> list[list[str]]:
     """Return a header and a row for each layer: name, depth, width, dimensions with their errors.
 
-    A second measurement in ``shown``, the one before training, is put beside the first, after the
+    A second measurement in ``shown``, the one before training, is put next to the first, after the
     change of the first estimator since the first measurement, where there is one.
     """
     header = ["layer", "depth", "width"]

@@ -156,7 +156,7 @@ def _check_text(options: argparse.Namespace) -> None:
     given |= {"--per-class": options.per_class or None, "--image-size": options.image_size}
     for name, value in given.items():
         if value is not None:
-            raise ValueError(f"`{name}`: expected none beside --text, got {value}")
+            raise ValueError(f"`{name}`: expected none with --text, got {value}")
 
 
 def _save(model: str, history: History, folder: Path, estimators: Sequence[str]) -> None:

@@ -1,4 +1,4 @@
-"""Estimates of layers whose rows are those of the last measurement, bit for bit.
+"""Estimates of layers whose rows did not change by a bit since the last measurement.
 
 The input, at every validation, and frozen layers. The hash of all rows is computed only once that
 of a few agrees: a layer that changes costs next to nothing, and one that does not is kept from the

@@ -65,7 +65,7 @@ class Measurement:
     pseudo-layers, and the names they are shown under; `plan` is that of an earlier measurement,
     None to make it from the first batch. The input of the last Linear is the last hidden
     representation unless a layer is named. `kept` are the estimates of the last measurement by
-    layer: they are returned again where the rows did not change, and replaced by those of this one.
+    layer: they are returned again where the rows did not change, and replaced by the new ones.
     """
 
     def __init__(
@@ -213,7 +213,7 @@ class Measurement:
     def _estimates(
         self, name: str, layer: _LayerRows, estimators: Mapping[str, Estimator], labels: list[int]
     ) -> LayerEstimates:
-        """Run the estimators on all rows of a layer, then on those of each class."""
+        """Run the estimators on all rows of a layer, then on the rows of each class."""
         assert layer.rows is not None
         found = run_estimators(layer.rows, estimators, self._processes)
         estimates = LayerEstimates(layer.fingerprint, found, {})

@@ -22,7 +22,7 @@ class Padding(NamedTuple):
     Attributes:
         source: What marks it, for notes.
         mask: True for the tokens of each sample that count.
-        is_of_decoder: Whether the tokens are those of the decoder beside an encoder.
+        is_of_decoder: Whether the tokens are of a decoder that has an encoder.
     """
 
     source: str
@@ -66,7 +66,7 @@ def pad_token_of(model: nn.Module) -> int | None:
 def side_of_decoder(model: nn.Module | None) -> set[nn.Module]:
     """Return the modules given tokens of the decoder: all outside the encoder, if there are both.
 
-    The head of an encoder and decoder stands beside them, and is given the tokens of the decoder.
+    The head of an encoder and decoder stands next to them, and is given the tokens of the decoder.
     """
     inside = {module for encoder in _encoders(model) for module in encoder.modules()}
     return set() if model is None or not inside else set(model.modules()) - inside

@@ -110,7 +110,7 @@ class RowRule:
         return self.rows_per_sample
 
     def has_own_samples(self, name: str) -> bool:
-        """Whether the rows of a layer are samples of their own, drawn from those of the pass."""
+        """Whether the rows of a layer are samples of their own, drawn from all rows of the pass."""
         return self.rows_of(name) == "all" or self.reduce == "tokens"
 
 

@@ -26,7 +26,7 @@ _PER = {
     "first": "the first rows are the samples",
     "chunks": "the chunks of a batch are put together",
 }
-_TOKENS = "every row is a token, drawn once from those of all samples"
+_TOKENS = "every row is a token, drawn once from all samples"
 
 Selected = tuple[Float[Tensor, "r d"], Int[Tensor, " r"]]  # rows of a layer, and their slots
 

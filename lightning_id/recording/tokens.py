@@ -1,4 +1,4 @@
-"""Token vectors drawn once from those of all samples."""
+"""Token vectors drawn once from all samples."""
 
 import torch
 from jaxtyping import Bool, Float, Int
@@ -9,7 +9,7 @@ from lightning_id.recording.samples import ReservoirSamples
 
 
 class TokenDraw:
-    """Draws tokens uniformly from those of one pass, the same ones whatever the padding.
+    """Draws tokens uniformly from all tokens of one pass, the same ones whatever the padding.
 
     The draw depends on the numbers of true tokens alone: all layers with as many, and all passes
     over the same samples, have the same ones.
@@ -43,7 +43,7 @@ class TokenDraw:
         return tokens[sample, place], slots
 
     def _candidates(self, mask: Bool[Tensor, "r t"]) -> Bool[Tensor, "r t"]:
-        """Return the tokens that may be drawn: those at the positions, at most so many a sample."""
+        """Return the tokens that may be drawn: at the positions, at most so many a sample."""
         if self._positions is not None:
             nth, n = mask.cumsum(1) - 1, mask.sum(1, keepdim=True)
             of_positions = [nth == (p if p >= 0 else n + p) for p in self._positions]

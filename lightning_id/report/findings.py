@@ -125,7 +125,7 @@ def _after_minimum(history: History, now: Placed) -> str:
 
 def linear_above_nonlinear(history: History) -> str | None:
     """Name the layers where PCA needs many times the dimensions that TwoNN finds."""
-    pairs = _beside_twonn(history, "pca")
+    pairs = _with_twonn(history, "pca")
     if not pairs:
         return None
     below = [pair[1]["layer"] for pair in pairs if _ratio(pair) < 1]
@@ -153,7 +153,7 @@ def linear_above_nonlinear(history: History) -> str | None:
 
 def gaussian_above_nonlinear(history: History) -> str | None:
     """Name the layers where Gaussian rows of the same covariance have a higher TwoNN."""
-    pairs = _beside_twonn(history, "twonn_gaussian")
+    pairs = _with_twonn(history, "twonn_gaussian")
     if not pairs:
         return None
     above = [r["layer"] for control, r in pairs if separate(control, r).is_increase]
@@ -265,7 +265,7 @@ def bracket(history: History) -> str | None:
     ESS counts the dimensions in which a patch of 100 neighbours bends, TwoNN is low where no sample
     is dense. Where TwoNN is significantly above, noise or one dominating direction is the cause.
     """
-    pairs = _beside_twonn(history, "ess")
+    pairs = _with_twonn(history, "ess")
     if not pairs:
         return None
     top = max(pairs, key=lambda pair: pair[1]["value"])
@@ -371,7 +371,7 @@ def _distinct(layers: Iterable[Placed], column: _Condition) -> str:
     return ", ".join(sorted({str(r[column]) for r in layers if r[column] is not None}))
 
 
-def _beside_twonn(history: History, estimator: str) -> list[tuple[Placed, Placed]]:
+def _with_twonn(history: History, estimator: str) -> list[tuple[Placed, Placed]]:
     """Return the records of an estimator, each with TwoNN of its layer, if both are known."""
     others = {r["layer"]: r for r in profile(history, estimator=estimator)}
     curved = [r for r in profile(history, estimator="twonn") if r["value"] > 0]

@@ -236,7 +236,7 @@ def _places(line: _Line, spacing: str) -> list[float]:
 def _spacings(lines: Sequence[_Line]) -> dict[str, dict[str, Any]]:
     """Return places of all traces and the axis, by name of the spacing.
 
-    The axis has the names of the layers if they are those of all runs.
+    The axis has the names of the layers if all runs have the same.
     """
     found = {}
     for spacing in (BY_DEPTH, BY_ORDER):

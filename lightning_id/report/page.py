@@ -122,7 +122,7 @@ def comparison(runs: Mapping[str, History]) -> Figure:
 
 
 def metric_shown(history: History) -> str:
-    """Return the key of the metric to show beside the dimension: `METRIC`, or the first logged."""
+    """Return the key of the metric to show next to the dimension: `METRIC`, or the first logged."""
     metrics = metric_names(history)
     return METRIC if METRIC in metrics else next(iter(metrics), METRIC)
 

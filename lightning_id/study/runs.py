@@ -256,7 +256,7 @@ def _bar() -> Progress:
 
 @contextmanager
 def _modules_known(folders: Sequence[str]) -> Iterator[None]:
-    """Let this process, and those that begin meanwhile, find modules in these folders too."""
+    """Let this process, and the ones that begin meanwhile, find modules in these folders too."""
     path, variable = list(sys.path), os.environ.get("PYTHONPATH")
     sys.path[:0] = folders
     # The others import all that this one does: a checkout, an editable installation.

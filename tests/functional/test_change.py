@@ -200,7 +200,7 @@ def test_the_page_has_every_pair_of_its_group(calibration, tmp_path, capsys):
     assert "both exactly 0" in page
 
 
-def test_extremes_expected_of_right_bars_are_those_of_draws(calibration):
+def test_extremes_expected_of_right_bars_equal_the_extremes_of_draws(calibration):
     generator = torch.Generator().manual_seed(0)
     draws = torch.randn((2000, 29, 100), generator=generator)
     measures = {

@@ -23,6 +23,6 @@ def test_rows_of_zeros_that_are_left_out_have_the_eigenvalue_zero():
     assert found[4:].eq(0).all()
 
 
-def test_negative_eigenvalues_keep_their_place_behind_those_of_zero_rows():
+def test_negative_eigenvalues_keep_their_place_behind_the_zero_rows():
     moment = torch.diag(torch.tensor([2.0, 0.0, -1.0]))
     assert eigenvalues(moment, torch.tensor([0, 2])).tolist() == [2, 0, -1]

@@ -18,7 +18,7 @@ def setting(request):
     torch.set_float32_matmul_precision(before)
 
 
-def test_products_are_those_of_float32_under_every_setting(setting):
+def test_products_equal_the_ones_of_float32_under_every_setting(setting):
     x = torch.randn(64, 300, generator=torch.Generator().manual_seed(0))
     with torch.autocast("cpu", torch.bfloat16), exact_arithmetic(CPU):
         found = x @ x.T

@@ -91,4 +91,4 @@ def test_options_of_images_are_refused(folder, lines, capsys):
             [str(folder), "--text", str(lines), "--image-size", "8", "--layers", "x"],
             compare=no_comparison,
         )
-    assert "`--image-size`: expected none beside --text" in capsys.readouterr().err
+    assert "`--image-size`: expected none with --text" in capsys.readouterr().err

@@ -75,7 +75,7 @@ def test_a_change_of_one_value_by_one_rounding_is_noticed(row):
     assert computations(runs.measure(other))["input"] == [None, None]
 
 
-def test_a_layer_that_changes_is_measured_beside_one_that_does_not():
+def test_a_layer_that_changes_is_measured_and_one_that_does_not_is_kept():
     runs = Runs()
     for _ in range(4):
         runs.net[0].weight += 0.01

@@ -85,7 +85,7 @@ def test_masks_of_an_encoder_do_not_hold_for_its_decoder_and_head():
 @pytest.mark.parametrize(
     ("reduce", "places"), [("last", [2, 3, 3]), ("cls", [0, 2, 0]), ("mean", None)]
 )
-def test_rows_of_padded_texts_are_those_of_their_tokens(named, reduce, places):
+def test_rows_of_padded_texts_are_the_rows_of_their_tokens(named, reduce, places):
     net = Blocks(padding_idx=9 if named == "padding_idx" else None)
     args, kwargs = {
         "attention_mask": ((IDS,), {"attention_mask": MASK}),

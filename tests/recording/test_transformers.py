@@ -1,4 +1,4 @@
-"""Rows of networks of Hugging Face: those of their own hidden states, to the bit."""
+"""Rows of networks of Hugging Face: their own hidden states, to the bit."""
 
 import pytest
 import pytorch_lightning as pl
@@ -45,7 +45,7 @@ def batch(side):
 
 @pytest.mark.parametrize("side", ["left", "right"])
 @pytest.mark.parametrize("family", ["GPT-2", "Llama", "BERT", "T5"])
-def test_rows_are_those_of_the_hidden_states_at_the_true_tokens(family, side):
+def test_rows_equal_the_hidden_states_at_the_true_tokens(family, side):
     net, layers = tiny(family)
     net.eval()
     inputs = batch(side)
@@ -77,7 +77,7 @@ def test_without_a_mask_the_padding_token_of_the_config_is_left_out(family):
     assert torch.equal(rows[name], states[0][torch.arange(6), LENGTHS - 1])
 
 
-def test_rows_of_image_patches_are_those_of_the_hidden_states():
+def test_rows_of_image_patches_equal_the_hidden_states():
     config = transformers.ViTConfig(
         hidden_size=16,
         num_hidden_layers=3,
@@ -97,7 +97,7 @@ def test_rows_of_image_patches_are_those_of_the_hidden_states():
 
 
 @pytest.mark.parametrize("is_masked", [True, False])
-def test_the_decoder_beside_an_encoder_has_a_mask_of_its_own(is_masked):
+def test_a_decoder_that_has_an_encoder_has_a_mask_of_its_own(is_masked):
     pl.seed_everything(0, verbose=False)
     config = transformers.T5Config(
         vocab_size=40, d_model=16, d_kv=8, d_ff=32, num_layers=2, num_heads=2

@@ -36,26 +36,26 @@ def test_the_peak_is_told_with_its_place_and_width():
     ],
 )
 def test_the_last_hidden_layer_fell_rose_or_stayed(end, said):
-    told = rules.last_hidden(trained_and_untrained([12, 12, 12], [12, end, 12]))
-    assert told.startswith(said)
-    assert f"12.00 ± 0.98 (before training), {end:.2f} ± 0.98 (epoch 2, step 20)" in told
-    assert "95 % bars from separate errors, too wide" in told
+    found = rules.last_hidden(trained_and_untrained([12, 12, 12], [12, end, 12]))
+    assert found.startswith(said)
+    assert f"12.00 ± 0.98 (before training), {end:.2f} ± 0.98 (epoch 2, step 20)" in found
+    assert "95 % bars from separate errors, too wide" in found
 
 
 def test_a_paired_bar_decides_on_a_change():
     history = trained_and_untrained([12, 12, 12], [12, 11.5, 12])
     history.records[-2] |= {"change": -0.5, "change_std_error": 0.1}
-    told = rules.last_hidden(history)
-    assert told.startswith("Decreased by 4 % at layer1")
-    assert told.endswith("change -0.50 ± 0.20 (paired 95 % bars).")
+    found = rules.last_hidden(history)
+    assert found.startswith("Decreased by 4 % at layer1")
+    assert found.endswith("change -0.50 ± 0.20 (paired 95 % bars).")
 
 
 def test_the_last_hidden_layer_expands_again_after_its_minimum():
     history = trained_and_untrained([12, 12, 12], [12, 5, 12])
     measured(history, ("fit", 2, 30), [12, 5.7, 12])
     history.records[-2] |= {"change_lowest": 5.7 - 5.0, "change_lowest_std_error": 0.1}
-    told = rules.last_hidden(history)
-    assert "after its minimum of 5.00 ± 0.98 (epoch 2, step 20): +0.70 ± 0.20 (paired" in told
+    found = rules.last_hidden(history)
+    assert "after its minimum of 5.00 ± 0.98 (epoch 2, step 20): +0.70 ± 0.20 (paired" in found
     history.records[-2]["change_lowest_std_error"] = 0.5
     assert "minimum" not in rules.last_hidden(history)
 
@@ -63,8 +63,8 @@ def test_the_last_hidden_layer_expands_again_after_its_minimum():
 def test_the_last_hidden_layer_of_a_network_that_has_not_learnt_did_not_change_in_training():
     history = trained_and_untrained([12, 12, 12], [12, 6, 12])
     history.append_metrics(LAST, {"val_acc": 0.005})
-    told = rules.last_hidden(history)
-    assert told.startswith("The network has not learnt: no finding on training at layer1")
+    found = rules.last_hidden(history)
+    assert found.startswith("The network has not learnt: no finding on training at layer1")
 
 
 def test_the_last_hidden_layer_is_compared_with_the_same_samples_only():
@@ -92,9 +92,9 @@ def test_pca_far_above_twonn_is_told_by_ratio():
     ratio = rules.PCA_FAR_ABOVE
     history = after_training([10, 10, 5])
     measured(history, LAST, [10 * ratio, 10 * ratio - 1, 40], math.nan, "pca")
-    told = rules.linear_above_nonlinear(history)
-    assert told.startswith("At least 3 times TwoNN in 2 of 3 layers (layer0, layer2)")
-    assert "Most in layer2: 40 components against 5.00 ± 0.98, ratio 8.0." in told
+    found = rules.linear_above_nonlinear(history)
+    assert found.startswith("At least 3 times TwoNN in 2 of 3 layers (layer0, layer2)")
+    assert "Most in layer2: 40 components against 5.00 ± 0.98, ratio 8.0." in found
     near = measured(after_training([10, 10]), LAST, [12, 11], math.nan, "pca")
     assert rules.linear_above_nonlinear(near).startswith("In no layer 3 times")
     assert rules.linear_above_nonlinear(after_training([10, 10])) is None
@@ -102,8 +102,8 @@ def test_pca_far_above_twonn_is_told_by_ratio():
 
 def test_pca_below_twonn_is_explained():
     history = measured(after_training([10, 10, 5]), LAST, [10, 1, 40], math.nan, "pca")
-    told = rules.linear_above_nonlinear(history)
-    assert "Below TwoNN in layer1: a few directions hold 90 % of the variance" in told
+    found = rules.linear_above_nonlinear(history)
+    assert "Below TwoNN in layer1: a few directions hold 90 % of the variance" in found
 
 
 def test_the_ratio_to_a_value_that_is_too_low_is_too_high():
@@ -113,9 +113,9 @@ def test_the_ratio_to_a_value_that_is_too_low_is_too_high():
 
 def test_a_gaussian_is_above_the_layers_where_error_bars_allow():
     history = measured(after_training([10, 10, 10]), LAST, [11, 30, 40], 0.5, "twonn_gaussian")
-    told = rules.gaussian_above_nonlinear(history)
-    assert "in 2 of 3 layers (layer1, layer2). Most in layer2: 40.00 ± 0.98 against 10.00" in told
-    assert told.endswith("ratio 4.0.")
+    found = rules.gaussian_above_nonlinear(history)
+    assert "in 2 of 3 layers (layer1, layer2). Most in layer2: 40.00 ± 0.98 against 10.00" in found
+    assert found.endswith("ratio 4.0.")
     assert rules.gaussian_above_nonlinear(after_training([10, 10])) is None
 
 
@@ -125,9 +125,9 @@ def test_a_linear_layer_has_a_gap_in_its_spectrum_and_a_curved_one_has_none():
     noise = 0.01 * manifolds.gaussian(500, 60, seed=2)
     harmonics = 6.28 * torch.rand(500, 1) * torch.arange(1, 31)
     curved = torch.cat([harmonics.cos(), harmonics.sin()], dim=1)
-    told = rules.gap_in_spectrum(with_spectra(curved=curved, noisy=linear + noise))
-    assert told.startswith("A gap in 1 of 2 layers (noisy)")
-    assert told.endswith("after eigenvalue 8 of noisy.")
+    found = rules.gap_in_spectrum(with_spectra(curved=curved, noisy=linear + noise))
+    assert found.startswith("A gap in 1 of 2 layers (noisy)")
+    assert found.endswith("after eigenvalue 8 of noisy.")
     exact = rules.gap_in_spectrum(with_spectra(exact=linear))
     assert exact.endswith("after eigenvalue 8 of exact.")
     alone = rules.gap_in_spectrum(with_spectra(many=manifolds.gaussian(500, 60, seed=3)))
@@ -191,9 +191,9 @@ def test_the_output_is_left_out_of_the_spectrum():
 
 
 def test_values_above_20_are_usually_too_low():
-    told = rules.lower_bounds(after_training([5, 20.5, 19.5]))
-    assert "20.50 ± 0.98 at layer1. On curved or noisy data it may be too high." in told
-    assert "19.50" not in told
+    found = rules.lower_bounds(after_training([5, 20.5, 19.5]))
+    assert "20.50 ± 0.98 at layer1. On curved or noisy data it may be too high." in found
+    assert "19.50" not in found
     broken = rules.lower_bounds(after_training([25, 26], note=LAW_NOTE))
     assert "In layer0, layer1 the neighbour ratios do not follow its law" in broken
     assert rules.lower_bounds(after_training([5, 6])) is None
@@ -211,24 +211,26 @@ def test_notes_are_repeated_once_for_all_layers():
 
 def test_twonn_and_ess_bracket_the_peak_and_the_last_hidden_layer():
     history = measured(after_training([10, 30, 15, 5]), LAST, [20, 60, 30, 5], 0.5, "ess")
-    told = rules.bracket(history)
-    assert "30.00 ± 0.98 to 60.00 ± 0.98 at layer1, 15.00 ± 0.98 to 30.00 ± 0.98 at layer2." in told
-    assert "significantly above" not in told
+    found = rules.bracket(history)
+    assert (
+        "30.00 ± 0.98 to 60.00 ± 0.98 at layer1, 15.00 ± 0.98 to 30.00 ± 0.98 at layer2." in found
+    )
+    assert "significantly above" not in found
     assert rules.bracket(after_training([10, 30])) is None
 
 
 def test_twonn_above_ess_is_noise_or_a_dominating_direction():
     history = measured(after_training([10, 30, 15]), LAST, [3, 60, 14], 0.5, "ess")
-    told = rules.bracket(history)
-    assert "TwoNN is significantly above ESS in layer0: noise" in told
+    found = rules.bracket(history)
+    assert "TwoNN is significantly above ESS in layer0: noise" in found
 
 
 def test_runs_on_other_inputs_are_not_comparable():
     runs = {"a": after_training([5, 6]), "b": after_training([7, 6])}
     for history in runs.values():
         history.records[0]["role"] = "input"
-    told = rules.not_comparable(runs).text
-    assert told.startswith("The dimension of the input is 5.00 ± 0.98 of 100 features in a; 7.00")
+    found = rules.not_comparable(runs).text
+    assert found.startswith("The dimension of the input is 5.00 ± 0.98 of 100 features in a; 7.00")
     runs["b"].records[0]["value"] = 5.0
     assert rules.not_comparable(runs) is None
 

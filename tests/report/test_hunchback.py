@@ -13,9 +13,9 @@ FLAT, BENT = [10, 10, 10, 10], [10, 30, 6, 5]
 
 
 def test_a_peak_that_the_untrained_network_lacks_formed_in_training():
-    told = hunchback(trained_and_untrained(FLAT, BENT))
-    assert told.startswith("Formed in training. layer1 is +20.00 ± 1.39 above layer0 and +24.00")
-    assert "1.00 and 1.00 before training, 3.00 and 5.00 now." in told
+    text = hunchback(trained_and_untrained(FLAT, BENT))
+    assert text.startswith("Formed in training. layer1 is +20.00 ± 1.39 above layer0 and +24.00")
+    assert "1.00 and 1.00 before training, 3.00 and 5.00 now." in text
 
 
 def test_the_last_end_is_the_last_hidden_layer_and_no_narrow_output():
@@ -29,21 +29,21 @@ def test_the_last_end_is_the_last_hidden_layer_and_no_narrow_output():
 
 
 def test_a_peak_of_the_untrained_network_was_there_from_the_start():
-    told = hunchback(trained_and_untrained([10, 25, 10, 9], BENT))
-    assert told.startswith("There from the start")
-    assert "Due to training are +5.00 ± " in told
+    text = hunchback(trained_and_untrained([10, 25, 10, 9], BENT))
+    assert text.startswith("There from the start")
+    assert "Due to training are +5.00 ± " in text
     elsewhere = hunchback(trained_and_untrained([10, 28, 30, 10, 9], [10, 30, 10, 6, 5]))
     assert elsewhere.startswith("There from the start")
 
 
 def test_a_slight_peak_of_the_untrained_network_may_still_form_in_training():
-    told = hunchback(trained_and_untrained([10, 12, 10, 9], BENT))
-    assert told.startswith("Formed in training, from a slight one of the untrained network.")
+    text = hunchback(trained_and_untrained([10, 12, 10, 9], BENT))
+    assert text.startswith("Formed in training, from a slight one of the untrained network.")
 
 
 def test_a_peak_that_has_hardly_risen_since_is_inconclusive():
-    told = hunchback(trained_and_untrained([10, 11.3, 10, 9], [10, 11.5, 10, 9]))
-    assert told.startswith("Inconclusive whether training formed it")
+    text = hunchback(trained_and_untrained([10, 11.3, 10, 9], [10, 11.5, 10, 9]))
+    assert text.startswith("Inconclusive whether training formed it")
 
 
 def test_paired_bars_decide_where_separate_ones_are_too_wide():
@@ -55,11 +55,11 @@ def test_paired_bars_decide_where_separate_ones_are_too_wide():
     top |= {"change": 11 - 10.2, "change_std_error": 0.1}
     for layer in (first, end):
         layer |= {"change": 0.0, "change_std_error": 0.0}
-    told = hunchback(history)
-    assert told.startswith("Formed in training. layer1 is +1.00 ± 0.20 above layer0")
-    assert "Due to training are +0.80 ± 0.20 of the height above layer0" in told
-    assert "paired 95 % bars" in told
-    assert "separate" not in told.split("Due to training")[1]
+    text = hunchback(history)
+    assert text.startswith("Formed in training. layer1 is +1.00 ± 0.20 above layer0")
+    assert "Due to training are +0.80 ± 0.20 of the height above layer0" in text
+    assert "paired 95 % bars" in text
+    assert "separate" not in text.split("Due to training")[1]
 
 
 def test_a_network_that_has_not_learnt_has_no_hunchback_of_training():

@@ -124,15 +124,15 @@ def test_layers_stand_at_their_depth_or_evenly_with_their_names(browser, tmp_pat
     assert names() == ["conv1", "pool1", "fc"]
 
 
-def test_profile_and_accuracy_are_beside_each_other_and_the_findings_below(browser, tmp_path):
-    for width, beside in ((1200, True), (400, False)):
+def test_profile_and_accuracy_are_side_by_side_and_the_findings_below(browser, tmp_path):
+    for width, is_wide in ((1200, True), (400, False)):
         opened(browser, tmp_path / "page.html", html_page({"run": whole_run()}), width)
         profile, metric = (browser.find_element("id", name).rect for name in ("profile", "metric"))
         findings = browser.find_element("tag name", "h2")
         assert findings.text == "Findings"
-        assert (metric["x"] > profile["x"] + profile["width"]) == beside
+        assert (metric["x"] > profile["x"] + profile["width"]) == is_wide
         assert findings.rect["y"] > max(chart["y"] + chart["height"] for chart in (profile, metric))
-        if beside:
+        if is_wide:
             assert findings.rect["y"] < 750  # of 900
 
 

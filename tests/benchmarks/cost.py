@@ -40,7 +40,8 @@ PARTS = {  # where the time of a measurement goes, and the functions that take i
     "neighbours": [("functional.neighbors.NeighborSearch", "find")],
     "spectrum": [("functional.geometry.Geometry", "spectrum")],
     "log": [
-        ("callback.running.RunningMeasurement", "_record"),
+        ("callback.comparisons.Comparisons", "compare"),
+        ("history.History", "append"),
         ("callback.outputs.Outputs", "after"),
     ],
 }

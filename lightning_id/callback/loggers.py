@@ -67,9 +67,9 @@ def tensorboard_layout(
 ) -> dict[str, dict[str, list[Any]]]:
     r"""Return the page of TensorBoard's Custom Scalars, for `SummaryWriter.add_custom_scalars`.
 
-    The last hidden layer in its 95 % band, next to it an accuracy, or the first metric; a chart for
-    each estimator with a line for each layer, and for each further metric. TensorBoard
-    takes the first layout of a run: call it once.
+    The last hidden layer in its 95 % band; an accuracy, or the first metric; a chart for each
+    estimator with a line for each layer, and for each further metric. TensorBoard puts charts with
+    a band after all others, and takes the first layout of a run: call it once.
 
     Args:
         layers: Names of layers in the logged keys: see `key_names`.

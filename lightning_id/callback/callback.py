@@ -9,18 +9,17 @@ from pytorch_lightning import Callback
 
 from lightning_id._checks import whole_number
 from lightning_id.callback.budget import Budget
-from lightning_id.callback.comparisons import Comparisons
 from lightning_id.callback.failures import FailurePolicy, OnError
 from lightning_id.callback.outputs import Outputs
 from lightning_id.callback.preflight import (
     InstanceProperty,
     check_arguments,
+    check_layers,
     check_loader,
-    check_names,
     check_prefixes,
     configuration_warnings,
 )
-from lightning_id.callback.running import Moment, RunningMeasurement
+from lightning_id.callback.running import Carried, Moment, RunningMeasurement
 from lightning_id.callback.schedule import EveryNValidations, Schedule
 from lightning_id.callback.sets import VAL, Data, OfTheFit, sample_sets, sets_of_probe
 from lightning_id.callback.settings import WHY, Settings, row_options
@@ -28,9 +27,7 @@ from lightning_id.callback.trainers import AnyModule, AnyTrainer, callbacks_of, 
 from lightning_id.functional import get_estimator
 from lightning_id.functional.geometry import MIN_DISTINCT
 from lightning_id.history import BEFORE_TRAINING, History
-from lightning_id.recording.kept import LayerEstimates
 from lightning_id.recording.layers import is_automatic
-from lightning_id.recording.plan import Plan
 from lightning_id.recording.rule import Reduce, RowRule, RowsPerSample
 
 if TYPE_CHECKING:
@@ -186,15 +183,12 @@ class CallbackBase:
             options=row_options(rule, layers, mask_key, per_class, memory_limit),
         )
         self._validations = 0  # run so far, sanity checks not counted
-        self._plans: dict[str, Plan] = {}  # of the layers, by sample set
-        self._kept: dict[str, dict[str, LayerEstimates]] = {}  # by sample set and layer
-        self._planned_for: tuple[int, tuple[str, ...]] | None = None
+        self._carried = Carried()
         self._running: RunningMeasurement | None = None
         self._last_step_checked = 0  # against the schedule
         self._logged_keys: set[str] = set()
-        self._budget = Budget(max_overhead)
-        self._comparisons = Comparisons()
         self._failures = FailurePolicy(on_error, type(self).__name__, rank_zero_warn)
+        self._budget = Budget(max_overhead, self._failures)
         self._outputs = Outputs(
             self.history, prefix, charts, layer_curves, self._budget, self._failures
         )
@@ -208,10 +202,7 @@ class CallbackBase:
         self._last_step_checked = trainer.global_step
         if not trainer.barebones:
             check_prefixes(self.prefix, [each.prefix for each in _instances(trainer)])
-            names, _ = self._settings.select(pl_module)
-            rule = self._settings.options.rule
-            check_names("sample_dim", rule.sample_dim, names.values())
-            check_names("rows_per_sample", rule.rows_per_sample, names.values())
+            check_layers(self._settings, pl_module)
             for text in configuration_warnings(
                 trainer, self.schedule, self.prefix, self._budget.share
             ):
@@ -336,7 +327,7 @@ class CallbackBase:
         """Return the history in plain types, which ``torch.load(weights_only=True)`` reads."""
         return self.history.state_dict() | {
             "validations": self._validations,
-            "comparisons": self._comparisons.state_dict(),
+            "comparisons": self._carried.comparisons.state_dict(),
         }
 
     def on_save_checkpoint(
@@ -352,14 +343,14 @@ class CallbackBase:
         self.history.load_state_dict(state_dict)
         self._validations = state_dict["validations"]
         if "comparisons" in state_dict:  # earlier versions had none
-            self._comparisons.load_state_dict(state_dict["comparisons"])
+            self._carried.comparisons.load_state_dict(state_dict["comparisons"])
 
     # --- implementation of the hooks -------------------------------------------------------------
 
     def _measure_between_steps(self, trainer: AnyTrainer, pl_module: AnyModule) -> None:
         if trainer.barebones or not self.schedule.at_step(trainer.global_step):
             return
-        if self._is_affordable(trainer):
+        if self._budget.allows(trainer.strategy.broadcast):
             self._begin(trainer, pl_module, in_validation=False)
             self._estimate(trainer, pl_module)
             self._end(trainer)
@@ -374,39 +365,14 @@ class CallbackBase:
             return bool(whole and trainer.global_step == 0)
         if stage_of(trainer) != "fit":
             return True
-        return self.schedule.at_validation(self._validations) and self._is_affordable(trainer)
-
-    def _is_affordable(self, trainer: AnyTrainer) -> bool:
-        is_affordable = self._budget.allows(trainer.strategy.broadcast)
-        if not is_affordable:
-            spent, elapsed = self._budget.spent, self._budget.elapsed
-            self._failures.report_once(
-                f"not every measurement is made: {spent:.1f} s of {elapsed:.1f} s went into"
-                f" measuring, more than max_overhead={self._budget.share:g}",
-                key="budget",
-            )
-        return is_affordable
+        is_scheduled = self.schedule.at_validation(self._validations)
+        return is_scheduled and self._budget.allows(trainer.strategy.broadcast)
 
     def _begin(self, trainer: AnyTrainer, pl_module: AnyModule, in_validation: bool) -> None:
         # A wrong name raises, whatever `on_error`.
-        names, last_hidden = self._settings.select(pl_module)
-        if self._planned_for != (id(pl_module), tuple(names)):
-            if self._planned_for is not None and self._planned_for[0] != id(pl_module):
-                self._comparisons.clear()
-            self._planned_for = id(pl_module), tuple(names)
-            self._plans, self._kept = {}, {}
         moment = Moment.now(trainer, in_validation)
         self._running = RunningMeasurement(
-            trainer,
-            pl_module,
-            names,
-            last_hidden,
-            self._settings,
-            moment,
-            self._plans,
-            self._failures,
-            self._comparisons,
-            self._kept,
+            trainer, pl_module, self._settings, moment, self._carried, self._failures
         )
 
     def _estimate(self, trainer: AnyTrainer, pl_module: AnyModule) -> None:

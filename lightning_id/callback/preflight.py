@@ -5,7 +5,14 @@ from typing import Any
 
 from lightning_id._checks import class_given
 from lightning_id.callback.schedule import EveryNValidations, Schedule
-from lightning_id.callback.trainers import AnyTrainer, callbacks_of, has_validation, measured_loader
+from lightning_id.callback.settings import Settings
+from lightning_id.callback.trainers import (
+    AnyModule,
+    AnyTrainer,
+    callbacks_of,
+    has_validation,
+    measured_loader,
+)
 from lightning_id.recording.layers import INPUT, LAST_HIDDEN
 
 
@@ -52,6 +59,14 @@ def check_names(argument: str, value: object, shown: Iterable[str]) -> None:
             f"`{argument}`: expected names of measured layers, got {', '.join(unknown)};"
             f" they are shown as {', '.join(sorted(known))}"
         )
+
+
+def check_layers(settings: Settings, module: AnyModule) -> None:
+    """Raise for a name of a layer that does not exist, or a rule for one that is not measured."""
+    names, _ = settings.select(module)
+    rule = settings.options.rule
+    check_names("sample_dim", rule.sample_dim, names.values())
+    check_names("rows_per_sample", rule.rows_per_sample, names.values())
 
 
 def check_loader(trainer: AnyTrainer, dataloader_idx: int) -> None:

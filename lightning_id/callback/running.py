@@ -1,8 +1,8 @@
 """One measurement of a callback: all sample sets are recorded, then estimated layer by layer."""
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from contextlib import ExitStack
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import torch
@@ -60,39 +60,50 @@ class Moment:
         return not self.in_validation or self.validation.stage == BEFORE_TRAINING
 
 
+@dataclass
+class Carried:
+    """Plans and estimates that a measurement takes over from the one before."""
+
+    plans: dict[str, Plan] = field(default_factory=dict)  # of the layers, by sample set
+    kept: dict[str, dict[str, LayerEstimates]] = field(default_factory=dict)  # by set and layer
+    comparisons: Comparisons = field(default_factory=Comparisons)
+    _made_for: tuple[int, tuple[str, ...]] | None = None  # model and layers
+
+    def renew(self, module: AnyModule, names: Iterable[str]) -> None:
+        """Drop the plans of other layers, and everything of another model."""
+        new, old = (id(module), tuple(names)), self._made_for
+        if new != old:
+            self.plans, self.kept, self._made_for = {}, {}, new
+            if old is not None and new[0] != old[0]:
+                self.comparisons.clear()
+
+
 class RunningMeasurement:
     """Records and estimates the sample sets of one measurement.
 
     Hooks record the set that a running validation or test iterates over; a `Probe` passes every
-    other set through the model. Plans of the layers and kept estimates, by sample set, are read and
-    updated.
+    other set through the model. The `Carried` are read and updated.
     """
 
     def __init__(
         self,
         trainer: AnyTrainer,
         module: AnyModule,
-        names: Mapping[str, str],
-        last_hidden: str | None,
         settings: Settings,
         moment: Moment,
-        plans: dict[str, Plan],
+        carried: Carried,
         failures: FailurePolicy,
-        comparisons: Comparisons,
-        kept: dict[str, dict[str, LayerEstimates]],
     ) -> None:
         self.moment = moment
-        self._comparisons = comparisons
-        self._kept = kept
         self.surroundings = ExitStack()
         self.results: dict[SampleSet, list[LayerResult]] = {}
         self.nbytes: dict[str, Mapping[str, int]] = {}  # of the rows, by set
         self._trainer = trainer
         self._module = module
-        self._names = names
-        self._last_hidden = last_hidden
         self._settings = settings
-        self._plans = plans
+        self._names, self._last_hidden = settings.select(module)
+        self._carried = carried
+        carried.renew(module, self._names)
         self.is_first = False  # whether the plans were made by this measurement
         self._failures = failures
         several = trainer.world_size > 1
@@ -139,7 +150,8 @@ class RunningMeasurement:
         Records and results are identical on all ranks. Rows are freed as soon as they are used.
         """
         self.pass_probes()
-        is_first = not self._plans
+        plans = self._carried.plans
+        is_first = not plans
         try:
             for each in self._sets:
                 if self._is_recorded_everywhere(each.name):
@@ -148,9 +160,9 @@ class RunningMeasurement:
         finally:
             for results in self.results.values():
                 self._failures.report_layers(results)
-        self.is_first = is_first and bool(self._plans)
+        self.is_first = is_first and bool(plans)
         if self.is_first and "twonn" in estimators:
-            reason = next(iter(self._plans.values())).reasons.get(LAST_HIDDEN)
+            reason = next(iter(plans.values())).reasons.get(LAST_HIDDEN)
             if reason is not None:
                 self._failures.report_once(
                     f"no id/last_hidden: {reason}; last_hidden=... names a layer to take"
@@ -200,10 +212,10 @@ class RunningMeasurement:
             self._names,
             samples,
             self._options,
-            self._plans.get(name),
+            self._carried.plans.get(name),
             self._processes,
             self._last_hidden,
-            self._kept.setdefault(name, {}),
+            self._carried.kept.setdefault(name, {}),
         )
         return self._measurements[name]
 
@@ -232,12 +244,12 @@ class RunningMeasurement:
             self.moment.validation,
             each.name,
             self._options.rule.reduce,
-            self._comparisons,
+            self._carried.comparisons,
             self._failures,
         )
         self.nbytes[each.name] = measurement.nbytes
         if measurement.plan is not None:
-            self._plans[each.name] = measurement.plan
+            self._carried.plans[each.name] = measurement.plan
 
     def _drop_hooked(self) -> None:
         if self._hooked is not None:

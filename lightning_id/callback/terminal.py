@@ -16,6 +16,8 @@ from lightning_id.history.queries import last, profile
 from lightning_id.history.tables import end_notes, end_rows, end_table
 from lightning_id.recording.results import LayerResult
 
+WIDTH = 80  # of the summary table where the output is no terminal
+
 
 class Terminal:
     """Prints measurements where the Trainer shows a progress bar, on rank 0 only.
@@ -52,7 +54,8 @@ class Terminal:
             finish(trainer)
             heading = f"{self.prefix}\n" if self.prefix else ""
             notes = "".join(f"{note}\n" for note in end_notes(history))
-            sys.stdout.write(f"\n{heading}{end_table(history, columns=_columns())}\n\n{notes}")
+            table = end_table(history, columns=_columns() or WIDTH)
+            sys.stdout.write(f"\n{heading}{table}\n\n{notes}")
             sys.stdout.flush()
 
     def release(self) -> None:

@@ -67,12 +67,17 @@ def end_rows(history: History, names: Sequence[str] | None = None) -> list[list[
 def end_table(
     history: History, names: Sequence[str] | None = None, columns: int | None = None
 ) -> str:
-    """Return `end_rows` as text; columns before training that exceed a width are left out."""
+    """Return `end_rows` as text; columns before training that exceed a width are left out.
+
+    The first to go is that whose change is in the table.
+    """
     rows = end_rows(history, names)
     if not rows:
         return "Nothing was measured."
-    while rows[0][-1].endswith("before") and columns is not None and _width(rows) > columns:
-        rows = [row[:-1] for row in rows]
+    before = [title for title in rows[0] if title.endswith("before")]
+    while before and columns is not None and len(aligned(rows).splitlines()[1]) > columns:
+        i = rows[0].index(before.pop(0 if "change" in rows[0] else -1))
+        rows = [row[:i] + row[i + 1 :] for row in rows]
     return aligned(rows)
 
 
@@ -126,10 +131,6 @@ def aligned(rows: Sequence[Sequence[str]]) -> str:
         for cells in rows
     ]
     return "\n".join([lines[0], "-" * max(map(len, lines)), *lines[1:]])
-
-
-def _width(rows: Sequence[Sequence[str]]) -> int:
-    return max(map(len, aligned(rows).splitlines()))
 
 
 def markdown_table(rows: Sequence[Sequence[str]], rest: str = "---:") -> str:

@@ -8,10 +8,9 @@ from pytorch_lightning.loggers import CSVLogger
 
 from lightning_id import IntrinsicDimensionCallback
 from lightning_id.callback.budget import Budget
-from lightning_id.callback.comparisons import Comparisons
 from lightning_id.callback.failures import FailurePolicy
 from lightning_id.callback.outputs import MANY_KEYS, Outputs
-from lightning_id.callback.running import Moment, RunningMeasurement
+from lightning_id.callback.running import Carried, Moment, RunningMeasurement
 from lightning_id.history import BEFORE_TRAINING, History, Validation
 from tests.toys import Toy, trainer
 
@@ -34,7 +33,8 @@ def history_of(stage="fit"):
 
 
 def outputs_of(history, prefix="", on_error="warn", draws=False):
-    return Outputs(history, prefix, draws, True, Budget(None), FailurePolicy(on_error, "Callback"))
+    failures = FailurePolicy(on_error, "Callback")
+    return Outputs(history, prefix, draws, True, Budget(None, failures), failures)
 
 
 def moment(stage="fit", in_validation=True):
@@ -128,8 +128,6 @@ def test_more_keys_than_a_tracker_takes_are_reported(tmp_path):
     settings = IntrinsicDimensionCallback()._settings
     runner, failures = trainer(tmp_path), FailurePolicy("warn", "Callback")
     with pytest.warns(UserWarning, match="expected 0 to -1, the loaders"):  # no fit, no loader
-        running = RunningMeasurement(
-            runner, Toy(), {}, None, settings, moment(), {}, failures, Comparisons(), {}
-        )
+        running = RunningMeasurement(runner, Toy(), settings, moment(), Carried(), failures)
     with pytest.warns(UserWarning, match=f"{MANY_KEYS + 1} numbers are logged at every"):
         outputs_of(History()).announce(runner, running, ["twonn"], MANY_KEYS + 1)

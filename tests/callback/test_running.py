@@ -4,9 +4,8 @@ import pytest
 import pytorch_lightning as pl
 
 from lightning_id import History, IntrinsicDimensionCallback
-from lightning_id.callback.comparisons import Comparisons
 from lightning_id.callback.failures import FailurePolicy
-from lightning_id.callback.running import Moment, RunningMeasurement
+from lightning_id.callback.running import Carried, Moment, RunningMeasurement
 from lightning_id.functional import twonn_dimension
 from lightning_id.history import BEFORE_TRAINING, Validation
 from tests.toys import Toy, count_hooks, loader, toy_data, trainer
@@ -19,23 +18,13 @@ class Driving(pl.Callback):
 
     def __init__(self, breaks=None, **options):
         self.settings = IntrinsicDimensionCallback(["input"], **options)._settings
-        self.plans, self.history, self.moments = {}, History(), []
+        self.carried, self.history, self.moments = Carried(), History(), []
         self.failures, self.breaks = FailurePolicy("warn", "Callback"), breaks
 
     def on_validation_start(self, trainer, pl_module):
-        names, last = self.settings.select(pl_module)
         self.moments.append(Moment.now(trainer))
         self.running = RunningMeasurement(
-            trainer,
-            pl_module,
-            names,
-            last,
-            self.settings,
-            self.moments[-1],
-            self.plans,
-            self.failures,
-            Comparisons(),
-            {},
+            trainer, pl_module, self.settings, self.moments[-1], self.carried, self.failures
         )
 
     def on_validation_batch_start(self, trainer, pl_module, batch, batch_idx, dataloader_idx=0):
@@ -81,7 +70,7 @@ def test_every_set_is_recorded_by_hooks_or_a_probe_and_estimated_at_its_moment(t
     ]
     assert driving.metrics["mine_id_twonn/input"] == pytest.approx(val)
     assert driving.metrics["mine_train_id_twonn/input"] == pytest.approx(train)
-    assert set(driving.plans) == {"val", "train"}
+    assert set(driving.carried.plans) == {"val", "train"}
     assert driving.running.seconds > 0
 
 

@@ -2,6 +2,7 @@
 
 from lightning_id import History
 from lightning_id.history.tables import end_table, markdown_table, markdown_text
+from tests.pages import ROOT
 
 LAYERS = ["input", "conv1", "last_hidden", "output"]
 
@@ -83,3 +84,12 @@ def test_the_change_since_the_first_measurement_is_a_column_with_its_paired_bar(
     table = end_table(history).splitlines()
     assert "change  TwoNN before" in table[0]
     assert "42  -5.88 ± 0.98  14.00 ± 0.98" in table[4]
+
+
+def test_a_table_too_wide_leaves_out_first_the_values_whose_change_it_shows():
+    history = History.load(ROOT / "docs" / "histories" / "mnist")
+    assert max(map(len, end_table(history).splitlines())) > 80
+    narrow = end_table(history, columns=80).splitlines()
+    assert max(map(len, narrow)) <= 80
+    assert narrow[0].endswith("TwoNN  PCA 90 %        change  PCA before")
+    assert end_table(history, columns=60).splitlines()[0].endswith("PCA 90 %        change")

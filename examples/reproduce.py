@@ -8,7 +8,7 @@ Unknown arguments are passed to `lightning-id fit`, for example `--data.root=FOL
 network is profiled on the photographs of `--photos FOLDER`, one folder for each class of ImageNet
 in their order; by default on `imagenet-sample` in the folder that LIGHTNING_ID_DATA names. A
 further experiment is a line in `FITS` with a config of its name, or one in `PROFILES`; a further
-claim is one in `lightning_id.experiments.reproduction.ansuini2019`.
+claim is one in `reproduction.ansuini2019`.
 """
 
 import argparse
@@ -25,8 +25,13 @@ import yaml
 
 from lightning_id import History
 from lightning_id._checks import version_of
-from lightning_id.experiments.reproduction.ansuini2019 import CLAIMS, IMAGENET
-from lightning_id.experiments.reproduction.claims import (
+from lightning_id.experiments.sources import ROOT_VARIABLE
+from lightning_id.figures import depth_profile, heat_map
+from lightning_id.history.queries import has_several_per_epoch
+from lightning_id.history.tables import markdown_table
+from lightning_id.report.tables import layer_table
+from reproduction.ansuini2019 import CLAIMS, IMAGENET
+from reproduction.claims import (
     NOT_RUN,
     VERDICTS,
     Claim,
@@ -36,12 +41,7 @@ from lightning_id.experiments.reproduction.claims import (
     at_step,
     judge,
 )
-from lightning_id.experiments.reproduction.published import published
-from lightning_id.experiments.sources import ROOT_VARIABLE
-from lightning_id.figures import depth_profile, heat_map
-from lightning_id.history.queries import has_several_per_epoch
-from lightning_id.history.tables import markdown_table
-from lightning_id.report.tables import layer_table
+from reproduction.published import published
 
 ROOT = Path(__file__).parents[1]
 PACKAGES = ("torch", "pytorch-lightning", "torchvision")
@@ -66,7 +66,7 @@ STEPS = (0, 5, 10, 20, 45, 100, 200, 500, 1000, 2000)  # shown of a run measured
 HEAD = """# The claims of Ansuini et al. (2019), reproduced
 
 Made by `python examples/reproduce.py`: the measured numbers are those of the runs below, the
-published ones are in `lightning_id/experiments/reproduction/published.json`, and the rules decide
+published ones are in `examples/reproduction/published.json`, and the rules decide
 the verdicts.
 
 {work}. {figures}; of numbers marked "text": {text}.

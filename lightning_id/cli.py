@@ -18,7 +18,7 @@ class _Command(NamedTuple):
     help: str = ""
 
 
-_OF_NETWORKS = "lightning_id.experiments.reproduction.command"
+_OF_NETWORKS = "lightning_id.experiments.pretrained"
 COMMANDS = [
     _Command(
         ["report"],

@@ -16,18 +16,19 @@ from torch.utils.data import DataLoader
 
 from lightning_id import History, record_activations
 from lightning_id.cli import main
-from lightning_id.experiments.reproduction.pretrained import (
+from lightning_id.experiments.pretrained import (
+    OF_PAPER,
+    Row,
     compare,
     comparison_figure,
     comparison_text,
     correlations,
-    published_rows,
 )
-from lightning_id.experiments.reproduction.published import published
 from lightning_id.functional import ESTIMATORS, Geometry, registry
 from lightning_id.profile.images import choose_images
 from lightning_id.profile.networks import load_network
 from lightning_id.profile.run import Settings, profile
+from reproduction.published import published
 from tests.commands import refused
 
 # The first looks at the colour of an image and is right, the second says class 0 always.
@@ -423,7 +424,17 @@ def test_the_correlations_are_pearsons_overall_by_family_and_without_each():
 
 
 def test_the_published_networks_have_the_published_correlations():
-    found = correlations(published_rows())
+    figure, history = published()["fig4_last_hidden"], History()
+    for name, value in figure["ID"].items():
+        history.append(
+            stage="validate", epoch=0, step=0, layer=name, estimator="twonn", value=value
+        )
+    errors = figure["top5_error"]
+    found = correlations(
+        [Row(r["layer"], r, 1 - errors[r["layer"]] / 100) for r in history.records]
+    )
+    groups = ("all 14 networks", "family resnet", "without alexnet")
+    assert ", ".join(f"{found[group].pearson.value:.2f} {group}" for group in groups) == OF_PAPER
     said = published()["text"]
     overall, resnets = found["all 14 networks"], found["family resnet"]
     assert overall.pearson.value == pytest.approx(said["last_hidden_pearson"], abs=0.005)
@@ -442,7 +453,7 @@ def test_the_answer_follows_from_the_correlation(order, words):
     points = {f"net{i}": (20.0 + order * i, 0.9 - 0.01 * i) for i in range(8)}
     text = comparison_text(rows_of(points))
     assert text.splitlines()[-2] == words
-    assert text.endswith("r = 0.94 all 14 networks, 1.00 family resnet, 0.88 without alexnet.")
+    assert text.endswith(f"top-5 error on ImageNet: r = {OF_PAPER}.")
     unclear = {f"net{i}": (i % 2, 0.01 * i) for i in range(8)}
     assert "Not reproduced: no significant relation" in comparison_text(rows_of(unclear))
 

@@ -5,7 +5,9 @@ import statistics
 from collections.abc import Sequence
 from itertools import pairwise
 
-from lightning_id.experiments.reproduction.claims import (
+from lightning_id.history import History, Placed, queries
+from lightning_id.history.queries import last_of_fit, profile, profiles
+from reproduction.claims import (
     Claim,
     Numbers,
     at_end,
@@ -13,9 +15,7 @@ from lightning_id.experiments.reproduction.claims import (
     at_step,
     by_layer,
 )
-from lightning_id.experiments.reproduction.published import published
-from lightning_id.history import History, Placed, queries
-from lightning_id.history.queries import last_of_fit, profile, profiles
+from reproduction.published import published
 
 # --- compared numbers ----------------------------------------------------------------------------
 

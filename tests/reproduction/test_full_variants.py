@@ -6,8 +6,8 @@ from pathlib import Path
 import pytest
 
 from lightning_id.cli import main
-from lightning_id.experiments.reproduction.ansuini2019 import CLAIMS
-from lightning_id.experiments.reproduction.claims import (
+from reproduction.ansuini2019 import CLAIMS
+from reproduction.claims import (
     IN_SHAPE,
     REPRODUCED,
     Run,
@@ -18,7 +18,7 @@ from lightning_id.experiments.reproduction.claims import (
     profile,
 )
 
-CONFIGS = Path(__file__).parents[3] / "configs"
+CONFIGS = Path(__file__).parents[2] / "configs"
 
 pytestmark = [
     pytest.mark.full_mnist,

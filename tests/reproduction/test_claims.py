@@ -5,8 +5,9 @@ from pathlib import Path
 import pytest
 import torch
 
-from lightning_id.experiments.reproduction.ansuini2019 import CLAIMS, IMAGENET
-from lightning_id.experiments.reproduction.claims import (
+from lightning_id.history import BEFORE_TRAINING, History
+from reproduction.ansuini2019 import CLAIMS, IMAGENET
+from reproduction.claims import (
     FAILED,
     IN_SHAPE,
     NOT_RUN,
@@ -18,8 +19,7 @@ from lightning_id.experiments.reproduction.claims import (
     at_step,
     judge,
 )
-from lightning_id.experiments.reproduction.published import published
-from lightning_id.history import BEFORE_TRAINING, History
+from reproduction.published import published
 
 LAYERS = published()["fig6b_mnist"]["layers"]
 RUN = {"run": Run(Path(), History(), None)}

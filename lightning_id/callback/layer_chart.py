@@ -60,15 +60,15 @@ def _into_mlflow(logger: Any, key: str, curves: Mapping[str, Curve], estimator: 
     import plotly.graph_objects as go  # type: ignore[import-untyped]  # noqa: PLC0415
     from matplotlib.colors import to_hex  # noqa: PLC0415
 
-    from lightning_id.figures._drawing import COLORS  # noqa: PLC0415
+    from lightning_id.figures._drawing import layer_colors  # noqa: PLC0415
 
     figure = go.Figure()
-    for i, (layer, curve) in enumerate(curves.items()):
+    for (layer, curve), color in zip(curves.items(), layer_colors(len(curves)), strict=True):
         figure.add_scatter(
             x=[at for at, _ in curve],
             y=[value for _, value in curve],
             name=layer,
-            line={"color": to_hex(COLORS(i / max(len(curves) - 1, 1)))},
+            line={"color": to_hex(color)},
         )
     figure.update_layout(
         template="plotly_white",

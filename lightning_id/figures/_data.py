@@ -2,13 +2,18 @@
 
 import math
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Container, Iterable, Sequence
 from dataclasses import dataclass
 from typing import TypeVar
 
 from lightning_id.functional import estimator_spec
 from lightning_id.history import BEFORE_TRAINING, FIT, History, Record, Validation, has_value
-from lightning_id.history.queries import estimators, has_several_per_epoch, metric_names
+from lightning_id.history.queries import (
+    estimators,
+    has_several_per_epoch,
+    metric_names,
+    metric_values,
+)
 
 T = TypeVar("T")
 
@@ -23,6 +28,11 @@ def escape_mathtext(text: str) -> str:
 def axis_label(estimator: str) -> str:
     """Return the label of an axis with values of an estimator."""
     return escape_mathtext(estimator_spec(estimator).axis_label)
+
+
+def metric_label(metric: str, most: int = 20) -> str:
+    """Return the label of an axis with values of a metric, of at most so many letters."""
+    return escape_mathtext(shortened(metric, most))
 
 
 def subsample_evenly(items: Sequence[T], most: int) -> list[T]:
@@ -79,6 +89,12 @@ def explain_missing_metric(history: History, metric: str) -> str:
     return f"No finite {metric} at these measurements; logged: {logged}."
 
 
+def without_value(histories: Iterable[str], drawn: Container[str]) -> str:
+    """Return a text that names the histories of which nothing is drawn; empty if all are."""
+    without = ", ".join(name for name in histories if name not in drawn)
+    return f"without a value: {shortened(without, 150)}" if without else ""
+
+
 # --- time ----------------------------------------------------------------------------------------
 
 
@@ -104,6 +120,14 @@ class Clock:
             return 0
         # Lightning counts the running epoch from 0; after a fit, the finished ones.
         return validation.step if self.by_step else validation.epoch + (validation.stage == FIT)
+
+
+def metric_course(
+    history: History, metric: str, clock: Clock, shown: Container[Validation]
+) -> list[tuple[int, float]]:
+    """Return times and values of a metric, of the fit and of the measurements shown."""
+    values = metric_values(history, metric)
+    return sorted((clock.time(v), values[v]) for v in values if v in shown or v.stage == FIT)
 
 
 def is_skewed(times: Iterable[int]) -> bool:

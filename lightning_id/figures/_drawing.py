@@ -46,6 +46,11 @@ def color_of(i: int, count: int) -> Any:
     return FEW_COLORS[i] if count <= len(FEW_COLORS) else COLORS(i / (count - 1))
 
 
+def layer_colors(count: int) -> list[Color]:
+    """Return the colours of layers, in the order of execution from dark to pale."""
+    return [COLORS(i / max(count - 1, 1)) for i in range(count)]
+
+
 def new_figure(height: int | float = 4.6, width: int | float = WIDTH) -> Figure:
     """Return an empty figure of that size in inches, unknown to pyplot."""
     return Figure(figsize=(width, height), dpi=150, layout="constrained")
@@ -82,6 +87,11 @@ def _letters(artist: Artist, at_width: int) -> int:
     return round(at_width * width / WIDTH)
 
 
+def legend_above(figure: Figure) -> None:
+    """Name the lines of a figure above its axes."""
+    figure.legend(loc="outside upper left", ncols=3, frameon=False, fontsize=SMALL)
+
+
 def style_axes(axes: Axes) -> None:
     """Give axes a pale grid and no frame at the top and on the right."""
     axes.grid(alpha=0.25)
@@ -106,6 +116,15 @@ def plain_numbers(axis: Axis) -> None:
     """Write the numbers of a logarithmic axis out, and make no small ticks."""
     axis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
     axis.set_minor_locator(NullLocator())
+
+
+def scale_time(axes: Axes, times: Sequence[int]) -> None:
+    """Make the time axis logarithmic where the times crowd at the beginning."""
+    if is_skewed(times):
+        axes.set_xscale("symlog", linthresh=1)
+        plain_numbers(axes.xaxis)
+    elif len(set(times)) == 1:
+        axes.set_xlim(times[0] - 1, times[0] + 1)
 
 
 def time_norm(times: Sequence[int]) -> Normalize:

@@ -13,8 +13,8 @@ from lightning_id.figures._data import (
     band,
     explain_missing,
     short_names,
-    shortened,
     subsample_evenly,
+    without_value,
 )
 from lightning_id.figures._drawing import (
     COLORS,
@@ -26,6 +26,7 @@ from lightning_id.figures._drawing import (
     draw_band,
     draw_text,
     footnote,
+    legend_above,
     new_figure,
     scale_values,
     style_axes,
@@ -164,13 +165,12 @@ def compare(histories: Mapping[str, History], estimator: str = "twonn") -> Figur
     finish_depth(axes)
     axes.set_ylabel(axis_label(estimator))
     style_axes(axes)
-    figure.legend(loc="outside upper left", ncols=3, frameon=False, fontsize=SMALL)
-    without = [name for name in histories if name not in drawn]
+    legend_above(figure)
     footnote(
         figure,
         describe_samples([r for records in drawn.values() for r in records]),
         shaded,
-        f"without a value: {shortened(', '.join(without), 150)}" if without else "",
+        without_value(histories, drawn),
     )
     return figure
 

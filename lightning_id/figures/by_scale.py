@@ -8,12 +8,12 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import LogLocator, MaxNLocator
 
-from lightning_id.figures._data import LOG_RANGE, short_names, shortened
+from lightning_id.figures._data import LOG_RANGE, short_names, shortened, without_value
 from lightning_id.figures._drawing import (
-    SMALL,
     color_of,
     draw_text,
     footnote,
+    legend_above,
     new_figure,
     plain_numbers,
     scale_values,
@@ -55,12 +55,11 @@ def scale_profiles(profiles: Mapping[str, ScaleProfile]) -> Figure:
     values += [part.mean for each in known.values() for part in each.decimation]
     scale_values(by_distance, values)
     if len(known) <= 16:
-        figure.legend(loc="outside upper left", ncols=3, frameon=False, fontsize=SMALL)
-    without = ", ".join(name for name in profiles if name not in known)
+        legend_above(figure)
     footnote(
         figure,
         "thick: the flat part" if any(e.flat for e in known.values()) else "no flat part",
-        f"without an estimate: {shortened(without, 150)}" if without else "",
+        without_value(profiles, known),
         "" if len(known) <= 16 else "dark to pale in the order given",
     )
     return figure

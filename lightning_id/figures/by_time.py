@@ -16,13 +16,13 @@ from lightning_id.figures._data import (
     Clock,
     axis_label,
     band,
-    escape_mathtext,
     explain_missing,
     explain_missing_metric,
-    is_skewed,
+    metric_course,
+    metric_label,
     short_names,
-    shortened,
     tick_positions,
+    without_value,
 )
 from lightning_id.figures._drawing import (
     COLORS,
@@ -33,8 +33,10 @@ from lightning_id.figures._drawing import (
     draw_band,
     draw_text,
     footnote,
+    legend_above,
     new_figure,
     plain_numbers,
+    scale_time,
     style_axes,
     text_figure,
     time_bar,
@@ -107,27 +109,23 @@ def last_hidden_and_metric(history: History, metric: str = "val_acc") -> Figure:
     panels["metric"].sharex(panels["id"])
     hollow = _draw_last_hidden(panels["id"], shown, clock, FEW_COLORS[0])
     values = metric_values(history, metric)
-    logged = [v for v in values if v in shown or v.stage == FIT]
+    logged = metric_course(history, metric, clock, shown)
     shared = [v for v in shown if v in values]
     if logged:
-        panels["metric"].plot(
-            [clock.time(v) for v in logged],
-            [values[v] for v in logged],
-            color=FEW_COLORS[1],
-            marker=_marker(logged),
-        )
+        points = zip(*logged, strict=True)
+        panels["metric"].plot(*points, color=FEW_COLORS[1], marker=_marker(logged))
     else:
         draw_text(panels["metric"], explain_missing_metric(history, metric))
     if shared:
         pairs = [(shown[v]["value"], values[v]) for v in shared]
         _draw_together(figure, panels["both"], pairs, list(map(clock.time, shared)), clock.name)
-        panels["both"].set_ylabel(escape_mathtext(shortened(metric, 40)))
+        panels["both"].set_ylabel(metric_label(metric, 40))
     else:
         draw_text(panels["both"], "Measured between validations." if logged else "")
-    panels["metric"].set_ylabel(escape_mathtext(shortened(metric, 24)))
+    panels["metric"].set_ylabel(metric_label(metric, 24))
     bottom = panels["metric"] if logged else panels["id"]
     bottom.set_xlabel(clock.name)
-    _scale_time(panels["id"], list(map(clock.time, shown)))
+    scale_time(panels["id"], list(map(clock.time, shown)))
     for axes in (panels["id"], panels["metric"], panels["both"]):
         style_axes(axes)
     footnote(
@@ -168,18 +166,17 @@ def compare_last_hidden(histories: Mapping[str, History], *, width: int | float 
         color = color_of(i, len(drawn))
         hollow = _draw_last_hidden(axes, each, clock, color, names[name]) or hollow
     axes.set_xlabel(clock.name)
-    _scale_time(axes, [clock.time(v) for each in drawn.values() for v in each])
+    scale_time(axes, [clock.time(v) for each in drawn.values() for v in each])
     style_axes(axes)
     if len(drawn) > 1:
-        figure.legend(loc="outside upper left", ncols=3, frameon=False, fontsize=SMALL)
+        legend_above(figure)
     records = [record for each in drawn.values() for record in each.values()]
-    without = ", ".join(name for name in histories if name not in drawn)
     footnote(
         figure,
         describe_samples(records),
         "band: 95 %" if any(map(band, records)) else "",
         hollow,
-        f"without a value: {shortened(without, 150)}" if without else "",
+        without_value(histories, drawn),
     )
     return figure
 
@@ -195,15 +192,6 @@ def _explain_missing_last_hidden(history: History) -> str:
     if any(map(has_value, (r for r in history.records if r["estimator"] == "twonn"))):
         return "No record of twonn with a value is of a last hidden layer."
     return explain_missing(history, "twonn")
-
-
-def _scale_time(axes: Axes, times: Sequence[int]) -> None:
-    """Make the time axis logarithmic where the times crowd at the beginning."""
-    if is_skewed(times):
-        axes.set_xscale("symlog", linthresh=1)
-        plain_numbers(axes.xaxis)
-    elif len(set(times)) == 1:
-        axes.set_xlim(times[0] - 1, times[0] + 1)
 
 
 def _cells(
@@ -249,7 +237,7 @@ def _draw_curve(
         draw_text(axes, explain_missing_metric(history, metric))
         return
     axes.plot(*zip(*points, strict=True), color=FEW_COLORS[1], marker=_marker(points))
-    axes.set_ylabel(escape_mathtext(shortened(metric, 20)))
+    axes.set_ylabel(metric_label(metric))
     axes.tick_params(labelbottom=False)
     axes.margins(y=0.15)  # whole dots at the ends
     style_axes(axes)

@@ -8,11 +8,11 @@ from numpy import geomspace
 from torch import Tensor
 
 from lightning_id.figures._drawing import (
-    COLORS,
     UNTRAINED,
     Color,
     draw_text,
     footnote,
+    layer_colors,
     name_bar,
     new_figure,
     plain_numbers,
@@ -44,7 +44,7 @@ def spectra(history: History) -> Figure:
     figure = new_figure(4.6)
     shares, ratios = figure.subplots(1, 2)
     layers = list(known[last])
-    colors = [COLORS(i / max(len(layers) - 1, 1)) for i in range(len(layers))]
+    colors = layer_colors(len(layers))
     for color, layer in zip(colors, layers, strict=True):
         _draw(shares, known[last][layer], color)
     _finish(shares, "share of the variance")

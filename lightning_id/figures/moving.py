@@ -11,11 +11,11 @@ from PIL import Image
 from lightning_id.figures._data import (
     Clock,
     axis_label,
-    escape_mathtext,
     explain_missing,
     explain_missing_metric,
     is_skewed,
-    shortened,
+    metric_course,
+    metric_label,
     subsample_evenly,
 )
 from lightning_id.figures._drawing import (
@@ -33,8 +33,8 @@ from lightning_id.figures._drawing import (
 )
 from lightning_id.figures.by_depth import finish_depth, label_layers, points
 from lightning_id.figures.layers import layers_over_time
-from lightning_id.history import BEFORE_TRAINING, FIT, History, Placed, Validation
-from lightning_id.history.queries import course, describe, metric_values, profiles
+from lightning_id.history import BEFORE_TRAINING, History, Placed, Validation
+from lightning_id.history.queries import course, describe, profiles
 
 MOST_FRAMES = 60
 DPI = 100
@@ -104,8 +104,7 @@ def _prepare_metric(
     axes: Axes, history: History, metric: str, clock: Clock, shown: dict[Validation, list[Placed]]
 ) -> list[tuple[int, float]]:
     """Scale and label the axes of a metric, and return its times and values."""
-    values = metric_values(history, metric)
-    logged = sorted((clock.time(v), values[v]) for v in values if v in shown or v.stage == FIT)
+    logged = metric_course(history, metric, clock, shown)
     if not logged:
         draw_text(axes, explain_missing_metric(history, metric))
         return []
@@ -114,7 +113,7 @@ def _prepare_metric(
     axes.margins(0.03, 0.15)
     axes.autoscale_view()
     axes.autoscale(enable=False)
-    axes.set_ylabel(escape_mathtext(shortened(metric, 20)))
+    axes.set_ylabel(metric_label(metric))
     axes.set_xlabel(clock.name)
     axes.xaxis.set_major_locator(MaxNLocator(nbins=6, integer=True))
     if is_skewed(times):

@@ -57,15 +57,15 @@ PROFILES = {IMAGENET: "EfficientNet-Lite 0, trained on ImageNet"}
 EXPERIMENTS = FITS | PROFILES
 PROFILED = (
     "> The paper has other networks (of torchvision), and about 500 training images of each"
-    " of seven classes; here all classes are measured together. The weights are those of a Python"
-    " package, and these photographs may be among those that they were trained on: the accuracy"
+    " of seven classes; here all classes are measured together. The weights are from a Python"
+    " package, and these photographs may be in their training set: the accuracy"
     " above is no test."
 )
 STEPS = (0, 5, 10, 20, 45, 100, 200, 500, 1000, 2000)  # shown of a run measured between steps
 
 HEAD = """# The claims of Ansuini et al. (2019), reproduced
 
-Made by `python examples/reproduce.py`: the measured numbers are those of the runs below, the
+Made by `python examples/reproduce.py`: the measured numbers are from the runs below, the
 published ones are in `examples/reproduction/published.json`, and the rules decide
 the verdicts.
 
@@ -73,7 +73,7 @@ the verdicts.
 
 {verdicts}
 
-`d1` is the last hidden layer. All dimensions are TwoNN by the linear fit of the paper, except those
+`d1` is the last hidden layer. All dimensions are TwoNN by the linear fit of the paper, except the ones
 called PCA in the table of claims: the number of components that hold 90 % of the variance of
 standardised units. The code of the paper counts them from 0, which is one less.
 
@@ -103,7 +103,7 @@ def profile(name: str, runs: Path, photos: Path) -> None:
 def _carry_out(name: str, runs: Path, words: Sequence[str], shown: Sequence[str]) -> None:
     runs.mkdir(parents=True, exist_ok=True)
     before = _processor_minutes()
-    # One thread where none was asked for: two beside other work wait for each other.
+    # One thread where none was asked for: two next to other work wait for each other.
     environment = {"OMP_NUM_THREADS": "1", **os.environ}
     command = [sys.executable, "-m", "lightning_id", *words]
     subprocess.run(command, cwd=runs, env=environment, check=True)

@@ -51,7 +51,7 @@ _TRAINER = _Command([], "lightning_id.experiments.trainer_cli", "main", "experim
 def main(args: Any = None) -> None:
     """Run a subcommand: `fit`, `validate`, `test`, `predict`, `report`, `profile` or `study`.
 
-    A configuration file that does not exist is looked up among those shipped with the package:
+    A configuration file that does not exist is looked up among the shipped ones:
     `lightning-id fit --config mnist.yaml` works in any folder.
 
     Args:

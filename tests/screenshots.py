@@ -15,7 +15,7 @@ from lightning_id.report import write_report
 from tests.browser import charts, headless_chromium, images, tensorboard
 
 ID_CHARTS = 8  # id/last_hidden and its ends, id/peak and its depth and ratio, id/twonn, id/pca
-PAGE_CHARTS = 5  # TwoNN, PCA, last hidden layer, and loss and accuracy beside them
+PAGE_CHARTS = 5  # TwoNN, PCA, last hidden layer, and loss and accuracy
 IMAGES = 2  # depth profile and heat map
 
 

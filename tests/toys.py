@@ -55,7 +55,7 @@ def loader(n: int = 100, batch_size: int = 16, shuffle: bool = False, seed: int 
 
 
 def trainer(folder: object, **kwargs: object) -> pl.Trainer:
-    """A quiet Trainer on the CPU, two epochs unless told otherwise."""
+    """A quiet Trainer on the CPU, two epochs by default."""
     quiet = {
         "accelerator": "cpu",
         "max_epochs": 2,

@@ -39,7 +39,7 @@ def with_hunchback_ratios(ids: Numbers) -> Numbers:
 
 
 def with_last_hidden_ratios(ids: Numbers) -> Numbers:
-    """Return the last hidden layer of a profile beside the input and the second convolution."""
+    """Return the last hidden layer of a profile with the input and the second convolution."""
     shown = {name: ids[name] for name in ("input", "conv2", "d1")}
     return with_ratios(shown, ("d1", "input"), ("d1", "conv2"))
 
@@ -143,7 +143,7 @@ def with_pca_ratio(twonn: float, pca: float) -> Numbers:
 
 
 def with_gaussian_ratio(network: float, gaussian: float) -> Numbers:
-    """Return the dimension of a layer beside that of a Gaussian of the same covariance."""
+    """Return the dimension of a layer and of a Gaussian of the same covariance."""
     return with_ratios({"network": network, "Gaussian": gaussian}, ("Gaussian", "network"))
 
 

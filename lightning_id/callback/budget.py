@@ -8,7 +8,7 @@ from lightning_id.callback.failures import FailurePolicy
 
 
 class Budget:
-    """Compares the seconds spent on measuring with those since the fit began."""
+    """Compares the seconds spent on measuring with the seconds since the fit began."""
 
     def __init__(self, share: float | None, failures: FailurePolicy) -> None:
         if share is not None and not (isinstance(share, int | float) and 0 < share < 1):

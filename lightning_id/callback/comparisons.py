@@ -55,7 +55,7 @@ class Comparisons:
         }
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
-        """Replace the estimates by those of a `state_dict`."""
+        """Replace the estimates by the ones of a `state_dict`."""
         self._first = _estimates(state_dict["first"])
         self._previous = _estimates(state_dict["previous"])
         # Earlier versions kept no lowest.

@@ -23,7 +23,7 @@ class LoggedMetrics:
     def at_validation(self, trainer: AnyTrainer, place: Validation) -> dict[str, float]:
         """Return the metrics that are final at the end of a validation or test.
 
-        These are all of the validation, and those of single training steps.
+        These are all of the validation, and all of single training steps.
         """
         logged: dict[str, Tensor] = trainer.callback_metrics
         current = {
@@ -40,7 +40,7 @@ class LoggedMetrics:
         self._ended = Validation(FIT, trainer.current_epoch, logger_step(trainer) - 1)
 
     def of_epoch(self, trainer: AnyTrainer) -> tuple[Validation, dict[str, float]] | None:
-        """Return place and metrics of the training epoch that ended, without those returned before.
+        """Return place and metrics of the training epoch that ended, without the ones returned before.
 
         None between the beginning of an epoch and ``on_train_epoch_end`` of the module.
         """

@@ -79,7 +79,7 @@ def tensorboard_layout(
 
     Returns:
         Title of the page to title of the chart to kind and tags. Tags of ``"Multiline"`` are
-        regular expressions that match one key; those of ``"Margin"`` are keys: value, lower and
+        regular expressions that match one key; of ``"Margin"`` they are keys: value, lower and
         upper end.
 
     Example:

@@ -119,7 +119,7 @@ class Outputs:
         metrics: Mapping[str, float],
         ours: Iterable[str],
     ) -> None:
-        """Record the metrics of the user beside a measurement; log, write, print and draw it."""
+        """Record the metrics of the user at a measurement; log, write, print and draw it."""
         with self._guard("write the history"):
             if moment.in_validation:
                 self._record_validation(trainer, moment.validation, ours)

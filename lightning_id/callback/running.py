@@ -54,7 +54,7 @@ class Moment:
     def logs_directly(self) -> bool:
         """Whether the loggers are called without Lightning.
 
-        Lightning drops metrics logged in a sanity check, and most of those logged between
+        Lightning drops metrics logged in a sanity check, and most metrics logged between
         validations.
         """
         return not self.in_validation or self.validation.stage == BEFORE_TRAINING

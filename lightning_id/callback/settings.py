@@ -26,7 +26,7 @@ SMALLEST_CLASS = 100  # samples: below, the error bar of one class is above 10 %
 
 @dataclass(frozen=True)
 class Settings:
-    """The samples and layers of every measurement; the names are those of the arguments."""
+    """The samples and layers of every measurement; named as the arguments."""
 
     layers: str | list[str] | dict[str, str]
     last_hidden: str | None

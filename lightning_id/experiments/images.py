@@ -62,8 +62,8 @@ class ImageDataModule(pl.LightningDataModule):
         n_train: Number of training images; `None` uses all. Where there are fewer, a warning counts
             them.
         n_val: The same of the validation images, of which the first are used.
-        subset_seed: Seed of the private generator that chooses the training images, those of a
-            smaller `n_train` among those of a larger one; `None` uses the first.
+        subset_seed: Seed of the private generator that chooses the training images; a
+            smaller `n_train` is part of a larger one; `None` uses the first.
         label_noise: Share of the training labels, in [0, 1], that is permuted once; 1 shuffles all,
             so that they can only be memorised. Of ten equally frequent classes nine tenths of it
             are wrong afterwards. Validation labels are kept.

@@ -213,7 +213,7 @@ def _correlation_text(correlation: Correlation) -> str:
 
 
 def _verdict(found: Correlation) -> str:
-    """Return the verdict on a correlation, by the rule of the study, beside those of the paper."""
+    """Return the verdict on a correlation, by the rule of the study, and quote the paper."""
     if found.n_runs < MIN_UNITS:
         answer = f"Inconclusive: needs {MIN_UNITS} networks, got {found.n_runs}."
     elif found.reason is not None:

@@ -33,10 +33,10 @@ COLORS = ListedColormap(colormaps["viridis"](linspace(0, 0.88, 256)))
 # Okabe and Ito's, without their yellow: distinct to colour-blind readers.
 FEW_COLORS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000")
 UNTRAINED = "0.35"
-MOST_NAMES = 24  # that fit beside a bar of colours
+MOST_NAMES = 24  # that fit next to a bar of colours
 SMALL = 8  # points; at 600 pixels of width still 9 pixels high
 WIDTH = 7.0  # inches, for which texts are broken into lines
-LETTERS_OF_AXIS = 76  # small ones along a horizontal axis beside a colour bar
+LETTERS_OF_AXIS = 76  # small ones along a horizontal axis next to a colour bar
 
 Color = tuple[float, float, float, float]
 
@@ -66,7 +66,7 @@ def text_figure(text: str, width: int | float = WIDTH) -> Figure:
 def draw_text(axes: Axes, text: str) -> None:
     """Write a text in place of a drawing, broken into lines."""
     axes.set_axis_off()
-    # Width in letters: those of 9 points are about 0.07 inches wide.
+    # Width in letters, which at 9 points are about 0.07 inches wide.
     box = axes.get_subplotspec()
     columns = 1 if box is None else box.get_gridspec().ncols
     letters = _letters(axes, 84) // columns
@@ -162,7 +162,7 @@ def name_bar(figure: Figure, axes: Axes, names: Sequence[str], colors: Sequence[
 def draw_band(
     axes: Axes, x: Iterable[int | float], records: Iterable[Record], color: Any, alpha: float = 0.25
 ) -> None:
-    """Draw the 95 % intervals of records at places x; those without one are left out.
+    """Draw the 95 % intervals of records at places x; records without one are left out.
 
     A single interval is a stroke: a band over one point has no width.
     """

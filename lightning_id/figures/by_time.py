@@ -52,7 +52,7 @@ from lightning_id.history.queries import (
     metric_values,
 )
 
-MOST_ROWS = 32  # names that fit beside the map
+MOST_ROWS = 32  # names that fit next to the map
 
 
 def heat_map(

@@ -63,7 +63,7 @@ def change(
     Args:
         x: (n, d) rows of any floating dtype on any device, or a `Geometry` made from them.
         y: (n, e) rows of the same samples in the same order; the widths may differ.
-        estimator: A registered name or a function of a `Geometry`, of those from ratios of nearest
+        estimator: A registered name or a function of a `Geometry`, one that uses ratios of nearest
             distances: TwoNN, Gride and MLE, with any arguments.
 
     Returns:

@@ -224,7 +224,7 @@ class Columns:
         """Return centred X Xᵀ or XᵀX, the smaller; they share their non-zero eigenvalues.
 
         In float64 where float32 squares overflow or vanish. Standardised columns have unit
-        variance; those without variance stay zero.
+        variance; columns without variance stay zero.
         """
         if self.is_constant:
             size = min(self.n_samples, self.ambient_dimension)

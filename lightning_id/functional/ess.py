@@ -28,7 +28,7 @@ def ess_dimension(
 
     A patch is an anchor and its k nearest rows. With the rows of a patch relative to their mean,
     the areas of the parallelograms that pairs of them span are summed and divided by the sum of
-    those that right angles would give. Of directions uniform in d dimensions that ratio is
+    the areas that right angles would give. Of directions uniform in d dimensions that ratio is
 
     .. math:: s(d) = \frac{\Gamma(d / 2)^2}{\Gamma((d + 1) / 2) \, \Gamma((d - 1) / 2)} ,
 

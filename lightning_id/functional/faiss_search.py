@@ -1,7 +1,7 @@
 """Neighbours by faiss, for more rows than an n x n matrix can hold (extra ``faiss``).
 
 faiss replaces the proposer of neighbours alone. Distances are computed again from the rows as they
-came and checked against the same error bound, so they are as exact as those of the default.
+came and checked against the same error bound, so they are as exact as the default.
 """
 
 from functools import cached_property

@@ -48,7 +48,7 @@ class Geometry:
         dtype: Name of the dtype the rows came in.
         backend: Name of the search for neighbours; ``"gram"``.
 
-    Memory beside ``x``: one n x n matrix and one block of n x 4096; for neighbours above order 16,
+    Memory in addition to ``x``: one n x n matrix and one block of n x 4096; for neighbours above order 16,
     while they are searched, a second n x n matrix in float64.
     `lightning_id.functional.faiss_search.faiss_geometry` needs no n x n matrix.
 
@@ -280,7 +280,7 @@ class Geometry:
         """Return an estimate without a value, which an estimator completes unless it has a reason.
 
         Args:
-            distinct: Whether the estimator uses the distinct rows only, as those from neighbours.
+            distinct: Whether the estimator uses the distinct rows only, as with neighbours.
 
         Returns:
             Counts, dtype and backend; ``reason`` is not None where there can be no value.

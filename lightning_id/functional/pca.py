@@ -171,7 +171,7 @@ def participation_ratio(x: Tensor | Geometry, standardize: bool = False) -> Esti
 def effective_rank(x: Tensor | Geometry, standardize: bool = False) -> Estimate:
     r"""Return the effective rank :math:`\exp(-\sum p \log p)` of the centred rows.
 
-    p are the singular values divided by their sum; those below the noise floor are left out.
+    p are the singular values divided by their sum; values below the noise floor are left out.
 
     Source: Roy, Vetterli, EUSIPCO 2007.
 

@@ -69,7 +69,7 @@ def exchange_rows_for_columns(
 ) -> Callable[[], Float[Tensor, "n b"]]:
     """Prepare the all-to-all: the function returned exchanges rows of d columns for d / world size.
 
-    All rows, those of the first rank first.
+    All rows, with the first rank first.
     """
     world, me = distributed.get_world_size(group), distributed.get_rank(group)
     counts = [torch.zeros(1, dtype=torch.int64, device=rows.device) for _ in range(world)]

@@ -168,7 +168,7 @@ class History:
         return self.spectra_of(next(iter(self.sample_sets()), None))
 
     def spectra_of(self, data: str | None) -> Spectra:
-        """Return the spectra of a sample set; those that name no set belong to every one."""
+        """Return the spectra of a sample set; spectra without a set belong to every one."""
         return self.spectra_by_set.get(data) or self.spectra_by_set.get(None, {})
 
     def keep_spectra(
@@ -238,7 +238,7 @@ class History:
     def at(self, validation: tuple[str, int, int], estimator: str) -> list[Record]:
         """Return the records of one measurement and estimator, in the order of execution.
 
-        Records of single classes are left out, and those of all sample sets but the first.
+        Records of single classes are left out, and so are all sample sets but the first.
         """
         stage, epoch, step = validation
         found = [
@@ -252,7 +252,7 @@ class History:
         return in_order(of_first_set(found))
 
     def to_csv(self, path: str | Path, start: int = 0) -> None:
-        """Write the records as CSV: all of them, or append those from ``start`` on to the file."""
+        """Write the records as CSV: all of them, or append the ones from ``start`` on to the file."""
         _write(Path(path), COLUMNS, self.records, start)
 
     def save(self, folder: str | Path, start: int = 0, start_metrics: int = 0) -> None:

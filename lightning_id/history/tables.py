@@ -51,7 +51,7 @@ def layer_rows(
 
 
 def end_rows(history: History, names: Sequence[str] | None = None) -> list[list[str]]:
-    """Return the `layer_rows` of the last measurement, beside that before training.
+    """Return the `layer_rows` of the last measurement and of the one before training.
 
     The estimators are by default TwoNN and PCA, or all if neither was measured.
     """

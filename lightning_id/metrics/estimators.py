@@ -19,7 +19,7 @@ class TwoNNDimension(DimensionMetric):
     See `lightning_id.functional.twonn_dimension`; input, output and sampling are those of
     `DimensionMetric`. The value depends on the number of rows: the mean over batches or ranks is
     not the value of all rows, so call ``update`` for every batch and ``compute`` at the end. Equal
-    rows, such as those a ``DistributedSampler`` repeats to fill the last batch, count once.
+    rows, such as a ``DistributedSampler`` repeats to fill the last batch, count once.
 
     Args:
         method: ``"linear"``, the fit of Ansuini et al. (2019), or ``"mle"``, the censored maximum

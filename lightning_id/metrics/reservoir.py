@@ -103,7 +103,7 @@ class DimensionMetric(Metric):
         self.add_state("seen" + self._suffix, none_seen, dist_reduce_fx="sum")
 
     def update(self, data: Tensor) -> None:
-        """Insert the rows of a batch into the reservoir; those that are kept are copied.
+        """Insert the rows of a batch into the reservoir; the rows that are kept are copied.
 
         Args:
             data: (n, d) rows of any floating dtype on any device; n may be 0.
@@ -191,7 +191,7 @@ class DimensionMetric(Metric):
         self._computed = None
 
     def set_dtype(self, dst_type: str | torch.dtype) -> "DimensionMetric":
-        """Store rows in ``dst_type`` from now on, and cast those already stored.
+        """Store rows in ``dst_type`` from now on, and cast the stored ones.
 
         Without it rows keep the dtype in which they come (the widest, if they differ), and
         ``half``, ``float``, ``double`` and ``to(dtype)`` do not change it. The dimension is always

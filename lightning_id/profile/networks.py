@@ -117,7 +117,7 @@ def _by_name(name: str, trained: bool, image_size: int | None) -> tuple[nn.Modul
         if name in names:
             return make(name, trained, image_size)
         known += names
-    more = "" if _installed("timm") else " (pip install timm for those)"
+    more = "" if _installed("timm") else " (pip install timm for them)"
     raise ValueError(
         f"`MODEL`: expected a name of torchvision or timm{more}, module:function, or a *.ckpt file,"
         f" got {name!r}.{close_names(name, known)}"

@@ -123,7 +123,7 @@ def measure(network: Network, images: Images, settings: Settings) -> History:
 class _Bar(TQDMProgressBar):
     """The bar of the Trainer without tables; one is printed when both weights are measured."""
 
-    prints_tables = False  # those of the callback
+    prints_tables = False  # of the callback
 
     def print(self, *args: Any, **kwargs: Any) -> None:
         """Print nothing."""

@@ -98,7 +98,7 @@ class _Child:
 
 
 def _children(module: nn.Module, prefix: str = "") -> Iterator[_Child]:
-    """Yield the children of a module; in place of those without an output, what they hold."""
+    """Yield the children of a module; of a child without an output, its own children."""
     is_list = isinstance(module, nn.ModuleList)
     for name, wrapped in unwrapped(module).named_children():
         child, full = unwrapped(wrapped), f"{prefix}.{name}".strip(".")

@@ -3,7 +3,7 @@
 - Recurrent and attention modules of PyTorch have ``batch_first``, which holds for their children.
 - A convolution or batch norm has its channels along axis 1, a Linear or layer norm along the last
   axis. A block has the axes of the last module in it whose width fits; a module without any, such
-  as an activation, those of its parent.
+  as an activation, the axes of its parent.
 """
 
 from collections.abc import Callable, Iterator

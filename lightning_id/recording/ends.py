@@ -200,7 +200,7 @@ class EndSearch:
     def _ends_of(
         self, call: _Call, module: nn.Module, result: StorageWeakRef | None, weighs: bool
     ) -> list[End]:
-        """Return the ends in a call that returned: the module itself, or those in it."""
+        """Return the ends in a call that returned: the module itself, or the ends in it."""
         is_end = weighs or (self._is_given_result(call) and _has_own_norm(module))
         ends = call.ends
         if is_end and not call.has_inner and id(module) not in self._returned:
@@ -215,7 +215,7 @@ class EndSearch:
         return call.is_given_new or any(_is_same(end.output, given) for end in ends)
 
     def _see_outputs(self, call: _Call, outputs: list[Tensor], is_changed: bool) -> None:
-        """Note that a call returned tensors, which may be those that it was given, changed."""
+        """Note that a call returned tensors, which may be its inputs, changed."""
         self._clock += 1
         origins = call.origins or (_Origin(self._clock),)  # given nothing that is seen
         origin = _Origin(call.began, self._clock, origins)
@@ -268,7 +268,7 @@ def _is_same(one: StorageWeakRef | None, other: StorageWeakRef | None) -> bool:
 
 
 def _narrowed(ends: list[End], output: StorageWeakRef | None) -> list[End]:
-    """Return the ends that count: that of the first output, those of branches that are trained."""
+    """Return the ends that count: that of the first output, and of trained branches."""
     ends = [end for end in ends if _is_same(end.output, output)] or ends
     if len(ends) > 1:
         ends = [end for end in ends if _is_trained(end.branch)] or ends

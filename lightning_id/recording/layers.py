@@ -73,7 +73,7 @@ def select_layers(root: nn.Module, layers: Layers = AUTO) -> dict[str, str]:
 
 
 def called_modules(root: nn.Module, names: Mapping[str, str]) -> dict[str, nn.Module]:
-    """Return the modules whose outputs are those of chosen layers, by the names shown."""
+    """Return the modules that return the outputs of chosen layers, by the names shown."""
     modules = named_layers(root)
     return {
         shown: called_module(root, modules[name])

@@ -312,7 +312,7 @@ class Measurement:
         return _LayerRows(rows, width, fingerprint, is_unchanged=is_unchanged)
 
     def _layer_equal_to_last_hidden(self, plan: Plan) -> str | None:
-        """Return the last layer whose rows are those of the input of the last Linear, if any is."""
+        """Return the last layer whose rows equal the input of the last Linear, if any does."""
         given = self._recorder.rows(LAST_HIDDEN)
         equal = None if given is None else {name for name in plan.order if self._is(name, given)}
         gathered = [names for names in self._processes.all_gather(equal) if names is not None]

@@ -12,7 +12,9 @@ from lightning_id.recording.processes import Processes
 from lightning_id.recording.storage import Limits
 
 SHARE = 0.25  # of the free memory; the rest is for the user's model, batches and other programs
-_BLOCK = 4096  # columns that an estimate centres at a time, in float32 beside the n x n matrix
+_BLOCK = (
+    4096  # columns that an estimate centres at a time, in float32, in addition to the n x n matrix
+)
 
 
 def free_memory(device: torch.device, processes: Processes) -> Limits:
@@ -30,7 +32,7 @@ def free_memory(device: torch.device, processes: Processes) -> Limits:
 def room_for_rows(free: Limits, n_samples: int) -> Limits:
     """Return the bytes that the rows of all layers may take on the device and in host memory.
 
-    A quarter of the free bytes beside the work memory of an estimate, which is an n x n matrix and
+    A quarter of the free bytes after the work memory of an estimate, which is an n x n matrix and
     a block of 4096 columns in float32. None where the free memory is not known.
     """
     work = 4 * n_samples * (n_samples + _BLOCK)
@@ -81,7 +83,7 @@ def left_in_control_group(
 ) -> int | None:
     """Return the least memory left below a limit of the control groups of this process.
 
-    ``root`` is where control groups of version 1 or 2 are mounted, ``own`` the file with those of
+    ``root`` is where control groups of version 1 or 2 are mounted, ``own`` the file with the ones of
     the process. None without a limit.
     """
     left = []

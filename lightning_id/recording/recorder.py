@@ -138,7 +138,7 @@ class Recorder:
     ) -> KeptRows | None:
         """Return the chosen rows of a tensor, for `record_kept`; None if there are none.
 
-        ``before`` are those of the call before in this batch: a later call has none, or is a chunk.
+        ``before`` are the rows of the call before in this batch: a later call has none, or is a chunk.
         """
         if before is not None and self._rule.rows_of(name) != "chunks":
             return None
@@ -252,7 +252,7 @@ class Recorder:
             self._take(name, found)
 
     def _take(self, name: str, found: Selected) -> None:
-        """Write rows, those of a chunk when the batch ends."""
+        """Write rows; of a chunk, when the batch ends."""
         if self._rule.rows_of(name) == "chunks":
             self._chunks.setdefault(name, []).append(found)
         else:

@@ -154,7 +154,7 @@ class RowSelector:
             self._short = axis, n + first_tensor(output).shape[axis]
 
     def why_chunks(self, batch: Batch, n_calls: int) -> str | None:
-        """Return the reason for no rows if all calls of a layer together had those of a batch."""
+        """Return the reason for no rows if all calls of a layer together had the rows of a batch."""
         if self._short is None or self._short[1] != batch.size:
             return None
         return (
@@ -235,7 +235,7 @@ class RowSelector:
     def _fits(self, batch: Batch, shape: tuple[int, ...], axis: int) -> bool:
         """Whether an output has the rows of its batch; raise if not, except for a last small batch.
 
-        A module may pad a batch that is smaller than those before: its samples are left out.
+        A module may pad a batch that is smaller than the ones before: its samples are left out.
         """
         if len(shape) <= axis:
             raise ValueError(f"expected {batch.size} samples along axis {axis}, got shape {shape}")

@@ -15,7 +15,7 @@ from lightning_id.recording.modules import watched_modules, weight_layers
 class Trace:
     """Order and depth of layers, and the ends of the network, from hooks on all modules.
 
-    The depth of a layer is the number of layers with a weight matrix on the way to it: those
+    The depth of a layer is the number of layers with a weight matrix on the way to it: all
     executed so far, where layers that are given the same tensor (the shortcut of a residual block,
     the projections of attention) are parallel and count once. An RNN counts as many as it has
     layers; embeddings and norms do not count. Each module counts at its first call. Functions

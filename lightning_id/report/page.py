@@ -33,7 +33,7 @@ from lightning_id.report.interactive import (
 )
 from lightning_id.report.tables import cost_table, how_made, layer_table
 
-METRIC = "val_acc"  # shown beside the dimension, if it was logged
+METRIC = "val_acc"  # shown next to the dimension, if it was logged
 _CAPTIONS = {  # by the kind of figure: its title and a sentence
     "depth_profile": (
         "Dimension over depth",
@@ -53,7 +53,7 @@ _CAPTIONS = {  # by the kind of figure: its title and a sentence
     ),
     "last_hidden_and_metric": (
         "Last hidden layer",
-        "Its dimension over training, beside a logged metric.",
+        "Its dimension over training, and a logged metric.",
     ),
     "spectra": (
         "Spectra",

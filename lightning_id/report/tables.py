@@ -21,7 +21,7 @@ from lightning_id.history.tables import layer_rows
 
 
 def layer_table(history: History) -> list[list[str]]:
-    """Return the layers of the trained network, beside the untrained one if it was measured."""
+    """Return the layers of the trained network, and of the untrained one if it was measured."""
     last, before = last_of_fit(history.validations()), before_training(history)
     shown = [v for v in dict.fromkeys((last, before)) if v is not None]
     return layer_rows(history, shown, estimators(history)) if shown else []
@@ -61,7 +61,7 @@ def cost_table(history: History) -> list[list[str]]:
 
 
 def versions() -> str:
-    """Return the versions that made the page; a history does not hold those of the run."""
+    """Return the versions that made the page; a history does not hold the versions of the run."""
     packages = ", ".join(f"{name} {version_of(name)}" for name in ("lightning-id", "torch"))
     return f"this page was made with {packages}, Python {platform.python_version()}"
 

@@ -132,7 +132,7 @@ class Busy:
 
 
 def activations(n: int, d: int, dtype: str = "float32", seed: int = 0) -> np.ndarray:
-    """Return rows like those of a hidden layer: 12 latent coordinates, a random layer, ReLU, noise.
+    """Return rows as of a hidden layer: 12 latent coordinates, a random layer, ReLU, noise.
 
     Not centred, with a full spectrum that decays, and of a dimension near 10 for TwoNN.
 
@@ -183,7 +183,7 @@ def round_robin(
     """Time tasks in turns, so that what disturbs the machine disturbs them alike.
 
     The first round warms up and tells what each task costs. Its time counts only for slow tasks, to
-    which a warm-up matters little; those get as many turns as the budget allows, spread over the
+    which a warm-up matters little; they get as many turns as the budget allows, spread over the
     rounds. Each round starts with another task.
 
     Args:

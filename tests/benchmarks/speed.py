@@ -289,7 +289,7 @@ _OURS = (("ours: twonn", "twonn"), ("ours: all", "all"), ("torch: product", "pro
 
 
 def bars_table(outcomes: list[Outcome]) -> str:
-    """Return the table of ratios beside their bars.
+    """Return the table of ratios and their bars.
 
     Args:
         outcomes: What was measured.
@@ -390,7 +390,7 @@ def memory_table(outcomes: list[Outcome]) -> str:
 
 
 def agreement_table(outcomes: list[Outcome]) -> tuple[str, bool]:
-    """Return the table of the results beside ours, and whether all of them agree.
+    """Return the table of the results and of ours, and whether all of them agree.
 
     Args:
         outcomes: What was measured.
@@ -449,7 +449,7 @@ def parse(arguments: list[str] | None = None) -> argparse.Namespace:
     """Return the options.
 
     Args:
-        arguments: Those of the command line by default.
+        arguments: By default, the ones of the command line.
 
     Returns:
         The options.

@@ -276,7 +276,7 @@ def test_early_stopping_can_monitor_the_last_hidden_dimension(tmp_path):
 def test_what_was_matched_is_shown_once(default_fit):
     (shown,) = [text for text in default_fit.logged if "is measured in" in text]
     assert "net.5        depth 0.67  16 features" in shown
-    # float32 rows of 64, 36, 16 and 3 features, and `last_hidden`, which is those 16 again
+    # float32 rows of 64, 36, 16 and 3 features, and `last_hidden`, which is the 16 again
     assert (size := re.search(r"rows take (\S+) GiB in cpu memory\.", shown))
     assert float(size[1]) == pytest.approx(4 * 40 * (64 + 36 + 16 + 16 + 3) / 2**30, rel=0.03)
 

@@ -1,4 +1,4 @@
-"""Two real processes (gloo): the same numbers everywhere, equal to those of one process."""
+"""Two real processes (gloo): the same numbers everywhere, and with one process."""
 
 import math
 import re
@@ -46,7 +46,7 @@ def alone():
 
 @pytest.fixture(scope="module")
 def pairs():
-    """What two processes find, by mode; those with a fault by its name."""
+    """The results of two processes, by mode; with a fault by its name."""
     tasks = {mode: {"mode": mode} for mode in MODES}
     tasks |= {fault: {"fault": fault} for fault in FAULTS}
     tasks["one rank"] = ON_ONE_RANK
@@ -126,7 +126,7 @@ def test_a_rank_without_a_chosen_sample_takes_part(alone, pairs):
 def test_a_failure_of_one_rank_is_seen_by_all_and_nobody_waits(fault, alone, pairs):
     ranks = pairs[fault]
     assert ranks[0]["weights"] == ranks[1]["weights"] == alone["val"]["weights"]
-    assert "injected" in "".join(ranks[1]["said"])  # the others are told to look there
+    assert "injected" in "".join(ranks[1]["said"])  # the others refer to it
     if fault == "prepare":
         assert [len(rank["records"]) for rank in ranks] == [0, 0]
         return

@@ -1,4 +1,4 @@
-"""The user's metrics in the history are those of the loggers, each final and at its step."""
+"""The user's metrics in the history are as in the loggers, each final and at its step."""
 
 import math
 

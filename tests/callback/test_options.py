@@ -94,7 +94,7 @@ def test_a_batch_without_labels_is_a_warning(tmp_path):
 
 
 class Encoder(nn.Module):
-    """Tokens of its own for each sample, beside padding that is full of noise."""
+    """Tokens of its own for each sample, and padding that is full of noise."""
 
     def __init__(self):
         super().__init__()

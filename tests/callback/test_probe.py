@@ -1,4 +1,4 @@
-"""Measured beside the validation: another set, or between training steps."""
+"""Measured apart from the validation: another set, or between training steps."""
 
 from pathlib import Path
 

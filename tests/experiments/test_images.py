@@ -125,7 +125,7 @@ def test_a_luminance_is_that_of_the_luminance_mnist(root):
 def test_a_luminance_of_colour_images_is_one_number_for_all_channels(root):
     images = ready("CIFAR10", root, luminance=[1000.0], normalize=False).train_set.images
     spread = images.flatten(1).amax(1) - images.flatten(1).amin(1)
-    assert spread.max() < 2e-3  # a picture in [0, 1] beside a luminance up to 1000
+    assert spread.max() < 2e-3  # a picture in [0, 1] next to a luminance up to 1000
     assert images.flatten(1).mean(1).std() > 0.2
 
 

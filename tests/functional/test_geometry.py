@@ -68,7 +68,7 @@ def test_orders_above_16_are_exact_too(k, dtype):
 def test_orders_above_16_are_exact_where_float64_products_are_not(width, stage, stages):
     apart = 1e4 * torch.arange(5.0).repeat_interleave(40)[:, None] * torch.eye(1, 30)
     x = apart.double() + width * manifolds.ball(200, 3, ambient=30).double()
-    x[:, 0] = apart[:, 0]  # float64 holds no difference of 1e-9 beside 1e4
+    x[:, 0] = apart[:, 0]  # float64 holds no difference of 1e-9 next to 1e4
     assert_neighbors_exact(x, 30)
     assert stages[stage] > 100
 

@@ -1,4 +1,4 @@
-"""The tester and the script of the ranks are modules beside the tests."""
+"""The tester and the script of the ranks are modules next to the tests."""
 
 import sys
 from pathlib import Path

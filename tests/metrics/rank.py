@@ -24,9 +24,9 @@ SCENARIOS: dict[str, tuple[Tensor | None, Tensor | None]] = {
     "first without data": (None, rows(300)),
     "second with empty batches": (rows(300), rows(0)),
     "nobody with data": (None, None),
-    "bfloat16 beside float32": (rows(150).bfloat16(), rows(150, seed=1)),
+    "bfloat16 and float32": (rows(150).bfloat16(), rows(150, seed=1)),
     "all bfloat16": (rows(150).bfloat16(), rows(120, seed=1).bfloat16()),
-    "float64 beside no data": (None, rows(150).double()),
+    "float64 and no data": (None, rows(150).double()),
     "more than max_samples": (rows(500), rows(900, seed=1)),
     "one beyond max_samples": (rows(900), rows(20, seed=1)),
 }

@@ -48,7 +48,7 @@ class Case:
     `make` imports the package and returns module, training and validation loader. `layers` are the
     names in the history in order. `input_of` names the module whose input is ``"input"``, `head`
     the Linear whose input is the last hidden representation; None where there is no number of it.
-    `reasons` are the kinds of the reasons of layers without a number, `warns` those of the
+    `reasons` are the kinds of the reasons of layers without a number, `warns` the kinds of the
     warnings, one each: see `KINDS`.
     `axes` are patterns of the layers whose samples do not lie along the first axis, and that axis;
     `views` rows belong to one sample, of which the first ones are measured.

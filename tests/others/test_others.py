@@ -21,7 +21,7 @@ if not _INSTALLED - _ALWAYS_THERE:
     pytest.skip("needs the extra `others`: make others", allow_module_level=True)
 
 pytestmark = [
-    pytest.mark.filterwarnings("ignore"),  # those of the packages; ours are pinned below
+    pytest.mark.filterwarnings("ignore"),  # of the packages; ours are pinned below
     pytest.mark.timeout(300),
 ]
 
@@ -42,7 +42,7 @@ def outcome(name: str, tmp_path_factory: pytest.TempPathFactory) -> Outcome:
 def test_the_training_is_the_same_to_the_last_bit(outcome):
     assert outcome.plain.tensors
     assert outcome.differences == []
-    assert outcome.watched.hooks == outcome.plain.hooks  # those of transformers stay
+    assert outcome.watched.hooks == outcome.plain.hooks  # hooks of transformers stay
 
 
 def test_auto_picks_these_layers(name, outcome):

@@ -1,4 +1,4 @@
-"""Which images `lightning-id profile` takes, and what it says of those that it cannot take."""
+"""Which images `lightning-id profile` takes, and the errors for others."""
 
 import gzip
 import struct
@@ -166,7 +166,7 @@ def test_of_one_with_named_splits_it_is_the_test_split_too():
         "2",
         "3",
         "4",
-    ]  # it names no classes: those up to the largest label
+    ]  # it names no classes: all up to the largest label
 
 
 def test_one_that_is_not_there_and_cannot_be_downloaded_is_told():

@@ -1,4 +1,4 @@
-"""The layers that `auto` picks: those of the paper, and sensible ones of other networks."""
+"""The layers that `auto` picks: as in the paper, and sensible ones of other networks."""
 
 import copy
 import warnings
@@ -52,7 +52,7 @@ def test_a_resnet_for_small_images_has_its_stem_although_nothing_is_pooled():
 
 
 class PaddedConv(nn.Conv2d):
-    """A convolution that holds a module, as those of EfficientNet-Lite do."""
+    """A convolution that holds a module, as in EfficientNet-Lite."""
 
     def __init__(self, *args):
         super().__init__(*args)

@@ -206,7 +206,7 @@ class Byol(nn.Module):
 
 
 class Quantized(nn.Module):
-    """A module with weights that returns whole numbers, beside the network."""
+    """A module with weights that returns whole numbers, next to the network."""
 
     def __init__(self):
         super().__init__()

@@ -62,8 +62,8 @@ independent pairs whose bars are right.
 OTHERS = """
 ## Other estimators
 
-The same pairs, {rows} rows. The bars of far orders are too large where a change is large, as are the bars
-of the estimates themselves. The bars of the censored fit are less regular for changes far below
+The same pairs, {rows} rows. The bars of far orders are too large where a change is large, as are
+bars of the estimates. The bars of the censored fit are less regular for changes far below
 anything worth reading (a hundredth of a dimension), because a ratio counts as censored or not.
 
 """

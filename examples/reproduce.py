@@ -73,8 +73,8 @@ the verdicts.
 
 {verdicts}
 
-`d1` is the last hidden layer. All dimensions are TwoNN by the linear fit of the paper, except the ones
-called PCA in the table of claims: the number of components that hold 90 % of the variance of
+`d1` is the last hidden layer. All dimensions are TwoNN by the linear fit of the paper, except for
+PCA in the table of claims: the number of components that hold 90 % of the variance of
 standardised units. The code of the paper counts them from 0, which is one less.
 
 """

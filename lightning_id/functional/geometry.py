@@ -48,7 +48,7 @@ class Geometry:
         dtype: Name of the dtype the rows came in.
         backend: Name of the search for neighbours; ``"gram"``.
 
-    Memory in addition to ``x``: one n x n matrix and one block of n x 4096; for neighbours above order 16,
+    Memory besides ``x``: one n x n matrix and one block of n x 4096; for neighbours above order 16,
     while they are searched, a second n x n matrix in float64.
     `lightning_id.functional.faiss_search.faiss_geometry` needs no n x n matrix.
 

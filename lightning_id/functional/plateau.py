@@ -20,8 +20,8 @@ def gride_plateau_dimension(
     counts as flat. The ``note`` names the orders. Where TwoNN's own note doubts its law, this is
     the number to look at next, or the reason why there is none.
 
-    The error bar is the mean of the bars of the flat part: too large (1.1 to 2.7 times the deviation
-    over fresh balls, spheres, tori and noisy planes of 1000 and 2000 rows), because the estimates
+    The error bar is the mean of the bars of the flat part: too large (1.1 to 2.7 times the
+    deviation over fresh balls, spheres, tori and noisy planes of 1000 and 2000 rows), because the estimates
     do not err together, and because far orders have bars that are too large.
 
     Args:
@@ -30,7 +30,7 @@ def gride_plateau_dimension(
         flat_tolerance: Share by which the largest may exceed the smallest estimate of a flat run.
 
     Returns:
-        The dimension (not rounded), standard error, 95 % interval and counts, which are of the nearest
+        The dimension (not rounded), standard error, 95 % interval and counts, of the nearest
         orders of the flat part. NaN with a reason where no part is flat, and where there are too
         few distinct rows for three orders.
 

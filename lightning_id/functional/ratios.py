@@ -28,7 +28,7 @@ from lightning_id.functional.geometry import MIN_DISTINCT, Geometry
 _TIES_WORTH_A_NOTE = 0.002
 
 # Ratios closer to 1 than rounding resolves are as good as others while they are as many as a smooth
-# law has there: about as many as between one and two resolutions. Above this many times that number,
+# law has there: about as many as between one and two resolutions. Above that many times as many,
 # apart from a share of the rows too small to matter and from two rows, which chance brings there,
 # the ratios are ties that rounding broke. A law passes up to a resolution of 2.3 times its mean log
 # ratio.

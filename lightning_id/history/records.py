@@ -252,7 +252,7 @@ class History:
         return in_order(of_first_set(found))
 
     def to_csv(self, path: str | Path, start: int = 0) -> None:
-        """Write the records as CSV: all of them, or append the ones from ``start`` on to the file."""
+        """Write the records as CSV: all of them, or append all from ``start`` on."""
         _write(Path(path), COLUMNS, self.records, start)
 
     def save(self, folder: str | Path, start: int = 0, start_metrics: int = 0) -> None:

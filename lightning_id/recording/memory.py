@@ -12,9 +12,7 @@ from lightning_id.recording.processes import Processes
 from lightning_id.recording.storage import Limits
 
 SHARE = 0.25  # of the free memory; the rest is for the user's model, batches and other programs
-_BLOCK = (
-    4096  # columns that an estimate centres at a time, in float32, in addition to the n x n matrix
-)
+_BLOCK = 4096  # columns that an estimate centres at a time, in float32, besides the n x n matrix
 
 
 def free_memory(device: torch.device, processes: Processes) -> Limits:
@@ -83,7 +81,7 @@ def left_in_control_group(
 ) -> int | None:
     """Return the least memory left below a limit of the control groups of this process.
 
-    ``root`` is where control groups of version 1 or 2 are mounted, ``own`` the file with the ones of
+    ``root`` is where control groups of version 1 or 2 are mounted, ``own`` the file that names them for
     the process. None without a limit.
     """
     left = []

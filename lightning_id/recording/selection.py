@@ -154,7 +154,7 @@ class RowSelector:
             self._short = axis, n + first_tensor(output).shape[axis]
 
     def why_chunks(self, batch: Batch, n_calls: int) -> str | None:
-        """Return the reason for no rows if all calls of a layer together had the rows of a batch."""
+        """Return the reason for no rows if all calls of a layer together had as many as a batch."""
         if self._short is None or self._short[1] != batch.size:
             return None
         return (

@@ -31,9 +31,7 @@ def main() -> None:
     before, start = resident("VmRSS"), time.perf_counter()
     estimate = twonn_dimension(faiss_geometry(x))
     print(f"{options.rows} x {options.columns}: {estimate.value:.3f} ± {estimate.std_error:.3f}")
-    print(
-        f"{time.perf_counter() - start:.0f} s, {resident('VmHWM') - before} MiB in addition to the rows"
-    )
+    print(f"{time.perf_counter() - start:.0f} s, {resident('VmHWM') - before} MiB besides")
 
 
 if __name__ == "__main__":

@@ -21,8 +21,8 @@ def gride_plateau_dimension(
     the number to look at next, or the reason why there is none.
 
     The error bar is the mean of the bars of the flat part: too large (1.1 to 2.7 times the
-    deviation over fresh balls, spheres, tori and noisy planes of 1000 and 2000 rows), because the estimates
-    do not err together, and because far orders have bars that are too large.
+    deviation over fresh balls, spheres, tori and noisy planes of 1000 and 2000 rows), because the
+    estimates do not err together, and because far orders have bars that are too large.
 
     Args:
         x: (n, d) rows of any floating dtype on any device, or a `Geometry` made from them.

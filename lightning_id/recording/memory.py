@@ -81,8 +81,8 @@ def left_in_control_group(
 ) -> int | None:
     """Return the least memory left below a limit of the control groups of this process.
 
-    ``root`` is where control groups of version 1 or 2 are mounted, ``own`` the file that names them for
-    the process. None without a limit.
+    ``root`` is where control groups of version 1 or 2 are mounted, ``own`` the file that names them
+    for the process. None without a limit.
     """
     left = []
     for line in own.read_text().splitlines():

@@ -138,7 +138,7 @@ class Recorder:
     ) -> KeptRows | None:
         """Return the chosen rows of a tensor, for `record_kept`; None if there are none.
 
-        ``before`` are the rows of the call before: a later one in the batch has none, or is a chunk.
+        ``before`` are the rows of the call before: a later one has none, or is a chunk.
         """
         if before is not None and self._rule.rows_of(name) != "chunks":
             return None

@@ -6,7 +6,6 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, Literal, Protocol, runtime_checkable
 
-import torch
 from torch import Tensor, distributed, nn
 from torch.utils.data import DataLoader, Dataset
 
@@ -25,6 +24,7 @@ from lightning_id.recording.kept import LayerEstimates
 from lightning_id.recording.layers import is_automatic
 from lightning_id.recording.measurement import Measurement
 from lightning_id.recording.memory import free_memory
+from lightning_id.recording.modules import device_of
 from lightning_id.recording.passes import ChosenBatches, arguments_of, batch_to, evaluating
 from lightning_id.recording.plan import Plan
 from lightning_id.recording.processes import DistributedProcesses, Processes, SingleProcess
@@ -212,7 +212,7 @@ class Monitor:
                 self._processes.size,
             )
             made.append(self._new(chosen))
-            device = _device_of(self._model)
+            device = device_of(self._model)
             with eager(), evaluating(self._model):
                 for batch in chosen.batches:
                     moved = batch_to(batch, device)
@@ -225,7 +225,7 @@ class Monitor:
     def _new(self, chosen: ChosenBatches) -> Measurement:
         options = self._settings.options
         if options.is_limit_free:
-            limits = free_memory(_device_of(self._model), self._processes)
+            limits = free_memory(device_of(self._model), self._processes)
             options = replace(options, limits=limits, may_project=self._settings.may_project)
         return Measurement(
             self._model,
@@ -334,7 +334,3 @@ class _EveryNSteps:
 def _call(model: nn.Module, batch: Any) -> Any:
     args, kwargs = arguments_of(batch, model.forward)
     return model(*args, **kwargs)
-
-
-def _device_of(model: nn.Module) -> torch.device:
-    return next((p.device for p in model.parameters()), torch.device("cpu"))

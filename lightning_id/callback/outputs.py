@@ -15,7 +15,7 @@ from lightning_id.callback.loggers import key_names
 from lightning_id.callback.running import Moment, RunningMeasurement
 from lightning_id.callback.sets import SampleSet
 from lightning_id.callback.terminal import Terminal, epoch_name, plan_table, show_where
-from lightning_id.callback.trainers import AnyTrainer, is_fast_dev_run, logger_step
+from lightning_id.callback.trainers import AnyTrainer, logger_step, writes_files
 from lightning_id.history import BEFORE_TRAINING, History, Validation, folder_of
 from lightning_id.recording.results import LayerResult
 
@@ -123,7 +123,7 @@ class Outputs:
         with self._guard("write the history"):
             if moment.in_validation:
                 self._record_validation(trainer, moment.validation, ours)
-            if trainer.is_global_zero and not is_fast_dev_run(trainer):
+            if writes_files(trainer):
                 self._log(trainer, moment, results, metrics)
             self._save(trainer)
             self._print(trainer, moment, metrics)
@@ -190,14 +190,14 @@ class Outputs:
                 " callback.history.save(folder) writes them",
                 emit=rank_zero_info,
             )
-        elif folder is not None and trainer.is_global_zero and not is_fast_dev_run(trainer):
+        elif folder is not None and writes_files(trainer):
             self._folder = folder_of(folder, self._prefix)
             self._history.save(self._folder, *self._written)
             self._written = len(self._history.records), len(self._history.metrics)
 
     def _draw(self, trainer: AnyTrainer, is_last: bool) -> None:
         folder = trainer.log_dir  # on every rank: it is broadcast
-        if self._charts is not None and trainer.is_global_zero and not is_fast_dev_run(trainer):
+        if self._charts is not None and writes_files(trainer):
             step, elapsed = logger_step(trainer), self._budget.elapsed
             self._charts.draw(self._history, trainer.loggers, step, folder, elapsed, is_last)
 

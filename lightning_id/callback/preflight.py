@@ -10,7 +10,6 @@ from lightning_id.callback.trainers import (
     AnyModule,
     AnyTrainer,
     callbacks_of,
-    has_validation,
     measured_loader,
 )
 from lightning_id.recording.layers import INPUT, LAST_HIDDEN
@@ -79,7 +78,7 @@ def configuration_warnings(
     trainer: AnyTrainer, schedule: Schedule, prefix: str, max_overhead: float | None
 ) -> Iterator[str]:
     """Yield a warning if nothing is measured, and for monitors that read no new value each time."""
-    if not schedule.has_steps and not has_validation(trainer):
+    if not schedule.has_steps and not trainer.enable_validation:
         yield (
             f"nothing is measured: {schedule} waits for validations, and this fit has none (no"
             " validation_step, no loader, or limit_val_batches=0); schedule=LogSpaced(),"

@@ -18,7 +18,6 @@ from lightning_id.callback.trainers import (
     AnyModule,
     AnyTrainer,
     is_compiled,
-    is_untrained,
     logger_step,
     measured_loader,
     stage_of,
@@ -45,8 +44,8 @@ class Moment:
     @classmethod
     def now(cls, trainer: AnyTrainer, in_validation: bool = True) -> "Moment":
         """Return the current moment of a Trainer."""
-        untrained = is_untrained(trainer, between_steps=not in_validation)
-        stage = BEFORE_TRAINING if untrained else stage_of(trainer)
+        is_at_start = not in_validation and trainer.global_step == 0
+        stage = BEFORE_TRAINING if trainer.sanity_checking or is_at_start else stage_of(trainer)
         step = logger_step(trainer) if in_validation else trainer.global_step
         return cls(Validation(stage, trainer.current_epoch, step), in_validation)
 

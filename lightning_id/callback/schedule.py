@@ -25,19 +25,11 @@ class Schedule(ABC):  # noqa: B024 - either method will do, and both have a defa
         return type(self).at_step is not Schedule.at_step
 
     def at_validation(self, validation: int) -> bool:  # noqa: ARG002
-        """Return whether to measure at a validation.
-
-        Args:
-            validation: Validations run before this one, sanity checks not counted.
-        """
+        """Return whether to measure after so many validations, sanity checks not counted."""
         return False
 
     def at_step(self, step: int) -> bool:  # noqa: ARG002
-        """Return whether to measure between two training steps, in a separate pass.
-
-        Args:
-            step: Optimiser steps taken; 0 before the first.
-        """
+        """Return whether to measure, in a separate pass, after so many optimiser steps."""
         return False
 
 

@@ -72,11 +72,6 @@ def callbacks_of(trainer: AnyTrainer) -> list[Any]:
     return list(trainer.callbacks)  # type: ignore[attr-defined]  # Lightning does not declare it
 
 
-def has_validation(trainer: AnyTrainer) -> bool:
-    """Return whether a fit has a ``validation_step``, a validation loader, and batches of it."""
-    return bool(trainer.enable_validation)
-
-
 def logger_step(trainer: AnyTrainer) -> int:
     """Return the step at which Lightning logs validation metrics: batches that stepped.
 
@@ -99,14 +94,9 @@ def stage_of(trainer: AnyTrainer) -> str:
     return "" if trainer.state.fn is None else trainer.state.fn.value
 
 
-def is_untrained(trainer: AnyTrainer, between_steps: bool) -> bool:
-    """Return whether the network is as it was given to the fit."""
-    return bool(trainer.sanity_checking or (between_steps and trainer.global_step == 0))
-
-
-def is_fast_dev_run(trainer: AnyTrainer) -> bool:
-    """Return whether this is a trial run, which leaves no files."""
-    return bool(getattr(trainer, "fast_dev_run", False))
+def writes_files(trainer: AnyTrainer) -> bool:
+    """Return whether this rank writes files: the first one, unless this is a trial run."""
+    return trainer.is_global_zero and not getattr(trainer, "fast_dev_run", False)
 
 
 def is_compiled(module: nn.Module) -> bool:

@@ -140,11 +140,7 @@ class ImageDataModule(pl.LightningDataModule):
         self._n_read: dict[bool, int] = {}  # images of each split that the source had
 
     def prepare_data(self) -> None:
-        """Check the root, else try the download; on one process.
-
-        Raises:
-            FileNotFoundError: If there are no data.
-        """
+        """Check the root, else try the download, on one process; raise if there are no data."""
         if self.val_set is not None or self._found_root():
             return
         failure = download(self.data_set) if self.download else "download=False"
@@ -173,11 +169,7 @@ class ImageDataModule(pl.LightningDataModule):
             self._check_count("n_val", self.n_val, self._n_read[False])
 
     def train_dataloader(self) -> DataLoader[Batch]:
-        """Return the shuffled training batches, with the luminance of the epoch.
-
-        Raises:
-            RuntimeError: If the luminance changes and the trainer would ask for batches only once.
-        """
+        """Return the shuffled training batches, with the luminance of the epoch."""
         if self.trainer is not None and len(self.luminance) > 1:
             reload: int = self.trainer.reload_dataloaders_every_n_epochs  # type: ignore[attr-defined]
             if reload != 1:
@@ -318,9 +310,8 @@ def permute_labels(
 ) -> Int64[Tensor, " n"]:
     """Return the labels with a share of them permuted among themselves.
 
-    Example:
-        >>> permute_labels(torch.arange(8), 0.5, seed=0).tolist()
-        [7, 1, 2, 0, 3, 5, 6, 4]
+    >>> permute_labels(torch.arange(8), 0.5, seed=0).tolist()
+    [7, 1, 2, 0, 3, 5, 6, 4]
     """
     generator = torch.Generator().manual_seed(seed)
     chosen = torch.arange(len(labels))

@@ -120,21 +120,13 @@ def _slope(dimension: Float[Tensor, " n"]) -> Float[Tensor, " n"]:
 
 @dataclass(frozen=True)
 class _Patches:
-    """Patches of p rows: who is in them, and the measures of every one.
+    """Patches of p rows, and the measures of every one."""
 
-    Attributes:
-        members: Numbers of the rows, the anchor first.
-        skewness: Areas over what right angles would give, R.
-        influence: Influence of every row on R; it adds up to 0.
-        pairs2: Sum over the pairs of the squared influence of a pair on R.
-        radius2: Mean squared distance from the mean of the patch.
-    """
-
-    members: Int[Tensor, "a p"]
-    skewness: Float[Tensor, " a"]
-    influence: Float[Tensor, "a p"]
-    pairs2: Float[Tensor, " a"]
-    radius2: Float[Tensor, " a"]
+    members: Int[Tensor, "a p"]  # numbers of the rows, the anchor first
+    skewness: Float[Tensor, " a"]  # areas over the areas of right angles, R
+    influence: Float[Tensor, "a p"]  # of every row on R; it adds up to 0
+    pairs2: Float[Tensor, " a"]  # sum over the pairs of the squared influence of a pair on R
+    radius2: Float[Tensor, " a"]  # mean squared distance from the mean of the patch
 
     def put(self, index: Int[Tensor, " b"], others: "_Patches") -> None:
         """Write other patches in the places of some, in place."""

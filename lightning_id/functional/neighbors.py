@@ -45,21 +45,13 @@ class Neighbors:
 
 @dataclass(frozen=True)
 class Candidates:
-    """Candidate neighbours of some rows, by squared distances read off products.
+    """Candidate neighbours of some rows, by squared distances read off products."""
 
-    Attributes:
-        estimates: (m, k) squared distances in float64, ascending.
-        index: (m, k) numbers of the candidates.
-        rest: (m,) squared distance of the nearest row that is no candidate; infinite if all are.
-        norm2: (m,) squared norms of the rows, in float64.
-        dtype: Dtype of the products: the error bound follows from it.
-    """
-
-    estimates: Float[Tensor, "m k"]
-    index: Int[Tensor, "m k"]
-    rest: Float[Tensor, " m"]
-    norm2: Float[Tensor, " m"]
-    dtype: torch.dtype
+    estimates: Float[Tensor, "m k"]  # squared distances in float64, ascending
+    index: Int[Tensor, "m k"]  # numbers of the candidates
+    rest: Float[Tensor, " m"]  # squared distance of the nearest other row; infinite without one
+    norm2: Float[Tensor, " m"]  # squared norms of the rows, in float64
+    dtype: torch.dtype  # of the products: the error bound follows from it
 
     def of(self, rows: Int[Tensor, " f"]) -> "Candidates":
         """Return the candidates of some of the rows."""

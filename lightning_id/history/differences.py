@@ -11,18 +11,11 @@ Pair = tuple[float | None, float | None]  # a difference and its standard error
 
 
 class Difference(NamedTuple):
-    """A difference of two dimensions.
-
-    Attributes:
-        value: The difference.
-        std_error: Its standard error; NaN if it has none.
-        is_paired: Whether the error is that of the same samples; else from two separate errors,
-            which is too large where the samples are the same.
-    """
+    """A difference of two dimensions."""
 
     value: float
-    std_error: float
-    is_paired: bool
+    std_error: float  # NaN if there is none
+    is_paired: bool  # else from two separate errors, too large where the samples are the same
 
     def __str__(self) -> str:
         """Return the value with half of its 95 % interval."""

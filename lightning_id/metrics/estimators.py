@@ -16,19 +16,15 @@ from lightning_id.metrics.reservoir import DimensionMetric
 class TwoNNDimension(DimensionMetric):
     """TwoNN intrinsic dimension of all rows seen, or of a uniform sample of them.
 
-    See `lightning_id.functional.twonn_dimension`; input, output and sampling are those of
-    `DimensionMetric`. The value depends on the number of rows: the mean over batches or ranks is
-    not the value of all rows, so call ``update`` for every batch and ``compute`` at the end. Equal
-    rows, such as a ``DistributedSampler`` repeats to fill the last batch, count once.
+    See `lightning_id.functional.twonn_dimension`, and `DimensionMetric` for input, output, sampling
+    and the other arguments. The value depends on the number of rows: the mean over batches or ranks
+    is not the value of all rows, so call ``update`` for every batch and ``compute`` at the end.
+    Equal rows, such as a ``DistributedSampler`` repeats to fill the last batch, count once.
 
     Args:
         method: ``"linear"``, the fit of Ansuini et al. (2019), or ``"mle"``, the censored maximum
             likelihood.
         discard_fraction: Share of the largest ratios left out of the fit, in [0, 1).
-        max_samples: As in `DimensionMetric`, like ``seed`` and ``kwargs``.
-
-    Raises:
-        ValueError: If an argument is out of its range.
 
     Example:
         >>> import torch
@@ -59,17 +55,13 @@ class TwoNNDimension(DimensionMetric):
 class PCADimension(DimensionMetric):
     """Number of principal components of all rows seen, or of a uniform sample of them.
 
-    See `lightning_id.functional.pca_dimension`; input, output and sampling are those of
-    `DimensionMetric`. The count cannot exceed the number of rows less one and grows with it:
+    See `lightning_id.functional.pca_dimension`, and `DimensionMetric` for input, output, sampling
+    and the other arguments. The count cannot exceed the number of rows less one and grows with it:
     compare only values of equal ``max_samples``. Every row counts, repeated ones too.
 
     Args:
         explained_variance: The share, in (0, 1].
         standardize: Scale every column to unit variance first, as Ansuini et al. (2019) do.
-        max_samples: As in `DimensionMetric`, like ``seed`` and ``kwargs``.
-
-    Raises:
-        ValueError: If an argument is out of its range.
 
     Example:
         >>> import torch
@@ -101,15 +93,11 @@ class PCADimension(DimensionMetric):
 class ParticipationRatio(DimensionMetric):
     """Participation ratio of the covariance of all rows seen, or of a uniform sample of them.
 
-    See `lightning_id.functional.participation_ratio`; input, output and sampling are those of
-    `DimensionMetric`.
+    See `lightning_id.functional.participation_ratio`, and `DimensionMetric` for input, output,
+    sampling and the other arguments.
 
     Args:
         standardize: Scale every column to unit variance first.
-        max_samples: As in `DimensionMetric`, like ``seed`` and ``kwargs``.
-
-    Raises:
-        ValueError: If an argument is out of its range.
 
     Example:
         >>> import torch
@@ -131,17 +119,13 @@ class ParticipationRatio(DimensionMetric):
 class GrideDimension(DimensionMetric):
     """Gride intrinsic dimension of all rows seen, or of a uniform sample of them.
 
-    See `lightning_id.functional.gride_dimension`; input, output and sampling are those of
-    `DimensionMetric`. Larger orders measure on a larger scale, which grows as rows get fewer too:
-    compare only values of equal ``max_samples``.
+    See `lightning_id.functional.gride_dimension`, and `DimensionMetric` for input, output, sampling
+    and the other arguments. Larger orders measure on a larger scale, which grows as rows get fewer
+    too: compare only values of equal ``max_samples``.
 
     Args:
         n1: Order of the nearer neighbour, from 1.
         n2: Order of the further one, above n1 and below ``max_samples``.
-        max_samples: As in `DimensionMetric`, like ``seed`` and ``kwargs``.
-
-    Raises:
-        ValueError: If an argument is out of its range.
 
     Example:
         >>> import torch
@@ -165,18 +149,14 @@ class GrideDimension(DimensionMetric):
 class MLEDimension(DimensionMetric):
     """Maximum likelihood intrinsic dimension of all rows seen, or of a uniform sample of them.
 
-    See `lightning_id.functional.mle_dimension`; input, output and sampling are those of
-    `DimensionMetric`. The scale is that of neighbour k, and grows as rows get fewer: compare only
-    values of equal ``max_samples``.
+    See `lightning_id.functional.mle_dimension`, and `DimensionMetric` for input, output, sampling
+    and the other arguments. The scale is that of neighbour k, and grows as rows get fewer: compare
+    only values of equal ``max_samples``.
 
     Args:
         k: Neighbours of every row, from 2 (from 3 for the two other averages), below
             ``max_samples``.
         average: ``"mackay-ghahramani"``, ``"levina-bickel"`` or ``"unbiased"``.
-        max_samples: As in `DimensionMetric`, like ``seed`` and ``kwargs``.
-
-    Raises:
-        ValueError: If an argument is out of its range.
 
     Example:
         >>> import torch

@@ -25,6 +25,7 @@ from lightning_id.recording.layers import (
     select_layers,
 )
 from lightning_id.recording.memory import free_memory, room_for_rows
+from lightning_id.recording.modules import device_of
 from lightning_id.recording.padding import find_padding, pad_token_of
 from lightning_id.recording.processes import SingleProcess
 from lightning_id.recording.recorder import Recorder
@@ -138,8 +139,7 @@ class _Recording:
         is_input_named: bool,
     ) -> None:
         self._is_input_named = is_input_named  # then an input of token ids is a failure
-        device = next((p.device for p in model.parameters()), torch.device("cpu"))
-        limits = room_for_rows(free_memory(device, SingleProcess()), n_samples)
+        limits = room_for_rows(free_memory(device_of(model), SingleProcess()), n_samples)
         self._names = names
         self._samples = first_samples(n_samples, rule.seed)
         self._recorder = Recorder(

@@ -10,7 +10,9 @@ from torch.nn.modules.conv import _ConvNd
 from torch.nn.modules.pooling import _AdaptiveAvgPoolNd, _AdaptiveMaxPoolNd
 
 from lightning_id.recording.modules import (
+    has_parameters,
     has_weights,
+    is_leaf,
     is_linear,
     is_metric,
     is_transparent,
@@ -34,15 +36,7 @@ _LONG = 1 / 4  # share of all layers with weights from which on a stage is long
 
 
 def pick_layers(root: nn.Module, most: int) -> list[str]:
-    """Pick layers: see `lightning_id.recording.layers.auto_layers`.
-
-    Args:
-        root: The model.
-        most: How many to pick at the most.
-
-    Returns:
-        Names in order of registration.
-    """
+    """Pick at most so many layers, in order of registration: see `auto_layers`."""
     first = _first_embedding(root)
     picked = _without_second_names(root, [*([first] if first else []), *_pick(root)])
     end = _output_layer(root, picked)
@@ -149,8 +143,7 @@ def _kind(module: nn.Module) -> tuple[type, ...] | None:
     That of a Sequential is what it holds: the stages of a ResNet are alike, the features and the
     classifier of a VGG are not.
     """
-    is_layer = next(module.children(), None) is None or isinstance(module, (_ConvNd, nn.Linear))
-    if is_layer or not has_weights(module):
+    if is_leaf(module) or isinstance(module, (_ConvNd, nn.Linear)) or not has_weights(module):
         return None
     held = {type(child) for child in module.children()} if type(module) is nn.Sequential else set()
     return (type(module), *sorted(held, key=lambda kind: kind.__qualname__))
@@ -179,7 +172,7 @@ def _is_branch(module: nn.Module, inner: list[str], name: str) -> bool:
     only = unwrapped(module)
     while len(parts := list(_children(only))) == 1:
         only = parts[0].module
-    if all(next(part.module.children(), None) is None for part in parts):
+    if all(is_leaf(part.module) for part in parts):
         return True
     modules = dict(module.named_modules())
     picked = [modules.get(each.removeprefix(f"{name}.")) for each in inner]
@@ -247,7 +240,7 @@ def _end_of(children: list[_Child], at: int, is_ordered: bool) -> int:
     """
     for i in range(at + 1, len(children)):
         child = children[i].module
-        is_plain = type(child).__module__.startswith("torch.nn.") and not _has_parameters(child)
+        is_plain = type(child).__module__.startswith("torch.nn.") and not has_parameters(child)
         if children[i].picks or not (isinstance(child, _NORMS) or (is_ordered and is_plain)):
             return i - 1
     return len(children) - 1
@@ -267,7 +260,7 @@ def _has_conv(module: nn.Module) -> bool:
 def _first_embedding(module: nn.Module, prefix: str = "") -> str | None:
     """Return the embedding that a network begins with, with all that is added to it."""
     for child in _children(module, prefix):
-        if not any(True for _ in child.module.parameters()):
+        if not has_parameters(child.module):
             continue
         if has_weights(child.module):
             return _first_embedding(child.module, child.name)
@@ -278,10 +271,7 @@ def _first_embedding(module: nn.Module, prefix: str = "") -> str | None:
 
 
 def _called_embedding(module: nn.Module, prefix: str, first: _Child) -> str:
-    """Return the name of another embedding with the weights of a first one, which only holds them.
-
-    So T5 and BART share them between encoder and decoder.
-    """
+    """Return the name of another embedding with the weights of a first one, as in T5 and BART."""
     tied = getattr(first.module, "weight", None)
     for child in _all(module, prefix):
         is_other = child.module is not first.module and isinstance(child.module, nn.Embedding)
@@ -293,7 +283,7 @@ def _called_embedding(module: nn.Module, prefix: str, first: _Child) -> str:
 def _output_layer(root: nn.Module, picked: list[str]) -> str | None:
     """Return the layer whose output is that of the network, if it is not among the picked."""
     order = [child.name for child in _leaves(root)]
-    last = next((c.name for c in reversed(list(_leaves(root))) if _has_parameters(c.module)), None)
+    last = next((c.name for c in reversed(list(_leaves(root))) if has_parameters(c.module)), None)
     if last is None:
         return None
     if picked:
@@ -303,8 +293,8 @@ def _output_layer(root: nn.Module, picked: list[str]) -> str | None:
             return None
     name, module = "", root
     while True:
-        children = [c for c in _children(module, name) if _has_parameters(c.module)]
-        if not children or _is_leaf(children[-1].module):
+        children = [c for c in _children(module, name) if has_parameters(c.module)]
+        if not children or _is_end(children[-1].module):
             return children[-1].name if children else name or None
         if len(children) > 1 and name:
             return name
@@ -313,18 +303,14 @@ def _output_layer(root: nn.Module, picked: list[str]) -> str | None:
 
 def _leaves(module: nn.Module, prefix: str = "") -> Iterator[_Child]:
     for child in _children(module, prefix):
-        if _is_leaf(child.module):
+        if _is_end(child.module):
             yield child
         else:
             yield from _leaves(child.module, child.name)
 
 
-def _is_leaf(module: nn.Module) -> bool:
-    return isinstance(module, _UNITS) or next(module.children(), None) is None
-
-
-def _has_parameters(module: nn.Module) -> bool:
-    return any(True for _ in module.parameters())
+def _is_end(module: nn.Module) -> bool:
+    return isinstance(module, _UNITS) or is_leaf(module)
 
 
 def _with_first_blocks(root: nn.Module, picked: list[str], most: int) -> list[str]:

@@ -20,6 +20,7 @@ from torch.nn.modules.pooling import (
     _MaxPoolNd,
 )
 
+from lightning_id.recording.modules import is_leaf
 from lightning_id.recording.padding import side_of_decoder
 
 _TRANSFORMERS = (nn.TransformerEncoderLayer, nn.TransformerDecoderLayer)
@@ -37,11 +38,7 @@ FeatureAxis = Literal[1, -1]
 
 
 class Axes:
-    """The axes of the outputs of the modules below a root; without one, modules have no parents.
-
-    Attributes:
-        side_of_decoder: The modules that are given the tokens of a decoder.
-    """
+    """The axes of the outputs of the modules below a root; without one, modules have no parents."""
 
     def __init__(self, root: nn.Module | None) -> None:
         self.side_of_decoder = side_of_decoder(root)
@@ -122,8 +119,7 @@ def states_batch_first(module: Any) -> bool | None:
 
 def module_of_same_axes(module: nn.Module) -> nn.Module | None:
     """Return a module whose input has the axes of its output; None for a whole network."""
-    is_leaf = next(module.children(), None) is None
-    return module if is_leaf or states_batch_first(module) is not None else None
+    return module if is_leaf(module) or states_batch_first(module) is not None else None
 
 
 def _contains(module: nn.Module, batch_first: bool) -> bool:
@@ -132,7 +128,7 @@ def _contains(module: nn.Module, batch_first: bool) -> bool:
 
 
 def _leaves(module: nn.Module) -> Iterator[nn.Module]:
-    return (each for each in module.modules() if next(each.children(), None) is None)
+    return (each for each in module.modules() if is_leaf(each))
 
 
 def _axis_of(leaf: nn.Module, shape: tuple[int, ...]) -> FeatureAxis | None:

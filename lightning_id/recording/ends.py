@@ -14,17 +14,11 @@ from lightning_id.recording.modules import has_weights, is_linear, watched_modul
 
 @dataclass(frozen=True, eq=False)
 class _Origin:
-    """Where a tensor comes from: a call, or a function that is not seen, before it was.
+    """Where a tensor comes from: a call, or a function that is not seen, before it was."""
 
-    Attributes:
-        began: When the call began, or when the tensor was first seen.
-        ended: When the call ended; None for a function, which may depend on all tensors before.
-        given: Origins of the tensors that the call was given.
-    """
-
-    began: int
-    ended: int | None = None
-    given: tuple["_Origin", ...] = ()
+    began: int  # when the call began, or when the tensor was first seen
+    ended: int | None = None  # None for a function, which may depend on all tensors before
+    given: tuple["_Origin", ...] = ()  # of the tensors that the call was given
 
 
 @dataclass(frozen=True)
@@ -32,26 +26,16 @@ class End:
     """A layer whose output was given to no later layer, as far as calls show it.
 
     Layers with weights, and norms with parameters that are given the result of a function.
-
-    Attributes:
-        layer: The module.
-        given: The tensor that it was given: storage, place in it, shape and strides.
-        output: The storage of its output, or of the output of weightless modules after it.
-        branch: The module that holds it among the children of one that holds all ends.
-        began: When the branch was called.
-        ended: When the call returned.
-        kept: The results of ``keep`` for a Linear, call by call: see `EndSearch`.
-        is_direct: Whether no function, such as a residual sum, came between layer and output.
     """
 
     layer: nn.Module
-    given: tuple[Any, ...] | None
-    output: StorageWeakRef | None
-    branch: nn.Module
-    began: int
-    ended: int
-    kept: list[Any] = field(default_factory=list)
-    is_direct: bool = True
+    given: tuple[Any, ...] | None  # the tensor given to it: storage, place in it, shape, strides
+    output: StorageWeakRef | None  # of the layer, or of weightless modules after it
+    branch: nn.Module  # that holds it among the children of one that holds all ends
+    began: int  # when the branch was called
+    ended: int  # when the call returned
+    kept: list[Any] = field(default_factory=list)  # of `keep` of a Linear, call by call
+    is_direct: bool = True  # no function, such as a residual sum, came between layer and output
 
     def continued(self, output: StorageWeakRef | None) -> "End":
         """Return the end with the output of a module that ends in it."""
@@ -82,16 +66,12 @@ class EndSearch:
     encoder) to the original; of several ends, that of the first output counts. Functions between
     modules are not seen: they are assumed to depend on all tensors before.
 
-    Args:
-        keep: Called with the input of a Linear, the Linear, and the result of its call before;
-            results other than None stay in `End.kept` while the Linear may be an end.
-
-    Attributes:
-        failure: The exception that ended the search.
+    ``keep`` is called with the input of a Linear, the Linear, and the result of its call before;
+    results other than None stay in `End.kept` while the Linear may be an end.
     """
 
     def __init__(self, keep: Callable[[Tensor, nn.Module, Any], Any] | None = None) -> None:
-        self.failure: Exception | None = None
+        self.failure: Exception | None = None  # which ended the search
         self._keep = keep
         self._hooks = Hooks()
         self._returned: set[int] = set()  # ids of modules that returned before

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from lightning_id.recording.hooks import Hooks
-from lightning_id.recording.modules import watched_modules
+from lightning_id.recording.modules import has_parameters, watched_modules
 
 
 def given_tensor(module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Tensor | None:
@@ -102,7 +102,7 @@ class InputSearch:
     def _leave(self, module: nn.Module, args: tuple[Any, ...], _output: Any) -> None:
         # A transform without parameters may be given lists, and its successor their batch.
         is_passed_over = self._is_over or id(module) in self._given_nothing
-        if not is_passed_over and any(True for _ in module.parameters()):
+        if not is_passed_over and has_parameters(module):
             self._is_over = True
             kinds = ", ".join(type(value).__name__ for value in args) or "keywords"
             self.reason = (

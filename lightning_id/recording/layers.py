@@ -92,19 +92,7 @@ def is_automatic(layers: Layers) -> bool:
 
 
 def select_layer(root: nn.Module, argument: str, pattern: str) -> str:
-    """Choose one layer.
-
-    Args:
-        root: The model.
-        argument: What the pattern was given as, for the message.
-        pattern: As for `select_layers`.
-
-    Returns:
-        Its name.
-
-    Raises:
-        ValueError: If the pattern matches no layer, or more than one.
-    """
+    """Return the name of the one layer that the pattern of an argument matches, else raise."""
     matched = list(select_layers(root, pattern))
     if len(matched) != 1 or matched[0] == LAST_HIDDEN:
         raise ValueError(

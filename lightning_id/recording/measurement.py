@@ -21,7 +21,7 @@ from lightning_id.recording.batches import count_samples, labels_of, mask_of, pa
 from lightning_id.recording.kept import Fingerprint, LayerEstimates
 from lightning_id.recording.layers import INPUT, LAST_HIDDEN, called_modules
 from lightning_id.recording.memory import room_for_rows
-from lightning_id.recording.modules import named_layers
+from lightning_id.recording.modules import device_of, named_layers
 from lightning_id.recording.padding import find_padding, pad_token_of
 from lightning_id.recording.plan import Plan, Planner
 from lightning_id.recording.processes import Processes, SingleProcess
@@ -307,8 +307,7 @@ class Measurement:
             return _LayerRows(None, width, fingerprint, reason)
         ((columns, dtype, width),) = kinds
         if rows is None:  # no chosen sample was in a batch of this rank
-            device = next((p.device for p in self._model.parameters()), torch.device("cpu"))
-            rows = torch.empty((0, columns), dtype=dtype, device=device)
+            rows = torch.empty((0, columns), dtype=dtype, device=device_of(self._model))
         return _LayerRows(rows, width, fingerprint, is_unchanged=is_unchanged)
 
     def _layer_equal_to_last_hidden(self, plan: Plan) -> str | None:

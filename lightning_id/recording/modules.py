@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator
 
+import torch
 from torch import nn
 from torch.nn.modules.conv import _ConvNd
 from torch.nn.parameter import is_lazy
@@ -86,7 +87,7 @@ def weight_layers(module: nn.Module) -> int:
         return 1
     if isinstance(module, nn.RNNBase):
         return module.num_layers
-    return int(_is_leaf(module) and any(name.startswith("weight") for name in _matrices(module)))
+    return int(is_leaf(module) and any(name.startswith("weight") for name in _matrices(module)))
 
 
 def is_linear(module: nn.Module) -> bool:
@@ -96,11 +97,22 @@ def is_linear(module: nn.Module) -> bool:
     # Known by their parameters: a matrix `weight`, at most a vector `bias`, no children.
     own = {name: each.ndim for name, each in module.named_parameters() if not is_lazy(each)}
     is_plain = own in ({"weight": 2}, {"weight": 2, "bias": 1})
-    return is_plain and not isinstance(module, _UNWEIGHTED) and _is_leaf(module)
+    return is_plain and not isinstance(module, _UNWEIGHTED) and is_leaf(module)
 
 
-def _is_leaf(module: nn.Module) -> bool:
+def is_leaf(module: nn.Module) -> bool:
+    """Whether a module has no children."""
     return next(module.children(), None) is None
+
+
+def has_parameters(module: nn.Module) -> bool:
+    """Whether a module, or one inside, has any parameters."""
+    return next(module.parameters(), None) is not None
+
+
+def device_of(module: nn.Module) -> torch.device:
+    """Return the device of the first parameter of a module; the CPU without one."""
+    return next((parameter.device for parameter in module.parameters()), torch.device("cpu"))
 
 
 def has_weights(module: nn.Module) -> bool:
@@ -138,11 +150,7 @@ def is_container(module: nn.Module) -> bool:
 
 def only_child(root: nn.Module) -> str | None:
     """Return the name of the only child with parameters, if there is one."""
-    children = [
-        name
-        for name, child in unwrapped(root).named_children()
-        if any(True for _ in child.parameters())
-    ]
+    children = [name for name, each in unwrapped(root).named_children() if has_parameters(each)]
     return children[0] if len(children) == 1 else None
 
 

@@ -17,17 +17,11 @@ _MASK, _OF_DECODER, _IDS = "attention_mask", "decoder_", "input_ids"
 
 
 class Padding(NamedTuple):
-    """Padding in a batch.
+    """Padding in a batch."""
 
-    Attributes:
-        source: What marks it, for notes.
-        mask: True for the tokens of each sample that count.
-        is_of_decoder: Whether the tokens are of a decoder that has an encoder.
-    """
-
-    source: str
-    mask: Bool[Tensor, "b t"]
-    is_of_decoder: bool = False
+    source: str  # of the mark, for notes
+    mask: Bool[Tensor, "b t"]  # True for the tokens of each sample that count
+    is_of_decoder: bool = False  # whether the tokens are of a decoder that has an encoder
 
 
 def find_padding(batch: Any, size: int, pad_token: int | None) -> tuple[Padding, ...]:

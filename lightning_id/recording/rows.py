@@ -28,11 +28,7 @@ def pad(output: Any) -> tuple[Any, Bool[Tensor, "b t"] | None]:
 
 
 def own_output(output: Any, given: Iterable[Any]) -> Any:
-    """Return an output; of a mapping, without the items of mappings that the module was given.
-
-    Raises:
-        ValueError: If there are no others.
-    """
+    """Return an output; of a mapping, without the items of mappings that the module was given."""
     known = {id(item) for item in given}
     if not known or not isinstance(output, Mapping):
         return output

@@ -33,46 +33,28 @@ Selected = tuple[Float[Tensor, "r d"], Int[Tensor, " r"]]  # rows of a layer, an
 
 @dataclass(frozen=True)
 class Batch:
-    """The chosen samples of a batch.
+    """The chosen samples of a batch."""
 
-    Attributes:
-        size: Samples in the batch.
-        rows: Which of them are chosen.
-        slots: The place of each among all chosen samples.
-        mask: True for the tokens of each sample that count, where the user named it; else None.
-        padding: Padding that was found without a name.
-        n_padded: Tokens of each sample, if padding among them is recorded; None if there is none.
-    """
-
-    size: int
-    rows: Int[Tensor, " r"]
-    slots: Int[Tensor, " r"]
-    mask: Bool[Tensor, "b t"] | None = None
-    padding: tuple[Padding, ...] = ()
-    n_padded: int | None = None
+    size: int  # samples in the batch
+    rows: Int[Tensor, " r"]  # the chosen ones among them
+    slots: Int[Tensor, " r"]  # the place of each among all chosen samples
+    mask: Bool[Tensor, "b t"] | None = None  # of tokens that count, where the user named it
+    padding: tuple[Padding, ...] = ()  # found without a name
+    n_padded: int | None = None  # tokens of each sample, if padding among them is recorded
 
 
 class RowSelector:
     """Selects the rows of one layer, batch by batch, and collects caveats about them.
 
-    Args:
-        name: The name that the layer is shown under.
-        rule: How an output becomes rows.
-        axes: The axes of the outputs of all modules.
-        draws: A number in [0, 1) for each sample, for ``reduce="per-position"``.
-        n_rows: Rows to choose if every row is a sample of its own.
-
-    Attributes:
-        width: Features of a row; None before the first one.
-        holds_padding: Whether rows hold padding that a batch marks.
-        n_met: Samples in the chunks of this batch.
+    ``draws`` are a number in [0, 1) for each sample, for ``reduce="per-position"``; ``n_rows`` are
+    chosen if every row is a sample of its own.
     """
 
     def __init__(
         self, name: str, rule: RowRule, axes: Axes, draws: Float[Tensor, " n"], n_rows: int
     ) -> None:
-        self.width: int | None = None
-        self.holds_padding = False
+        self.width: int | None = None  # features of a row, from the first one on
+        self.holds_padding = False  # whether rows hold padding that a batch marks
         self._reduce = rule.reduce
         self._rows_per_sample = rule.rows_of(name)
         self._given_axis = rule.axis_of(name)
@@ -86,7 +68,7 @@ class RowSelector:
         self._fitting_axes: set[int] | None = None  # as long as every batch so far
         self._largest_batch = 0
         self._n_left_out = 0
-        self.n_met = 0
+        self.n_met = 0  # samples in the chunks of this batch
         self._short: tuple[int, int] | None = None  # axis and rows of calls with too few rows
         self._open: dict[str, bool] = {}  # caveats on axes, and whether they hold of every batch
 

@@ -13,10 +13,6 @@ class TokenDraw:
 
     The draw depends on the numbers of true tokens alone: all layers with as many, and all passes
     over the same samples, have the same ones.
-
-    Args:
-        rule: The option ``tokens_per_sample``, ``positions``, and the seed.
-        n_tokens: How many to draw.
     """
 
     def __init__(self, rule: RowRule, n_tokens: int) -> None:
@@ -27,11 +23,7 @@ class TokenDraw:
     def next_rows(
         self, tokens: Float[Tensor, "r t d"], mask: Bool[Tensor, "r m"] | None
     ) -> tuple[Float[Tensor, "k d"], Int[Tensor, " k"]]:
-        """Return the chosen tokens of the next samples, and the slot of each among all chosen.
-
-        Raises:
-            ValueError: If the mask does not fit.
-        """
+        """Return the chosen tokens of the next samples, and the slot of each among all chosen."""
         if mask is not None and mask.shape[1] != tokens.shape[1]:
             raise ValueError(
                 f"expected {mask.shape[1]} tokens, as the mask has, got {tokens.shape[1]}"

@@ -9,17 +9,11 @@ LEARNT = 0.05  # of the way from chance to 1
 
 
 class Accuracy(NamedTuple):
-    """An accuracy before and during a fit.
+    """An accuracy before and during a fit."""
 
-    Attributes:
-        name: Key of the metric.
-        values: By measurement or end of an epoch, as shares.
-        chance: One over the outputs; None if the output was not measured.
-    """
-
-    name: str
-    values: dict[Validation, float]
-    chance: float | None
+    name: str  # of the metric
+    values: dict[Validation, float]  # by measurement or end of an epoch, as shares
+    chance: float | None  # one over the outputs; None if the output was not measured
 
     @property
     def has_learnt(self) -> bool | None:

@@ -4,18 +4,18 @@ import pytorch_lightning as pl
 import torch
 from torch import nn
 
+from lightning_id.callback.running import Moment
 from lightning_id.callback.trainers import (
     batch_on_device,
     call_through_wrapper,
-    has_validation,
     is_compiled,
-    is_untrained,
     loaders_of_fit,
     logger_step,
     measured_loader,
     stage_of,
     training_names,
 )
+from lightning_id.history import BEFORE_TRAINING
 from tests.toys import Toy, loader, trainer
 
 
@@ -29,11 +29,11 @@ class Reading(pl.Callback):
         chosen, n_batches = measured_loader(trainer, 0)
         facts = {
             "stage": stage_of(trainer),
-            "untrained": is_untrained(trainer, between_steps=False),
+            "untrained": Moment.now(trainer).validation.stage == BEFORE_TRAINING,
             "step": logger_step(trainer),
             "is loader": chosen is trainer.val_dataloaders,
             "batches": n_batches,
-            "has validation": has_validation(trainer),
+            "has validation": trainer.enable_validation,
         }
         self.found.append(facts)
 
@@ -50,7 +50,7 @@ def test_facts_of_a_fit(tmp_path):
         common | {"untrained": False, "step": 6, "batches": 4},
     ]
     assert training_names(runner) == {"train_loss"}
-    assert is_untrained(runner, between_steps=True) is False
+    assert Moment.now(runner, in_validation=False).validation.stage == "fit"
 
 
 def test_loaders_of_a_fit_are_made_without_a_global_random_number(tmp_path):

@@ -5,20 +5,16 @@ from typing import Any
 
 from matplotlib.axes import Axes
 
-from lightning_id.functional.law import LAW_NOTE
 from lightning_id.history import Placed, Record
 from lightning_id.history.differences import since
+from lightning_id.history.queries import breaks_law
 
 
 def draw_hollow(
     axes: Axes, points: Iterable[tuple[float, float]], records: Sequence[Record], color: Any
 ) -> str:
     """Draw the points of records hollow whose neighbour ratios do not follow the law of TwoNN."""
-    broken = [
-        point
-        for point, record in zip(points, records, strict=True)
-        if LAW_NOTE in (record["note"] or "")
-    ]
+    broken = [point for point, record in zip(points, records, strict=True) if breaks_law(record)]
     if not broken:
         return ""
     x, y = zip(*broken, strict=True)

@@ -9,6 +9,7 @@ from collections import Counter
 from collections.abc import Iterable, Sequence
 from typing import TypeGuard
 
+from lightning_id.functional.law import LAW_NOTE
 from lightning_id.history.records import (
     BEFORE_TRAINING,
     FIT,
@@ -100,6 +101,11 @@ def describe(validation: tuple[str, int, int]) -> str:
 
 
 # --- estimators and records ----------------------------------------------------------------------
+
+
+def breaks_law(record: Record) -> bool:
+    """Return whether the neighbour ratios of a record do not follow the law of TwoNN."""
+    return LAW_NOTE in (record["note"] or "")
 
 
 def estimators(history: History) -> list[str]:

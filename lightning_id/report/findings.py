@@ -16,7 +16,6 @@ from torch import Tensor
 from lightning_id._checks import kind_of
 from lightning_id.figures import LOWER_BOUND_ABOVE
 from lightning_id.functional import estimator_spec
-from lightning_id.functional.law import LAW_NOTE
 from lightning_id.functional.pca import rounding_noise
 from lightning_id.history import (
     History,
@@ -247,7 +246,7 @@ def lower_bounds(history: History) -> str | None:
     if not layers:
         return None
     values = [at(layer) for layer in layers[:NAMES_SHOWN]]
-    broken = [layer["layer"] for layer in layers if LAW_NOTE in (layer["note"] or "")]
+    broken = [layer["layer"] for layer in layers if queries.breaks_law(layer)]
     unless = (
         f" In {names(broken)} the neighbour ratios do not follow its law, and it may be too high."
         if broken

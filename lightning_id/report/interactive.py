@@ -17,6 +17,7 @@ from lightning_id.functional import EstimatorSpec, estimator_spec
 from lightning_id.history import BEFORE_TRAINING, FIT, History, Placed, Validation, in_order
 from lightning_id.history.queries import (
     before_training,
+    breaks_law,
     course,
     describe,
     main_estimator,
@@ -39,6 +40,7 @@ class _Line:
     """A run: its layers in order, whose depths never change, and its profiles."""
 
     name: str
+    symbol: str
     before: Validation | None
     layers: list[Placed]
     profiles: dict[Validation, list[Placed]]
@@ -49,14 +51,18 @@ def interactive_profile(runs: Mapping[str, History]) -> str:
 
     The dimension of the layers with its 95 % interval, at the measurement of the slider; a run
     without that measurement is shown at its last one before. The network before training is
-    dashed. The spacings of the layers are in the ``meta`` of the layout, by name.
+    dashed, and values off the law of TwoNN are hollow. The spacings of the layers are in the
+    ``meta`` of the layout, by name.
     """
     spec = estimator_spec(main_estimator(next(iter(runs.values()))))
-    lines = [_line(name, history, spec.name) for name, history in runs.items()]
+    lines = [
+        _line(name, symbol, history, spec.name)
+        for (name, history), symbol in zip(runs.items(), cycle(_SYMBOLS), strict=False)
+    ]
     stops = slider_positions(runs.values())
     figure = go.Figure()
-    for line, color, symbol in zip(lines, cycle(_COLORS), cycle(_SYMBOLS), strict=False):
-        _draw(figure, line, stops, color, symbol)
+    for line, color in zip(lines, cycle(_COLORS), strict=False):
+        _draw(figure, line, stops, color)
     highest, spacings = _highest(lines), _spacings(lines)
     figure.update_layout(**_layout(spec.title), xaxis=spacings[BY_DEPTH]["xaxis"], meta=spacings)
     figure.update_yaxes(range=[0, 1.05 * highest or 1.0])
@@ -145,10 +151,10 @@ def _html(figure: go.Figure, name: str, height: str, include_plotlyjs: bool) -> 
     return page
 
 
-def _line(name: str, history: History, estimator: str) -> _Line:
+def _line(name: str, symbol: str, history: History, estimator: str) -> _Line:
     measured = profiles(history, estimator)
     layers = {record["layer"]: record for records in measured.values() for record in records}
-    return _Line(name, before_training(history), in_order(layers.values()), measured)
+    return _Line(name, symbol, before_training(history), in_order(layers.values()), measured)
 
 
 def slider_positions(histories: Iterable[History]) -> list[Validation]:
@@ -163,32 +169,30 @@ def _rank(validation: Validation) -> tuple[int, int, int]:
     return _STAGES.index(stage) if stage in _STAGES else len(_STAGES), epoch, step
 
 
-def _draw(
-    figure: go.Figure, line: _Line, positions: Sequence[Validation], color: str, symbol: str
-) -> None:
+def _draw(figure: go.Figure, line: _Line, positions: Sequence[Validation], color: str) -> None:
     """Add two lines: before training, and at the last measurement, where the slider starts."""
+    before, now = _state(line, [line.before] if line.before else []), _state(line, positions)
     common = {
         "x": _places(line, BY_DEPTH),
         "text": [_label(layer["layer"]) for layer in line.layers],
         "mode": "lines+markers",
         "hovertemplate": "<b>%{text}</b><br>width %{customdata[0]}, "
-        "relative depth %{customdata[1]}<br>%{customdata[2]}<br>%{customdata[3]}<extra></extra>",
+        "relative depth %{customdata[1]}<br>%{customdata[2]}<br>%{customdata[3]}%{customdata[4]}"
+        "<extra></extra>",
     }
     figure.add_scatter(
         **common,
-        **_state(line, [line.before] if line.before else []),
+        **before | {"marker": before["marker"] | {"color": color, "size": 5}},
         name=_label(f"{line.name}, before training"),
         line={"color": color, "dash": "dash", "width": 1.5},
-        marker={"color": color, "symbol": symbol, "size": 5},
         opacity=0.7,
         showlegend=line.before is not None,
     )
     figure.add_scatter(
         **common,
-        **_state(line, positions),
+        **now | {"marker": now["marker"] | {"color": color, "size": 8}},
         name=_label(line.name),
         line={"color": color, "width": 2.5},
-        marker={"color": color, "symbol": symbol, "size": 8},
         showlegend=True,
     )
 
@@ -205,13 +209,24 @@ def _state(line: _Line, upto: Sequence[Validation]) -> dict[str, Any]:
             "array": [_reach(r, "high") for r in shown],
             "arrayminus": [_reach(r, "low") for r in shown],
         },
+        "marker": {"symbol": [line.symbol + "-open" * _is_hollow(r) for r in shown]},
         "customdata": [
-            [str(r["ambient_dimension"]), f"{r['depth']:.2f}", value_with_error(r), when]
+            [
+                str(r["ambient_dimension"]),
+                f"{r['depth']:.2f}",
+                value_with_error(r),
+                when,
+                "<br>hollow: not the law of TwoNN" * _is_hollow(r),
+            ]
             if r
-            else [""] * 4
+            else [""] * 5
             for r in shown
         ],
     }
+
+
+def _is_hollow(record: Placed | None) -> bool:
+    return record is not None and breaks_law(record)
 
 
 def _reach(record: Placed | None, end: Literal["low", "high"]) -> float:

@@ -6,9 +6,10 @@ import re
 import pytest
 
 from lightning_id import History
+from lightning_id.functional.law import LAW_NOTE
 from lightning_id.report.page import html_page
 from tests.browser import find_chromium, headless_chromium
-from tests.report.histories import NASTY, measured, page_of_little, whole_run
+from tests.report.histories import LAST, NASTY, measured, page_of_little, whole_run
 from tests.study.helpers import wait_until
 
 
@@ -75,6 +76,22 @@ def test_the_slider_moves_the_profile_and_leaves_the_untrained_one(browser, tmp_
     click_slider(browser, chart, 1)
     wait_until(lambda: drawn(browser, "y")[1] == [12, 30, 9, 6], seconds=30)
     assert [line["dash"] for line in drawn(browser, "line") if "dash" in line] == ["dash"]
+    assert_nothing_left_and_nothing_failed(browser)
+
+
+def test_values_off_the_law_are_hollow_at_their_measurement(browser, tmp_path):
+    history = whole_run()
+    (record,) = (r for r in history.at(LAST, "twonn") if r["value"] == 30)
+    record["note"] = f"10 duplicates; {LAW_NOTE}"
+    chart = opened(browser, tmp_path / "page.html", html_page({"run": history}))
+    filled = ["circle"] * 4
+    hollow = ["circle", "circle-open", "circle", "circle"]
+    assert [each["symbol"] for each in drawn(browser, "marker")] == [filled, hollow]
+    click_slider(browser, chart, 0)
+    wait_until(lambda: drawn(browser, "marker")[1]["symbol"] == filled, seconds=30)
+    click_slider(browser, chart, 1)
+    wait_until(lambda: drawn(browser, "marker")[1]["symbol"] == hollow, seconds=30)
+    assert len({each["color"] for each in drawn(browser, "marker")}) == 1
     assert_nothing_left_and_nothing_failed(browser)
 
 

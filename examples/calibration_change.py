@@ -13,8 +13,8 @@ The networks are trained once and, like the results of every group, kept in the 
 import argparse
 import json
 import math
-from collections.abc import Callable
-from functools import partial
+from collections.abc import Callable, Collection
+from functools import lru_cache, partial
 from itertools import accumulate
 from pathlib import Path
 from statistics import NormalDist
@@ -41,7 +41,7 @@ from lightning_id.history.tables import markdown_table
 HEAD = """# Calibration of the error bars of changes
 
 Made by `python examples/calibration_change.py --samples {samples} --rows {rows}`: {samples} fresh
-samples of every pair of states{fewer}.
+samples of every pair of states.
 The same samples are measured in both states, so the errors of the two estimates go together;
 [`change`](reference/functional.md) allows for that.
 The true deviation is that of the change over the samples; std_error / deviation should be 1.00,
@@ -99,11 +99,13 @@ def manifold_pairs(n: int, seed: int) -> Pairs:
 
 def network_pairs(n: int, seed: int, cache: Path, data: str) -> Pairs:
     """Return the states of layers of a network, on images drawn from all of a data set."""
-    images, networks = _trained(data, cache)
+    images, outputs = _measured(data, cache)
     generator = torch.Generator().manual_seed(seed)
-    drawn = images[torch.randperm(len(images), generator=generator)[:n]]
-    pixels = drawn.flatten(1)
-    rows = {step: _outputs(network, drawn) for step, network in networks.items()}
+    drawn = torch.randperm(len(images), generator=generator)[:n]
+    pixels = images[drawn].flatten(1)
+    rows = {
+        step: {layer: x[drawn] for layer, x in layers.items()} for step, layers in outputs.items()
+    }
     early, before, after, last = STEPS
     return {
         **{
@@ -123,14 +125,16 @@ GROUPS: dict[str, Callable[[int, int, Path], Pairs]] = {
 }
 
 
-def calibrate(group: str, n_samples: int, n_rows: int, cache: Path) -> dict[str, dict]:
-    """Return the numbers of every estimator on every pair of a group, by pair and estimator."""
+def calibrate(
+    group: str, n_samples: int, n_rows: int, cache: Path, estimators: Collection[str]
+) -> dict[str, dict]:
+    """Return the numbers of estimators on every pair of a group, by pair and estimator."""
     found: dict[str, dict[str, list[dict[str, float]]]] = {}
     for seed in range(n_samples):
         pairs = GROUPS[group](n_rows, seed, cache)
         states = {id(rows): Geometry(rows) for pair in pairs.values() for rows in pair}
-        for name, estimator in ESTIMATORS.items():
-            estimates = {key: estimator(geometry) for key, geometry in states.items()}
+        for name in estimators:
+            estimates = {key: ESTIMATORS[name](geometry) for key, geometry in states.items()}
             for pair, (first, second) in pairs.items():
                 draws = found.setdefault(pair, {}).setdefault(name, [])
                 draws.append(_draw(estimates[id(first)], estimates[id(second)]))
@@ -181,7 +185,7 @@ def page(results: dict[int, dict[str, dict]], n_samples: int) -> str:
             [pair, str(n), *_numbers(found[pair]["TwoNN linear fit"])]
             for n, found in sorted(results.items())
         ]
-    middle = sorted(results)[len(results) // 2]
+    middle = _middle(results)
     others = [["states", "estimator", *rows[0][2:]]]
     for pair, found in results[middle].items():
         others += [[pair, name, *_numbers(found[name])] for name in list(ESTIMATORS)[1:]]
@@ -189,7 +193,6 @@ def page(results: dict[int, dict[str, dict]], n_samples: int) -> str:
         HEAD.format(
             samples=n_samples,
             rows=" ".join(map(str, sorted(results))),
-            fewer=", fewer of more than 1000 rows" if max(results, default=0) > 1000 else "",
             last=STEPS[-1],
         )
         + EXTREMES
@@ -205,17 +208,16 @@ def page(results: dict[int, dict[str, dict]], n_samples: int) -> str:
 
 def _extremes(results: dict[int, dict[str, dict]], n_samples: int) -> list[list[str]]:
     """Return the range of both measures of TwoNN, for every number of rows."""
-    table = [["rows", "samples", "std_error / deviation", "expected", "coverage", "expected"]]
+    table = [["rows", "std_error / deviation", "expected", "coverage", "expected"]]
     for n, found in sorted(results.items()):
-        draws = samples_of(n, n_samples)
         moved = [of["TwoNN linear fit"] for of in found.values()]
         moved = [row for row in moved if row["deviation"] > 0]
         ratios, coverages = ([row[name] for row in moved] for name in ("ratio", "coverage"))
-        low, high = expected_ratios(draws, len(moved))
+        low, high = expected_ratios(n_samples, len(moved))
         of_ratios = f"{min(ratios):.2f} to {max(ratios):.2f}", f"{low:.2f} to {high:.2f}"
-        low, high = expected_coverages(draws, len(moved))
+        low, high = expected_coverages(n_samples, len(moved))
         of_coverages = f"{min(coverages):.1%} to {max(coverages):.1%}", f"{low:.1%} to {high:.1%}"
-        table.append([str(n), str(draws), *of_ratios, *of_coverages])
+        table.append([str(n), *of_ratios, *of_coverages])
     return table
 
 
@@ -250,23 +252,20 @@ def _numbers(row: dict[str, float]) -> list[str]:
 
 # --- networks ------------------------------------------------------------------------------------
 
-_MEMORY: dict[str, tuple[Tensor, dict[int, nn.Module]]] = {}
 
-
-def _trained(data: str, cache: Path) -> tuple[Tensor, dict[int, nn.Module]]:
-    """Return all images of a data set and the network at every step, trained once."""
-    if data not in _MEMORY:
-        images, labels = _images(data)
-        path = cache / f"{data}.pt"
-        if not path.exists():
-            cache.mkdir(parents=True, exist_ok=True)
-            torch.save(_train(images[:60_000], labels[:60_000]), path)
-        networks = {}
-        for step, weights in torch.load(path, weights_only=True).items():
-            networks[step] = MNISTNet()
-            networks[step].load_state_dict(weights)
-        _MEMORY[data] = images, networks
-    return _MEMORY[data]
+@lru_cache(maxsize=1)  # some 2 GB
+def _measured(data: str, cache: Path) -> tuple[Tensor, dict[int, dict[str, Tensor]]]:
+    """Return all images of a data set and the layers' outputs at every step, trained once."""
+    images, labels = _images(data)
+    path = cache / f"{data}.pt"
+    if not path.exists():
+        cache.mkdir(parents=True, exist_ok=True)
+        torch.save(_train(images[:60_000], labels[:60_000]), path)
+    network, outputs = MNISTNet(), {}
+    for step, weights in torch.load(path, weights_only=True).items():
+        network.load_state_dict(weights)
+        outputs[step] = _outputs(network, images)
+    return images, outputs
 
 
 def _images(data: str) -> tuple[Tensor, Tensor]:
@@ -303,27 +302,28 @@ def _train(images: Tensor, labels: Tensor) -> dict[int, dict[str, Tensor]]:
 def _outputs(network: nn.Module, images: Tensor) -> dict[str, Tensor]:
     layers = ["pool2", "d1", "output"]
     with torch.no_grad(), record_activations(network, layers, len(images)) as rows:
-        network(images)
+        for batch in images.split(1000):
+            network(batch)
     return rows
 
 
 # --- the command ---------------------------------------------------------------------------------
 
 
-def samples_of(n: int, n_samples: int) -> int:
-    """Return how many samples of n rows to draw: many rows take long."""
-    return n_samples * 1000 // max(n, 1000)
+def _middle(rows: Collection[int]) -> int:
+    """Return the number of rows at which all estimators are measured."""
+    return sorted(rows)[len(rows) // 2]
 
 
 def results_of(group: str, n_samples: int, rows: list[int], cache: Path) -> dict[int, dict]:
     """Return the results of a group by number of rows, from the cache where they are there."""
     found = {}
     for n in rows:
-        some = samples_of(n, n_samples)
-        path = cache / f"{group}-{n}-{some}.json"
+        names = list(ESTIMATORS)[: None if n == _middle(rows) else 1]
+        path = cache / f"{group}-{n}-{n_samples}-{len(names)}.json"
         if not path.exists():
             cache.mkdir(parents=True, exist_ok=True)
-            path.write_text(json.dumps(calibrate(group, some, n, cache)))
+            path.write_text(json.dumps(calibrate(group, n_samples, n, cache, names)))
         found[n] = json.loads(path.read_text())
     return found
 

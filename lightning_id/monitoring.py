@@ -1,10 +1,9 @@
 """Measurements in a training loop of one's own, or of another library, without Lightning."""
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import replace
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from types import TracebackType
-from typing import Any, Literal, Protocol, runtime_checkable
+from typing import Any, Protocol, runtime_checkable
 
 from torch import Tensor, distributed, nn
 from torch.utils.data import DataLoader, Dataset
@@ -14,22 +13,19 @@ from lightning_id.callback.comparisons import Comparisons
 from lightning_id.callback.failures import FailurePolicy, OnError
 from lightning_id.callback.keys import metrics_of
 from lightning_id.callback.records import add_results
+from lightning_id.callback.schedule import AtSteps
 from lightning_id.callback.sets import VAL
-from lightning_id.callback.settings import WHY, Settings, row_options
+from lightning_id.callback.settings import settings_of
 from lightning_id.functional import get_estimator
-from lightning_id.functional.geometry import MIN_DISTINCT
 from lightning_id.history import BEFORE_TRAINING, FIT, History, Validation, folder_of
 from lightning_id.recording.activations import eager
 from lightning_id.recording.kept import LayerEstimates
-from lightning_id.recording.layers import is_automatic
 from lightning_id.recording.measurement import Measurement
-from lightning_id.recording.memory import free_memory
 from lightning_id.recording.modules import device_of
 from lightning_id.recording.passes import ChosenBatches, arguments_of, batch_to, evaluating
 from lightning_id.recording.plan import Plan
 from lightning_id.recording.processes import DistributedProcesses, Processes, SingleProcess
 from lightning_id.recording.results import LayerResult
-from lightning_id.recording.rule import Reduce, RowRule, RowsPerSample
 
 
 @runtime_checkable
@@ -55,27 +51,15 @@ class Monitor:
         samples: Iterable[Any] | Dataset[Any],
         every: int | StepSchedule | None = None,
         *,
-        layers: str | list[str] | dict[str, str] = "auto",
         estimators: Sequence[str] = ("twonn", "pca"),
-        n_samples: int = 2000,
-        seed: int | None = 0,
-        reduce: Reduce = "flatten",
-        sample_dim: int | Mapping[str, int] | None = None,
-        rows_per_sample: RowsPerSample = 1,
-        mask_key: str | int | None = None,
-        per_class: bool | int = False,
-        max_features: int | None = None,
-        memory_limit: int | float | Literal["auto"] | None = "auto",
         on_error: OnError = "warn",
-        last_hidden: str | None = None,
         prefix: str = "",
         data: str = VAL,
         batch_size: int = 64,
         forward: Callable[[nn.Module, Any], Any] | None = None,
         log: Callable[[dict[str, float], int], Any] | None = None,
         folder: str | Path | None = None,
-        positions: Sequence[int] | None = None,
-        tokens_per_sample: int | None = None,
+        **options: Any,
     ) -> None:
         self.history = History()
         self.last_metrics: dict[str, float] = {}
@@ -84,25 +68,7 @@ class Monitor:
         self._loader = _loader(samples, batch_size)
         self._every = None if every is None else _schedule(every)
         self._estimators = {name: get_estimator(name) for name in estimators}
-        rule = RowRule(
-            reduce,
-            sample_dim,
-            max_features,
-            seed or 0,
-            rows_per_sample,
-            positions,
-            tokens_per_sample,
-        )
-        self._settings = Settings(
-            layers=layers,
-            last_hidden=last_hidden,
-            sets=[],
-            n_samples=whole_number("n_samples", n_samples, MIN_DISTINCT, WHY),
-            seed=seed,
-            dataloader_idx=0,
-            may_project=is_automatic(layers),
-            options=row_options(rule, layers, mask_key, per_class, memory_limit),
-        )
+        self._settings = settings_of(**options)
         # A wrong name raises here, before anything is trained.
         self._names, self._last_hidden = self._settings.select(self._model)
         self._prefix, self._data = prefix, data
@@ -202,47 +168,37 @@ class Monitor:
     def _pass(self) -> Measurement | None:
         """Record the chosen samples in one pass; None if that failed on this rank."""
         rank = distributed.get_rank() if distributed.is_initialized() else 0
+        settings, processes = self._settings, self._processes
         made: list[Measurement] = []
         with self._failures.guard("pass the samples", lambda: self._cancel(*made)):
             chosen = ChosenBatches(
-                self._loader,
-                self._settings.n_samples,
-                self._settings.seed,
-                rank,
-                self._processes.size,
+                self._loader, settings.n_samples, settings.seed, rank, processes.size
             )
-            made.append(self._new(chosen))
+            measurement = Measurement(
+                self._model,
+                self._names,
+                chosen.samples,
+                settings.options_of(self._model, processes),
+                self._plan,
+                processes,
+                self._last_hidden,
+                self._kept,
+            )
+            made.append(measurement)
             device = device_of(self._model)
             with eager(), evaluating(self._model):
                 for batch in chosen.batches:
                     moved = batch_to(batch, device)
-                    made[0].begin_batch(moved)
+                    measurement.begin_batch(moved)
                     self._forward(self._model, moved)
-                    made[0].end_batch()
-            return made[0]
+                    measurement.end_batch()
+            return measurement
         return None
-
-    def _new(self, chosen: ChosenBatches) -> Measurement:
-        options = self._settings.options
-        if options.is_limit_free:
-            limits = free_memory(device_of(self._model), self._processes)
-            options = replace(options, limits=limits, may_project=self._settings.may_project)
-        return Measurement(
-            self._model,
-            self._names,
-            chosen.samples,
-            options,
-            self._plan,
-            self._processes,
-            self._last_hidden,
-            self._kept,
-        )
 
     def _save(self) -> None:
         """Append the new records to the files in the folder."""
         if self._folder is not None and self._is_first_rank:
             with self._failures.guard("write the history", lambda: None):
-                self._folder.mkdir(parents=True, exist_ok=True)
                 self.history.save(self._folder, *self._written)
                 self._written = len(self.history.records), len(self.history.metrics)
 
@@ -318,17 +274,7 @@ def _loader(samples: Iterable[Any] | Dataset[Any], batch_size: int) -> Iterable[
 def _schedule(every: int | StepSchedule) -> StepSchedule:
     if isinstance(every, StepSchedule):
         return every
-    return _EveryNSteps(whole_number("every", every, least=1))
-
-
-class _EveryNSteps:
-    """Measure before the first step and after every n-th one."""
-
-    def __init__(self, n: int) -> None:
-        self._n = n
-
-    def at_step(self, step: int) -> bool:
-        return step % self._n == 0
+    return AtSteps([0], then_every=whole_number("every", every, least=1))
 
 
 def _call(model: nn.Module, batch: Any) -> Any:

@@ -7,7 +7,6 @@ from typing import TYPE_CHECKING, Any, Literal
 from lightning_utilities.core.rank_zero import rank_zero_warn
 from pytorch_lightning import Callback
 
-from lightning_id._checks import whole_number
 from lightning_id.callback.budget import Budget
 from lightning_id.callback.failures import FailurePolicy, OnError
 from lightning_id.callback.outputs import Outputs
@@ -22,13 +21,11 @@ from lightning_id.callback.preflight import (
 from lightning_id.callback.running import Carried, Moment, RunningMeasurement
 from lightning_id.callback.schedule import EveryNValidations, Schedule
 from lightning_id.callback.sets import VAL, Data, OfTheFit, sample_sets, sets_of_probe
-from lightning_id.callback.settings import WHY, Settings, row_options
+from lightning_id.callback.settings import settings_of
 from lightning_id.callback.trainers import AnyModule, AnyTrainer, callbacks_of, stage_of
 from lightning_id.functional import get_estimator
-from lightning_id.functional.geometry import MIN_DISTINCT
 from lightning_id.history import BEFORE_TRAINING, History
-from lightning_id.recording.layers import is_automatic
-from lightning_id.recording.rule import Reduce, RowRule, RowsPerSample
+from lightning_id.recording.rule import Reduce, RowsPerSample
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -156,32 +153,29 @@ class CallbackBase:
         self.layers = layers
         self.last_hidden = last_hidden
         self.estimators = {name: get_estimator(name) for name in estimators}
-        self.n_samples = whole_number("n_samples", n_samples, MIN_DISTINCT, WHY)
-        self.seed = None if seed is None else whole_number("seed", seed, least=0)
         self.schedule = schedule or EveryNValidations()
         self.on_error = on_error
         self.prefix = prefix
         self.history = History()
         self.last_metrics: dict[str, float] = {}
-        rule = RowRule(
-            reduce,
-            sample_dim,
-            max_features,
-            self.seed or 0,
-            rows_per_sample,
-            positions,
-            tokens_per_sample,
-        )
-        self._settings = Settings(
+        self._settings = settings_of(
             layers=layers,
+            n_samples=n_samples,
+            seed=seed,
+            reduce=reduce,
+            sample_dim=sample_dim,
+            rows_per_sample=rows_per_sample,
+            mask_key=mask_key,
+            per_class=per_class,
+            max_features=max_features,
+            memory_limit=memory_limit,
             last_hidden=last_hidden,
+            positions=positions,
+            tokens_per_sample=tokens_per_sample,
             sets=sample_sets(data) if probe is None else sets_of_probe(probe),
-            n_samples=self.n_samples,
-            seed=self.seed,
-            dataloader_idx=whole_number("dataloader_idx", dataloader_idx, least=0),
-            may_project=is_automatic(layers),
-            options=row_options(rule, layers, mask_key, per_class, memory_limit),
+            dataloader_idx=dataloader_idx,
         )
+        self.n_samples, self.seed = self._settings.n_samples, self._settings.seed
         self._validations = 0  # run so far, sanity checks not counted
         self._carried = Carried()
         self._running: RunningMeasurement | None = None

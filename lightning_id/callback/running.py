@@ -2,7 +2,7 @@
 
 from collections.abc import Iterable, Mapping
 from contextlib import ExitStack
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from typing import Any
 
 import torch
@@ -27,7 +27,6 @@ from lightning_id.history import BEFORE_TRAINING, History, Validation
 from lightning_id.recording.kept import LayerEstimates
 from lightning_id.recording.layers import LAST_HIDDEN
 from lightning_id.recording.measurement import Measurement
-from lightning_id.recording.memory import free_memory
 from lightning_id.recording.plan import Plan
 from lightning_id.recording.processes import DistributedProcesses, Processes, SingleProcess
 from lightning_id.recording.results import LayerResult
@@ -107,10 +106,7 @@ class RunningMeasurement:
         self._failures = failures
         several = trainer.world_size > 1
         self._processes: Processes = DistributedProcesses() if several else SingleProcess()
-        self._options = settings.options
-        if settings.options.is_limit_free:
-            free = free_memory(module.device, self._processes)
-            self._options = replace(settings.options, limits=free, may_project=settings.may_project)
+        self._options = settings.options_of(module, self._processes)
         self._measurements: dict[str, Measurement] = {}
         self._seconds = 0.0  # of measurements that were dropped or are done
         self._hooked: str | None = None  # the set that hooks record

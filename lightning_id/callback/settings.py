@@ -1,6 +1,7 @@
 """Settings that all measurements of a callback share, made from its arguments."""
 
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
 from typing import Literal
 
 from torch import nn
@@ -11,13 +12,16 @@ from lightning_id.functional.geometry import MIN_DISTINCT
 from lightning_id.recording.layers import (
     INPUT,
     LAST_HIDDEN,
-    Layers,
+    is_automatic,
     is_named,
     select_layer,
     select_layers,
 )
 from lightning_id.recording.measurement import Options
-from lightning_id.recording.rule import RowRule
+from lightning_id.recording.memory import free_memory
+from lightning_id.recording.modules import device_of
+from lightning_id.recording.processes import Processes
+from lightning_id.recording.rule import Reduce, RowRule, RowsPerSample
 from lightning_id.recording.storage import Limits
 
 WHY = "TwoNN needs a sample and its two nearest neighbours"
@@ -46,22 +50,51 @@ class Settings:
         names.pop(LAST_HIDDEN, None)
         return names, names.setdefault(last, last)
 
+    def options_of(self, module: nn.Module, processes: Processes) -> Options:
+        """Return the options of a measurement, with the free memory where that is the limit."""
+        if not self.options.is_limit_free:
+            return self.options
+        limits = free_memory(device_of(module), processes)
+        return replace(self.options, limits=limits, may_project=self.may_project)
 
-def row_options(
-    rule: RowRule,
-    layers: Layers,
-    mask_key: str | int | None,
-    per_class: bool | int,
-    memory_limit: int | float | Literal["auto"] | None,
-) -> Options:
-    """Return the options of every measurement, from arguments of the callback."""
-    return Options(
-        rule=rule,
-        mask_key=mask_key,
-        smallest_class=smallest_class(per_class),
-        limits=row_limits(memory_limit),
-        is_limit_free=memory_limit == "auto",
-        is_input_named=is_named(INPUT, layers),
+
+def settings_of(
+    layers: str | list[str] | dict[str, str] = "auto",
+    n_samples: int = 2000,
+    seed: int | None = 0,
+    reduce: Reduce = "flatten",
+    sample_dim: int | Mapping[str, int] | None = None,
+    rows_per_sample: RowsPerSample = 1,
+    mask_key: str | int | None = None,
+    per_class: bool | int = False,
+    max_features: int | None = None,
+    memory_limit: int | float | Literal["auto"] | None = "auto",
+    last_hidden: str | None = None,
+    positions: Sequence[int] | None = None,
+    tokens_per_sample: int | None = None,
+    sets: Sequence[SampleSet] = (),
+    dataloader_idx: int = 0,
+) -> Settings:
+    """Return the settings for arguments of the callback; raise for one that is out of range."""
+    seed = None if seed is None else whole_number("seed", seed, least=0)
+    drawn = positions, tokens_per_sample
+    rule = RowRule(reduce, sample_dim, max_features, seed or 0, rows_per_sample, *drawn)
+    return Settings(
+        layers=layers,
+        last_hidden=last_hidden,
+        sets=list(sets),
+        n_samples=whole_number("n_samples", n_samples, MIN_DISTINCT, WHY),
+        seed=seed,
+        dataloader_idx=whole_number("dataloader_idx", dataloader_idx, least=0),
+        may_project=is_automatic(layers),
+        options=Options(
+            rule=rule,
+            mask_key=mask_key,
+            smallest_class=smallest_class(per_class),
+            limits=row_limits(memory_limit),
+            is_limit_free=memory_limit == "auto",
+            is_input_named=is_named(INPUT, layers),
+        ),
     )
 
 

@@ -64,14 +64,13 @@ def start(history: History) -> Validation | None:
 
 def _first_on_same_data(history: History, stage: str) -> Validation | None:
     trained = last_of_fit(history.validations())
-    data = {r["data"] for r in history.records if trained and _is_at(r, trained)}
+    if trained is None:
+        return None
+    # The step first: it alone rules most records out.
+    at_trained = (r for r in history.records if r["step"] == trained.step)
+    data = {r["data"] for r in at_trained if validation_of(r) == trained}
     found = (r for r in history.records if r["stage"] == stage and r["data"] in data)
     return next(map(validation_of, found), None)
-
-
-def _is_at(record: Record, validation: Validation) -> bool:
-    # The step first: it alone rules most records out.
-    return record["step"] == validation.step and validation_of(record) == validation
 
 
 def course(validations: Iterable[Validation]) -> list[Validation]:

@@ -165,11 +165,8 @@ class History:
     @property
     def spectra(self) -> Spectra:
         """Spectra of the first sample set."""
-        return self.spectra_of(next(iter(self.sample_sets()), None))
-
-    def spectra_of(self, data: str | None) -> Spectra:
-        """Return the spectra of a sample set; spectra without a set belong to every one."""
-        return self.spectra_by_set.get(data) or self.spectra_by_set.get(None, {})
+        first = next(iter(self.sample_sets()), None)
+        return self.spectra_by_set.get(first) or self.spectra_by_set.get(None, {})
 
     def keep_spectra(
         self,

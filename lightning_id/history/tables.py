@@ -6,6 +6,7 @@ from collections.abc import Sequence
 
 from lightning_id.functional.estimate import NORMAL_975
 from lightning_id.functional.registry import estimator_spec
+from lightning_id.history.differences import Difference
 from lightning_id.history.queries import before_training, estimators, last
 from lightning_id.history.records import History, Record, Validation, has_value
 
@@ -113,8 +114,7 @@ def change_with_error(record: Record) -> str | None:
     value, error = record["change"], record["change_std_error"]
     if value is None or not math.isfinite(value):
         return None
-    bar = "" if error is None or math.isnan(error) else f" ± {NORMAL_975 * error:.2f}"
-    return f"{value:+.2f}{bar}"
+    return str(Difference(value, math.nan if error is None else error, is_paired=True))
 
 
 def aligned(rows: Sequence[Sequence[str]]) -> str:

@@ -168,22 +168,12 @@ class Monitor:
     def _pass(self) -> Measurement | None:
         """Record the chosen samples in one pass; None if that failed on this rank."""
         rank = distributed.get_rank() if distributed.is_initialized() else 0
-        settings, processes = self._settings, self._processes
+        settings, world = self._settings, self._processes.size
         made: list[Measurement] = []
         with self._failures.guard("pass the samples", lambda: self._cancel(*made)):
-            chosen = ChosenBatches(
-                self._loader, settings.n_samples, settings.seed, rank, processes.size
-            )
-            measurement = Measurement(
-                self._model,
-                self._names,
-                chosen.samples,
-                settings.options_of(self._model, processes),
-                self._plan,
-                processes,
-                self._last_hidden,
-                self._kept,
-            )
+            n_samples, seed = settings.n_samples, settings.seed
+            chosen = ChosenBatches(self._loader, n_samples, seed, rank, world)
+            measurement = self._new(chosen)
             made.append(measurement)
             device = device_of(self._model)
             with eager(), evaluating(self._model):
@@ -194,6 +184,18 @@ class Monitor:
                     measurement.end_batch()
             return measurement
         return None
+
+    def _new(self, chosen: ChosenBatches) -> Measurement:
+        return Measurement(
+            self._model,
+            self._names,
+            chosen.samples,
+            self._settings.options_of(self._model, self._processes),
+            self._plan,
+            self._processes,
+            self._last_hidden,
+            self._kept,
+        )
 
     def _save(self) -> None:
         """Append the new records to the files in the folder."""

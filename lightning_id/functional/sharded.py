@@ -9,7 +9,6 @@ A rank that fails must not leave the others waiting: before every sum, and after
 """
 
 from collections.abc import Callable
-from functools import partial
 from itertools import pairwise
 
 import torch
@@ -25,56 +24,51 @@ class PeerError(RuntimeError):
     """Another rank failed on this layer."""
 
 
-def sharded_geometry(rows: Tensor, group: distributed.ProcessGroup | None = None) -> Geometry:
+def sharded_geometry(rows: Tensor) -> Geometry:
     """Return the `Geometry` of all rows, of which each rank recorded some.
 
-    All ranks of the group call it at the same time and use the geometry in the same order; d and
+    All ranks call it at the same time and use the geometry in the same order; d and
     dtype are identical on all ranks. Every estimator returns the same numbers on all ranks. The
     ``x`` of the geometry holds about d / world size columns of all rows. Raises `PeerError` if
     another rank failed.
     """
     rows = checked_rows(rows)
     try:
-        exchange = exchange_rows_for_columns(few_enough(rows), group)
-        check_peers(rows.device, group)  # memory is allocated on all ranks: now one may wait
-        all_reduce, rank = partial(_all_reduce, group=group), distributed.get_rank(group)
-        columns = Columns(exchange(), rows.shape[1], all_reduce, rank=rank)
-        check_peers(rows.device, group)
+        exchange = exchange_rows_for_columns(few_enough(rows))
+        check_peers(rows.device)  # memory is allocated on all ranks: now one may wait
+        columns = Columns(exchange(), rows.shape[1], _all_reduce, rank=distributed.get_rank())
+        check_peers(rows.device)
     except PeerError:
         raise
     except Exception:
-        check_peers(rows.device, group, ok=False)
+        check_peers(rows.device, ok=False)
         raise
     return Geometry(GramProposer(columns))
 
 
-def check_peers(
-    device: torch.device, group: distributed.ProcessGroup | None = None, ok: bool = True
-) -> None:
+def check_peers(device: torch.device, ok: bool = True) -> None:
     """Check on all ranks whether any rank failed (not ``ok``); raise `PeerError` on the others."""
     flag = torch.tensor(int(ok), device=device)
-    distributed.all_reduce(flag, distributed.ReduceOp.MIN, group=group)
+    distributed.all_reduce(flag, distributed.ReduceOp.MIN)
     if ok and not bool(flag):
         raise PeerError("another rank failed on this layer: see its log")
 
 
-def _all_reduce(partial_sum: Tensor, group: distributed.ProcessGroup | None) -> Tensor:
-    check_peers(partial_sum.device, group)
-    distributed.all_reduce(partial_sum, group=group)
+def _all_reduce(partial_sum: Tensor) -> Tensor:
+    check_peers(partial_sum.device)
+    distributed.all_reduce(partial_sum)
     return partial_sum
 
 
-def exchange_rows_for_columns(
-    rows: Float[Tensor, "r d"], group: distributed.ProcessGroup | None = None
-) -> Callable[[], Float[Tensor, "n b"]]:
+def exchange_rows_for_columns(rows: Float[Tensor, "r d"]) -> Callable[[], Float[Tensor, "n b"]]:
     """Prepare the all-to-all: the function returned exchanges rows of d columns for d / world size.
 
     All rows, with the first rank first.
     """
-    world, me = distributed.get_world_size(group), distributed.get_rank(group)
+    world, me = distributed.get_world_size(), distributed.get_rank()
     counts = [torch.zeros(1, dtype=torch.int64, device=rows.device) for _ in range(world)]
     here = torch.tensor([len(rows)], device=rows.device)
-    distributed.all_gather(counts, here, group=group)
+    distributed.all_gather(counts, here)
     n_rows = [int(count) for count in counts]
     edges = [round(i * rows.shape[1] / world) for i in range(world + 1)]
     mine = edges[me + 1] - edges[me]
@@ -92,7 +86,6 @@ def exchange_rows_for_columns(
             sent.view(torch.uint8),
             output_split_sizes=[n * mine * size for n in n_rows],
             input_split_sizes=[len(rows) * (b - a) * size for a, b in pairwise(edges)],
-            group=group,
         )
         return received.view(sum(n_rows), mine)
 

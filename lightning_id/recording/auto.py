@@ -38,7 +38,8 @@ _LONG = 1 / 4  # share of all layers with weights from which on a stage is long
 def pick_layers(root: nn.Module, most: int) -> list[str]:
     """Pick at most so many layers, in order of registration: see `auto_layers`."""
     first = _first_embedding(root)
-    picked = _without_second_names(root, [*([first] if first else []), *_pick(root)])
+    inside = [name for child in _looked_at(root, "") for name in child.picks]
+    picked = _without_second_names(root, [*([first] if first else []), *inside])
     end = _output_layer(root, picked)
     if end is not None:
         picked.append(end)
@@ -78,7 +79,7 @@ def _is_transformer(module: nn.Module) -> bool:
 
 @dataclass
 class _Child:
-    """A child of a module, as `_pick` sees it."""
+    """A child of a module, as `_looked_at` sees it."""
 
     name: str
     module: nn.Module
@@ -102,11 +103,6 @@ def _children(module: nn.Module, prefix: str = "") -> Iterator[_Child]:
             yield from _children(child, full)
         else:
             yield _Child(full, child, is_list)
-
-
-def _pick(module: nn.Module, prefix: str = "") -> list[str]:
-    """Return the layers inside a module."""
-    return [name for child in _looked_at(module, prefix) for name in child.picks]
 
 
 def _looked_at(module: nn.Module, prefix: str) -> list[_Child]:

@@ -68,11 +68,11 @@ def put_fault(fault: str, is_last: bool, patch: pytest.MonkeyPatch) -> None:
         return
     left, check_peers = [int(fault)], sharded.check_peers
 
-    def failing(device, group=None, ok=True):
+    def failing(device, ok=True):
         left[0] -= 1
         if left[0] == 0 and ok:
             raise ZeroDivisionError("injected")
-        check_peers(device, group, ok)
+        check_peers(device, ok)
 
     patch.setattr(sharded, "check_peers", failing)
 

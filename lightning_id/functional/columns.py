@@ -6,6 +6,7 @@ the n x n Gram matrix is the only large array, and each rank may hold some of th
 `lightning_id.functional.sharded`).
 """
 
+import weakref
 from collections.abc import Callable, Iterator
 from functools import cached_property
 
@@ -20,6 +21,7 @@ from lightning_id.functional.products import (
     column_blocks,
     mirror_triangle,
 )
+from lightning_id.functional.readings import Readings
 
 # float32 sums of squares this small or smaller may have lost terms to underflow.
 UNDERFLOW = 1e-30
@@ -46,6 +48,7 @@ class Columns:
         dtype: Dtype of computation: float64 for float64 rows, float32 for all others.
         source_dtype: Dtype the rows came in.
         has_gram_spectrum: Whether the spectrum comes from the n x n matrix, not the d x d one.
+        readings: Numbers on the device that are read together.
     """
 
     def __init__(
@@ -64,9 +67,12 @@ class Columns:
         self.source_dtype = source_dtype or x.dtype
         # The d x d matrix needs all columns in one place.
         self.has_gram_spectrum = all_reduce is not None or self.ambient_dimension > self.n_samples
+        self.readings = Readings()
         self._all_reduce = all_reduce
         self._known = known
         self._rank = rank
+        self._is_looked_ahead = False
+        self._looked_at: Callable[[], Tensor | None] = lambda: None  # the last `_look_at`
 
     def all_reduce_sum(self, partial: Tensor) -> Tensor:
         """Complete, in place, a sum over the columns that are here."""
@@ -88,34 +94,46 @@ class Columns:
     def means(self) -> Float[Tensor, " b"]:
         """Mean of every column that is here, in the dtype of computation."""
         if self._has_finite_means:
-            return self._first_means
+            return self.first_means
         means = [self.x[:, block].double().mean(0) for block in self.blocks()]
-        return torch.cat([self._first_means[:0], *means]).to(self.dtype)
+        return torch.cat([self.first_means[:0], *means]).to(self.dtype)
 
     @cached_property
-    def _first_means(self) -> Float[Tensor, " b"]:
+    def first_means(self) -> Float[Tensor, " b"]:
         """Means by sums in the dtype of computation, which overflow before the values do."""
-        if self.has_gram_spectrum or self._known is not None:
+        if "_gram_and_means" in self.__dict__ or self.has_gram_spectrum or self._known is not None:
             return self._gram_and_means[1]  # all that follows needs the Gram matrix: one pass less
         return torch.cat([self.x[:, block].to(self.dtype).mean(0) for block in self.blocks()])
 
-    @cached_property
-    def _has_finite_means(self) -> bool:
-        """Whether all means are finite, on all ranks: one synchronisation."""
-        return not bool(self.all_reduce_sum((~self._first_means.isfinite()).sum()))
+    def look_ahead(self) -> None:
+        """Add to the next reading the counts that `n_nonfinite` and `is_constant` start from."""
+        if self._is_looked_ahead:
+            return
+        self._is_looked_ahead = True
+        counts = (~self.first_means.isfinite()).sum(), (self.x[0] != self.x[-1]).sum()
+        n_nonfinite, n_different = self.all_reduce_sum(torch.stack(counts))
+        self.readings.add(nonfinite_means=n_nonfinite, different_from_last=n_different)
+        if self.dtype == torch.float64:
+            self.readings.add(spread=self._largest_difference())
 
     @cached_property
+    def _has_finite_means(self) -> bool:
+        """Whether all means are finite, on all ranks."""
+        self.look_ahead()
+        return not bool(self.readings["nonfinite_means"])
+
+    @property
     def gram(self) -> Float[Tensor, "n n"]:
         """Products of the centred rows, in the dtype of computation."""
-        if self.has_gram_spectrum or self._known is not None:
-            return self._gram_and_means[0]
-        return self.gram_matrix(self.dtype)
+        return self._gram_and_means[0]
 
     @cached_property
     def _gram_and_means(self) -> tuple[Float[Tensor, "n n"], Float[Tensor, " b"]]:
         """Both from one pass over the columns."""
         if self._known is not None:
             return self._known
+        if "first_means" in self.__dict__:
+            return self.gram_matrix(self.dtype), self.first_means
         means = self.x.new_empty(self.x.shape[1], dtype=self.dtype)
         return self.gram_matrix(self.dtype, means), means
 
@@ -186,7 +204,7 @@ class Columns:
 
     @cached_property
     def n_nonfinite(self) -> int:
-        """Rows that hold NaN or infinity: one synchronisation, more only if there may be any."""
+        """Rows that hold NaN or infinity: a synchronisation of its own only if there may be any."""
         if self._has_finite_means:
             return 0
         counts = torch.zeros(self.n_samples, dtype=torch.int64, device=self.x.device)
@@ -194,14 +212,18 @@ class Columns:
             counts += (~self.x[:, block].isfinite()).sum(1)
         return int((self.all_reduce_sum(counts) > 0).sum())
 
-    @cached_property
+    @property
     def spread(self) -> float:
-        """Size of the largest difference from the first row: one synchronisation."""
+        """Size of the largest difference from the first row, of float64 rows."""
+        self.look_ahead()
+        return float(self.readings["spread"])
+
+    def _largest_difference(self) -> Float[Tensor, ""]:
         largest = torch.zeros(self.n_samples, dtype=self.x.dtype, device=self.x.device)
         for block in self.blocks():
             torch.maximum(largest, (self.x[:, block] - self.x[0, block]).abs().amax(1), out=largest)
         # Of columns on several ranks the sum: a bound on the size of squares is enough.
-        return float(self.all_reduce_sum(largest).amax())
+        return self.all_reduce_sum(largest).amax()
 
     def repeats(self, rows: Int[Tensor, " s"]) -> Bool[Tensor, " s"]:
         """Return which of some rows equal an earlier one of them."""
@@ -211,7 +233,8 @@ class Columns:
     def is_constant(self) -> bool:
         """Whether all rows are equal: their computed covariance would be rounding, not zero."""
         # One row is enough nearly always.
-        if bool(self.all_reduce_sum((self.x[0] != self.x[-1]).sum())):
+        self.look_ahead()
+        if bool(self.readings["different_from_last"]):
             return False
         others = torch.zeros((), dtype=torch.int64, device=self.x.device)
         for block in self.blocks():
@@ -236,18 +259,29 @@ class Columns:
 
     def _left_float32(self, moment: Float[Tensor, "r r"]) -> bool:
         """Whether squares overflowed (from 1e19) or vanished (from 1e-19): one synchronisation."""
-        trace = moment.diagonal().sum()
+        self._look_at(moment)
+        trace = self.readings["trace"]
         return not bool(trace.isfinite() & (trace > UNDERFLOW))
 
     def alive(self, moment: Float[Tensor, "r r"]) -> Int[Tensor, " a"] | None:
-        """Return the rows of `second_moment` that are not zero, None if all: one synchronisation.
+        """Return the rows of `second_moment` that are not zero, None if all.
 
         A column without variance has a row of zeros in the d x d matrix.
         """
         if self.has_gram_spectrum:
             return None
-        alive = moment.diagonal().nonzero()[:, 0]
-        return None if len(alive) == len(moment) else alive
+        if self._looked_at() is not moment:
+            self._look_at(moment)
+        n_alive = int(self.readings["n_alive"])
+        # Sorted, since their number is known: `nonzero` would wait for the device.
+        zeros_last = (moment.diagonal() == 0).int().argsort(stable=True)
+        return None if n_alive == len(moment) else zeros_last[:n_alive]
+
+    def _look_at(self, moment: Float[Tensor, "r r"]) -> None:
+        """Add trace and number of non-zero rows of a second moment to the next reading."""
+        diagonal = moment.diagonal()
+        self.readings.add(trace=diagonal.sum(), n_alive=(diagonal != 0).sum())
+        self._looked_at = weakref.ref(moment)
 
     def _second_moment_in(self, dtype: torch.dtype, standardize: bool) -> Float[Tensor, "r r"]:
         if self.has_gram_spectrum:

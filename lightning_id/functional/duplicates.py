@@ -44,7 +44,7 @@ def row_hashes(x: Num[Tensor, "n d"], rank: int = 0) -> Int[Tensor, " n"]:
     # Each rank has numbers of its own: with the same, rows that swap their parts would collide.
     generator = torch.Generator("cpu").manual_seed(rank)
     weights = torch.randint(-(2**62), 2**62, (x.shape[1],), generator=generator, device="cpu")
-    weights = weights.to(x.device) | 1
+    weights = weights.to(x.device, non_blocking=True) | 1
     hashes = torch.zeros(len(x), dtype=torch.int64, device=x.device)
     for start in range(0, x.shape[1], _COLUMNS):
         block = x[:, start : start + _COLUMNS] + 0.0  # turns -0.0 into 0.0

@@ -273,7 +273,7 @@ class Geometry:
             moment = self._columns.second_moment(standardize) / (self.n_samples - 1)
             trace = moment.diagonal().sum(dtype=torch.float64)
             square = torch.linalg.vector_norm(moment, dtype=torch.float64).square()
-            trace, square = torch.stack((trace, square)).tolist()
+            trace, square = torch.stack((trace, square)).cpu().tolist()
         return trace, square
 
     def estimate(self, *, distinct: bool) -> Estimate:
@@ -302,6 +302,9 @@ class Geometry:
         Returns:
             The same; the ``reason`` may be that there are not enough distinct rows.
         """
+        if "reason" not in self.__dict__ and self.n_samples >= MIN_DISTINCT:
+            with exact_arithmetic(self.x.device):
+                self._search.look_ahead(k)
         estimate = self.estimate(distinct=True)
         if estimate.reason is None and len(self.distinct) <= k:
             return replace(

@@ -128,6 +128,14 @@ class _Found:
         return self.index.shape[1]
 
 
+@dataclass(frozen=True)
+class _Attempt:
+    """Neighbours of the distinct rows, and which of them are uncertain."""
+
+    found: _Found
+    uncertain: Bool[Tensor, " m"]
+
+
 class NeighborSearch:
     """The distinct rows and their nearest neighbours.
 
@@ -138,20 +146,44 @@ class NeighborSearch:
     def __init__(self, proposer: Proposer) -> None:
         self._proposer = proposer
         self._columns = proposer.columns
+        self._readings = proposer.columns.readings
+        self._attempted: _Attempt | None = None  # by `look_ahead`, until the next search
+        self._is_scored = False  # by `look_ahead`, all rows and their neighbours
+
+    def look_ahead(self, k: int) -> None:
+        """Add to the next reading the k nearest of every row, right if no row repeats another."""
+        is_suspect, x = self._is_suspect, self._columns.x
+        self._columns.look_ahead()
+        is_here = x.device.type == "cpu"  # where reading costs nothing
+        if k >= self._proposals[0].shape[1] or (is_here and bool(is_suspect.any())):
+            return
+        self._attempted = self._attempt(k, self._every)
+        if not is_here and x.element_size() < 4:  # of half precision nearly all rows are scored
+            index = self._attempted.found.index
+            scores = score_pairs(self._columns, self._every, index)
+            self._readings.add(scores=torch.stack((*scores, index.double())))
+            self._is_scored = True
 
     @cached_property
     def distinct(self) -> Int[Tensor, " m"]:
-        """Numbers of the rows that repeat no earlier one, ascending: two synchronisations."""
+        """Numbers of the rows that repeat no earlier one, ascending."""
+        is_suspect = self._is_suspect
+        if not bool(self._readings["n_suspects"]):
+            return self._every
+        repeats = torch.zeros_like(is_suspect)
+        suspects = is_suspect.nonzero()[:, 0]
+        repeats[suspects] = self._columns.repeats(suspects)
+        return (~repeats).nonzero()[:, 0]
+
+    @cached_property
+    def _is_suspect(self) -> Bool[Tensor, " n"]:
+        """Rows whose nearest distance could be 0: only they are compared."""
         estimates, _ = self._proposals
         norm2 = self._proposer.norm2.double()
         bound = self._bound(norm2, torch.zeros_like(norm2), self._proposer.dtype)
-        # Only rows whose nearest distance could be 0 are compared.
-        suspects = (~(estimates[:, 0] > bound)).nonzero()[:, 0]
-        x = self._columns.x
-        repeats = torch.zeros(len(x), dtype=torch.bool, device=x.device)
-        if len(suspects):
-            repeats[suspects] = self._columns.repeats(suspects)
-        return (~repeats).nonzero()[:, 0]
+        is_suspect = ~(estimates[:, 0] > bound)
+        self._readings.add(n_suspects=is_suspect.sum(), largest_norm=self._largest_norm())
+        return is_suspect
 
     @property
     def has_gram(self) -> bool:
@@ -169,24 +201,43 @@ class NeighborSearch:
 
     def find(self, k: int) -> Neighbors:
         """Return the k nearest among the distinct rows; k is 1 to the number of them less one."""
-        is_far = k > EXACT_ORDERS and self._proposer.has_products
-        found = self._find_far(k) if is_far else self._find_near(k)
-        device = self._columns.x.device
-        position = torch.full((self._columns.n_samples,), -1, device=device)
-        position[self.distinct] = torch.arange(len(self.distinct), device=device)
-        return Neighbors(found.distance2.sqrt().cpu(), position[found.index].cpu())
+        attempt, self._attempted = self._attempted, None
+        if k > EXACT_ORDERS and self._proposer.has_products:
+            self._read(self._find_far(k))
+        else:
+            if attempt is None or attempt.found.k != k or len(self.distinct) < len(self._every):
+                attempt = self._attempt(k, self.distinct)
+            if bool(self._readings["n_uncertain"]):
+                self._read(self._mended(attempt))
+        return Neighbors(self._readings["distance2"].sqrt(), self._readings["index"].long())
 
-    def _find_near(self, k: int) -> _Found:
-        """Find neighbours of which every distance comes from differences."""
-        candidates = self._propose(k)
+    def _attempt(self, k: int, distinct: Int[Tensor, " m"]) -> _Attempt:
+        """Find neighbours by differences of the nearest candidates; some may be uncertain."""
+        candidates = self._propose(k, distinct, distinct)
         dtype = self._columns.dtype
-        found = _Found(*nearest(self._columns, self.distinct, candidates.index, k, dtype))
+        found = _Found(*nearest(self._columns, distinct, candidates.index, k, dtype))
         certain = self._is_certain(found.distance2, candidates) & self._has_digits(found)
-        uncertain = self._uncertain_rows(certain)
-        wide = max(CANDIDATES, k + 3)
-        if len(uncertain):
-            more = self._propose(wide, uncertain)
-            uncertain = self._retry_with_more_candidates(found, uncertain, more)
+        uncertain = self._columns.all_reduce_sum((~certain).int()) > 0
+        self._readings.add(n_uncertain=uncertain.sum())
+        self._read(found, distinct)
+        return _Attempt(found, uncertain)
+
+    def _read(self, found: _Found, distinct: Int[Tensor, " m"] | None = None) -> None:
+        """Add neighbours, numbered among the distinct rows, to the next reading."""
+        distinct = self.distinct if distinct is None else distinct
+        index = found.index
+        if distinct is not self._every:
+            position = torch.full_like(self._every, -1)
+            position[distinct] = torch.arange(len(distinct), device=distinct.device)
+            index = position[index]
+        self._readings.add(distance2=found.distance2, index=index)
+
+    def _mended(self, attempt: _Attempt) -> _Found:
+        """Return the neighbours of an attempt, exact for the uncertain rows too."""
+        found, uncertain = attempt.found, attempt.uncertain.nonzero()[:, 0]
+        wide = max(CANDIDATES, found.k + 3)
+        more = self._propose(wide, self.distinct[uncertain], self.distinct)
+        uncertain = self._retry_with_more_candidates(found, uncertain, more)
         if len(uncertain):
             uncertain = self._retry_in_float64(found, uncertain, wide)
         if len(uncertain):
@@ -196,7 +247,7 @@ class NeighborSearch:
     def _find_far(self, k: int) -> _Found:
         """Find neighbours where differences for all are too slow (3 times, at 64 x 21632)."""
         gram = self._columns.gram_matrix(torch.float64)
-        ranked = rank(gram, self.distinct, self.distinct, self._n_ranked(k + 6))
+        ranked = rank(gram, self.distinct, self.distinct, _n_ranked(k + 6, self.distinct))
         candidates = _candidates(ranked, k + 6, gram.diagonal()[self.distinct], gram.dtype)
         near = slice(EXACT_ORDERS)
         found = _Found(candidates.estimates[:, :k].clone(), candidates.index[:, :k].clone())
@@ -217,18 +268,29 @@ class NeighborSearch:
 
     @property
     def largest_norm(self) -> float:
-        """A bound on the norm of a row, not centred: one synchronisation."""
+        """A bound on the norm of a row, not centred; known once `distinct` is."""
+        return float(self._readings["largest_norm"])
+
+    def _largest_norm(self) -> Float[Tensor, ""]:
         d = self._columns.ambient_dimension
         centred2 = self._proposer.norm2.amax().double() + d * torch.finfo(self._proposer.dtype).tiny
-        mean2 = self._columns.all_reduce_sum(self._columns.means.double().square().sum())
-        return float(centred2.sqrt() + mean2.sqrt())
+        mean2 = self._columns.all_reduce_sum(self._columns.first_means.double().square().sum())
+        return centred2.sqrt() + mean2.sqrt()
+
+    @cached_property
+    def _every(self) -> Int[Tensor, " n"]:
+        return torch.arange(self._columns.n_samples, device=self._columns.x.device)
 
     def scores(
         self, rows: Int[Tensor, " s"], others: Int[Tensor, "s j"]
     ) -> tuple[Float[Tensor, "s j"], Float[Tensor, "s j"]]:
         """Return distances and sqrt(w) of pairs of distinct rows, on the CPU: see `score_pairs`."""
-        device = self._columns.x.device
-        pairs = self.distinct[rows.to(device)], self.distinct[others.to(device)]
+        if self._is_scored and len(self.distinct) == len(self._every):
+            distance2, moved2, index = self._readings["scores"][:, rows]
+            if torch.equal(index, others.double()):
+                return distance2.sqrt(), (moved2 / distance2).sqrt()
+        there = self._columns.x.device
+        pairs = [self.distinct[each.to(there, non_blocking=True)] for each in (rows, others)]
         distance2, moved2 = torch.stack(score_pairs(self._columns, *pairs)).cpu()
         return distance2.sqrt(), (moved2 / distance2).sqrt()
 
@@ -239,21 +301,16 @@ class NeighborSearch:
         """Nearest three rows, equal rows among them: enough for order 2 unless there are such."""
         return self._proposer.ranked(None, None, min(3, self._columns.n_samples - 1))
 
-    def _propose(self, k: int, rows: Int[Tensor, " f"] | None = None) -> Candidates:
-        """Return k candidates, or all there are, for all distinct rows or some of them."""
-        own = self.distinct if rows is None else self.distinct[rows]
-        n_ranked = self._n_ranked(k)
+    def _propose(self, k: int, own: Int[Tensor, " f"], distinct: Int[Tensor, " m"]) -> Candidates:
+        """Return k candidates, or all there are, among the distinct rows for some of them."""
+        n_ranked = _n_ranked(k, distinct)
         if len(own) < self._columns.n_samples:
-            ranked = self._proposer.ranked(own, self.distinct, n_ranked)
+            ranked = self._proposer.ranked(own, distinct, n_ranked)
         elif n_ranked <= self._proposals[0].shape[1]:
             ranked = self._proposals
         else:
             ranked = self._proposer.ranked(None, None, n_ranked)
         return _candidates(ranked, k, self._proposer.norm2[own], self._proposer.dtype)
-
-    def _n_ranked(self, k: int) -> int:
-        """Return k + 1: the row after the candidates is the rest; less if there are no more."""
-        return min(k + 1, len(self.distinct) - 1)
 
     # --- certainty -------------------------------------------------------------------------------
 
@@ -315,7 +372,7 @@ class NeighborSearch:
         for part in torch.split(rows, chunk):
             own = self.distinct[part]
             products, norm2 = self._columns.float64_products(own)
-            ranked = rank(products, own, self.distinct, self._n_ranked(wide), norm2)
+            ranked = rank(products, own, self.distinct, _n_ranked(wide, self.distinct), norm2)
             more = _candidates(ranked, wide, norm2[own], torch.float64)
             uncertain.append(self._retry_with_more_candidates(found, part, more, _TOLERANCE))
         return torch.cat(uncertain)
@@ -334,6 +391,11 @@ class NeighborSearch:
         distance2[self.distinct == own[:, None]] = math.inf
         found.distance2[rows], at = distance2.topk(found.k, dim=1, largest=False)
         found.index[rows] = self.distinct[at]
+
+
+def _n_ranked(k: int, distinct: Int[Tensor, " m"]) -> int:
+    """Return k + 1: the row after the candidates is the rest; less if there are no more."""
+    return min(k + 1, len(distinct) - 1)
 
 
 def _candidates(

@@ -112,7 +112,8 @@ def _influence_of_samples(
     used: Bool[Tensor, " m"],
 ) -> Influence:
     """Return the influence of every row given: 0 of repeated and tied ones."""
-    distinct = geometry.distinct.cpu()
+    every = torch.arange(geometry.n_samples, device="cpu")
+    distinct = geometry.distinct.cpu() if geometry.n_duplicates else every
     shares = torch.zeros(geometry.n_samples, dtype=torch.float64, device="cpu")
     shares[distinct[used]] = (influence - influence.mean()) / len(influence)
     numbers = torch.full((geometry.n_samples, neighbors.shape[1]), -1, device="cpu")

@@ -5,7 +5,7 @@ of a few agrees: a layer that changes costs next to nothing, and one that does n
 third measurement on.
 """
 
-from collections.abc import Collection
+from collections.abc import Collection, Iterable
 from dataclasses import dataclass, replace
 
 import torch
@@ -24,28 +24,48 @@ class Fingerprint:
     """Hashes of the rows of a layer on this rank."""
 
     kind: object  # shape and dtype of the rows, and the labels that their classes follow from
-    few: Int[Tensor, " f"] | None = None  # of some rows; None without rows
+    few: Int[Tensor, " f"] | None = None  # of some rows, on the CPU; None without rows
     every: Int[Tensor, " r"] | None = None  # of all; None where the few show that rows changed
 
     @classmethod
     def of(
-        cls, rows: Float[Tensor, "r d"] | None, labels: object, before: "Fingerprint | None"
+        cls,
+        rows: Float[Tensor, "r d"] | None,
+        few: Int[Tensor, " f"] | None,
+        labels: object,
+        before: "Fingerprint | None",
     ) -> "Fingerprint":
         """Return the fingerprint, with the hashes of all rows only if they may equal ``before``."""
         if rows is None:
             return cls((None, labels))
-        rows = rows if rows.element_size() > 1 else rows.float()  # float8 has no arithmetic
         kind = rows.shape, rows.dtype, labels
-        few = row_hashes(rows[:: max(1, len(rows) // _FEW)])
         if before is None or before.kind != kind or not _equal(before.few, few):
             return cls(kind, few)
-        return cls(kind, few, row_hashes(rows))
+        return cls(kind, few, _hashes(rows))
 
     def equals(self, before: "Fingerprint | None") -> bool:
         """Return whether the rows are known to be bit-identical."""
         if before is None or self.kind != before.kind:
             return False
         return self.few is None or _equal(self.every, before.every)
+
+
+def hashes_of_few(
+    layers: Iterable[tuple[str, Float[Tensor, "_ _"] | None]],
+) -> dict[str, Int[Tensor, " _"]]:
+    """Return the hashes of some rows of every layer: one synchronisation for each device."""
+    hashed = {n: _hashes(x[:: max(1, len(x) // _FEW)]) for n, x in layers if x is not None}
+    found: dict[str, Tensor] = {}
+    for device in {each.device for each in hashed.values()}:
+        here = {name: each for name, each in hashed.items() if each.device == device}
+        joined = torch.cat(list(here.values())).cpu()
+        found |= zip(here, torch.split(joined, [len(each) for each in here.values()]), strict=True)
+    return found
+
+
+def _hashes(rows: Float[Tensor, "r d"]) -> Int[Tensor, " r"]:
+    # float8 has no arithmetic.
+    return row_hashes(rows if rows.element_size() > 1 else rows.float())
 
 
 def _equal(one: Tensor | None, other: Tensor | None) -> bool:

@@ -18,7 +18,7 @@ from torch import Tensor, nn
 from lightning_id.functional import Estimate
 from lightning_id.functional.registry import Estimator
 from lightning_id.recording.batches import count_samples, labels_of, mask_of, padding_in
-from lightning_id.recording.kept import Fingerprint, LayerEstimates
+from lightning_id.recording.kept import Fingerprint, LayerEstimates, hashes_of_few
 from lightning_id.recording.layers import INPUT, LAST_HIDDEN, called_modules
 from lightning_id.recording.memory import room_for_rows
 from lightning_id.recording.modules import device_of, named_layers
@@ -88,6 +88,7 @@ class Measurement:
         self._processes = processes or SingleProcess()
         self._last_hidden = last_hidden
         self._kept = {} if kept is None else kept
+        self._few: dict[str, Tensor] = {}  # hashes of some rows of every layer
         self._planner: Planner | None = None
         self._estimating = 0.0  # seconds
         self._n_batches = 0
@@ -170,6 +171,9 @@ class Measurement:
         same = self._layer_equal_to_last_hidden(plan)
         labels = self._gathered_labels()
         names = [name for name in plan.order if name != LAST_HIDDEN or same is None]
+        start = time.perf_counter()
+        self._few = hashes_of_few((name, self._recorder.rows(name)) for name in names)
+        self._estimating += time.perf_counter() - start
         for order, name in enumerate(names):
             start = time.perf_counter()
             result = self._result(name, order, plan, estimators, labels)
@@ -290,7 +294,7 @@ class Measurement:
         before = self._kept[name].fingerprint if name in self._kept else None
         slots = self._recorder.slots(name)
         of_classes = labels, self._labels[slots].tolist() if labels and slots is not None else []
-        fingerprint = Fingerprint.of(rows, of_classes, before)
+        fingerprint = Fingerprint.of(rows, self._few.get(name), of_classes, before)
         gathered = self._processes.all_gather(
             (kind, self._recorder.failures.get(name), fingerprint.equals(before))
         )

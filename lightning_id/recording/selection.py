@@ -100,7 +100,8 @@ class RowSelector:
         mask = None if tokens is None else tokens[rows]
         # index_select makes new memory: a slice would change with later operations in place, and
         # keep the whole batch alive.
-        chosen = tensor.index_select(axis, rows.to(tensor.device)).movedim(axis, 0)
+        index = rows.to(tensor.device, non_blocking=True)
+        chosen = tensor.index_select(axis, index).movedim(axis, 0)
         chosen, features = self._joined(chosen, self._feature_axis(chosen, module))
         if mask is None:
             mask = self._mask(batch, slots, chosen, features, module)

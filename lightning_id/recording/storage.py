@@ -89,7 +89,8 @@ class Storage:
                 f"expected {block.shape[1]} features as in the batches before, got"
                 f" {rows.shape[1]}; reduce='mean', 'last' or 'tokens' gives rows of one length"
             )
-        block.index_copy_(0, slots.to(block.device), rows.to(block))
+        there = slots.to(block.device, non_blocking=True)
+        block.index_copy_(0, there, rows.to(block))
         self._is_written[name][slots] = True
 
     def rows(self, name: str) -> Float[Tensor, "n d"] | None:

@@ -6,7 +6,7 @@ from torch import nn
 
 from lightning_id import IntrinsicDimensionCallback
 from lightning_id.functional import pca_dimension, twonn_dimension
-from lightning_id.recording.kept import KEPT, Fingerprint
+from lightning_id.recording.kept import KEPT, Fingerprint, hashes_of_few
 from lightning_id.recording.measurement import Measurement, Options
 from lightning_id.recording.processes import SingleProcess
 from lightning_id.recording.samples import FixedSamples, choose_samples, uniform_draws
@@ -130,19 +130,23 @@ def test_no_rank_keeps_what_another_measures():
     assert computations(results) == {"input": [None, None], "first": [None, None]}
 
 
+def fingerprint(rows, before):
+    return Fingerprint.of(rows, hashes_of_few([("", rows)]).get(""), (), before)
+
+
 @pytest.mark.parametrize("dtype", [torch.float64, torch.bfloat16, torch.float8_e5m2])
 def test_every_dtype_has_a_fingerprint(dtype):
-    first = Fingerprint.of(X.to(dtype), (), None)
-    second = Fingerprint.of(X.to(dtype), (), first)
-    assert Fingerprint.of(X.to(dtype), (), second).equals(second)
-    assert not Fingerprint.of((X + 1).to(dtype), (), second).equals(second)
-    assert not Fingerprint.of(X.half(), (), second).equals(second)
+    first = fingerprint(X.to(dtype), None)
+    second = fingerprint(X.to(dtype), first)
+    assert fingerprint(X.to(dtype), second).equals(second)
+    assert not fingerprint((X + 1).to(dtype), second).equals(second)
+    assert not fingerprint(X.half(), second).equals(second)
 
 
 def test_a_rank_without_rows_agrees():
-    first = Fingerprint.of(None, (), None)
-    assert Fingerprint.of(None, (), first).equals(first)
-    assert not Fingerprint.of(X, (), first).equals(first)
+    first = fingerprint(None, None)
+    assert fingerprint(None, first).equals(first)
+    assert not fingerprint(X, first).equals(first)
 
 
 def test_in_a_fit_the_input_is_kept_and_the_record_has_it(tmp_path):

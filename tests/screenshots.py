@@ -16,7 +16,7 @@ from tests.browser import charts, headless_chromium, images, tensorboard
 
 ID_CHARTS = 8  # id/last_hidden and its ends, id/peak and its depth and ratio, id/twonn, id/pca
 PAGE_CHARTS = 5  # TwoNN, PCA, last hidden layer, and loss and accuracy
-IMAGES = 2  # depth profile and heat map
+IMAGES = 3  # depth profile, layers over time and heat map
 
 
 def look(run: Path, out: Path) -> dict[str, dict[str, Any]]:

@@ -113,13 +113,18 @@ class Charts:
     def _figures(self, history: History) -> Iterator[tuple[str, "Figure"]]:
         """Yield key and figure, of every sample set, then of all together."""
         # Not at the top: without figures no matplotlib is needed.
-        from lightning_id.figures import depth_profile, heat_map, last_hidden_over_time  # noqa: PLC0415
+        from lightning_id.figures import (  # noqa: PLC0415
+            depth_profile,
+            heat_map,
+            last_hidden_over_time,
+            layers_over_time,
+        )
 
         estimator, sets = main_estimator(history), history.sample_sets() or [""]
         for i, name in enumerate(sets):
             of_set, prefix = history.of_set(name), f"{self.prefix}{name}_" if i else self.prefix
-            yield f"{prefix}id/depth_profile", depth_profile(of_set, estimator, width=WIDTH)
-            yield f"{prefix}id/heat_map", heat_map(of_set, estimator, width=WIDTH)
+            for draw in (depth_profile, layers_over_time, heat_map):
+                yield f"{prefix}id/{draw.__name__}", draw(of_set, estimator, width=WIDTH)
         if len(sets) > 1 and estimator == "twonn":
             key = f"{self.prefix}id/last_hidden_over_time"
             yield key, last_hidden_over_time(history, width=WIDTH)

@@ -67,9 +67,10 @@ def tensorboard_layout(
 ) -> dict[str, dict[str, list[Any]]]:
     r"""Return the page of TensorBoard's Custom Scalars, for `SummaryWriter.add_custom_scalars`.
 
-    The last hidden layer in its 95 % band; an accuracy, or the first metric; a chart for each
-    estimator with a line for each layer, and for each further metric. TensorBoard puts charts with
-    a band after all others, and takes the first layout of a run: call it once.
+    An accuracy, or the first metric; the last hidden layer and the ends of its 95 % interval; a
+    chart for each estimator with a line for each layer, and for each further metric. No chart is of
+    the kind ``"Margin"``: TensorBoard puts them after all others. It takes the first layout of a
+    run: call it once.
 
     Args:
         layers: Names of layers in the logged keys: see `key_names`.
@@ -78,26 +79,23 @@ def tensorboard_layout(
         prefix: The beginning of every logged key of the callback.
 
     Returns:
-        Title of the page to title of the chart to kind and tags. Tags of ``"Multiline"`` are
-        regular expressions that match one key; of ``"Margin"`` they are keys: value, lower and
-        upper end.
+        Title of the page to title of the chart to kind and tags, regular expressions that match
+        one key each.
 
     Example:
         >>> tensorboard_layout(["net.0"], ["twonn"])["Intrinsic dimension"]["TwoNN"]
         ['Multiline', ['^id_twonn/net\\.0$']]
     """
-    charts: dict[str, list[Any]] = {}
+    metrics = sorted(metrics, key=lambda name: "acc" not in name.lower())
+    keys = {metric: [metric] for metric in metrics[:1]}
     if "twonn" in estimators:
         value = f"{prefix}id/last_hidden"
-        charts["Last hidden layer"] = ["Margin", [value, f"{value}_low", f"{value}_high"]]
-    metrics = sorted(metrics, key=lambda name: "acc" not in name.lower())
-    for metric in metrics[:1]:
-        charts[metric] = ["Multiline", [_only(metric)]]
+        keys["Last hidden layer"] = [value, f"{value}_low", f"{value}_high"]
     for estimator in estimators:
-        lines = [_only(f"{prefix}id_{estimator}/{layer}") for layer in layers]
-        charts[estimator_spec(estimator).title] = ["Multiline", lines]
-    for metric in metrics[1:]:
-        charts[metric] = ["Multiline", [_only(metric)]]
+        title = estimator_spec(estimator).title
+        keys[title] = [f"{prefix}id_{estimator}/{layer}" for layer in layers]
+    keys |= {metric: [metric] for metric in metrics[1:]}
+    charts = {title: ["Multiline", [_only(key) for key in each]] for title, each in keys.items()}
     return {PAGE: charts}
 
 

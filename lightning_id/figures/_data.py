@@ -156,11 +156,17 @@ def shortened(text: str, most: int) -> str:
 def short_names(layers: Sequence[str], most: int = 16) -> dict[str, str]:
     """Return distinct names of at most ``most`` letters, without the prefix that all share.
 
+    The number of a module keeps the name of its container.
+
     >>> short_names(["input", "net.conv1", "net.conv2"])
     {'input': 'input', 'net.conv1': 'conv1', 'net.conv2': 'conv2'}
+    >>> short_names(["net.layer1.0", "net.layer1.1"])
+    {'net.layer1.0': 'layer1.0', 'net.layer1.1': 'layer1.1'}
     """
-    dotted = [name.split(".")[:-1] for name in layers if "." in name]
-    common = _common_parts(dotted) if len(dotted) > 1 else 0
+    dotted = [name.split(".") for name in layers if "." in name]
+    common = _common_parts([parts[:-1] for parts in dotted]) if len(dotted) > 1 else 0
+    while common and any(parts[common].isdigit() for parts in dotted):
+        common -= 1
     short = {name: ".".join(name.split(".")[common:]) if "." in name else name for name in layers}
     short = short if len(set(short.values())) == len(set(layers)) else {n: n for n in layers}
     cut = {name: shortened(text, most) for name, text in short.items()}

@@ -80,11 +80,20 @@ def footnote(figure: Figure, *parts: str) -> None:
     figure.supxlabel(text, fontsize=SMALL, color="0.35", x=0.99, ha="right")
 
 
+def area(artist: Artist, at_width: int) -> float:
+    """Return the area of a mark in the figure of an artist, from that at `WIDTH`."""
+    return at_width * _scale(artist)
+
+
 def _letters(artist: Artist, at_width: int) -> int:
     """Return the letters of a line in the figure of an artist, from their number at `WIDTH`."""
+    return round(at_width * _scale(artist))
+
+
+def _scale(artist: Artist) -> float:
+    """Return the width of the figure of an artist over `WIDTH`."""
     figure = artist.get_figure()
-    width = figure.get_figwidth() if isinstance(figure, Figure) else WIDTH
-    return round(at_width * width / WIDTH)
+    return figure.get_figwidth() / WIDTH if isinstance(figure, Figure) else 1.0
 
 
 def legend_above(figure: Figure) -> None:

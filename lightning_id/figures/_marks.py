@@ -5,6 +5,7 @@ from typing import Any
 
 from matplotlib.axes import Axes
 
+from lightning_id.figures._drawing import area
 from lightning_id.history import Placed, Record
 from lightning_id.history.differences import since
 from lightning_id.history.queries import breaks_law
@@ -18,7 +19,7 @@ def draw_hollow(
     if not broken:
         return ""
     x, y = zip(*broken, strict=True)
-    axes.scatter(x, y, s=22, facecolors="white", edgecolors=[color], linewidths=1.2, zorder=4)
+    axes.scatter(x, y, s=area(axes, 22), facecolors="white", edgecolors=[color], linewidths=1.2, zorder=4)
     return "hollow: neighbour ratios do not follow the law of TwoNN"
 
 
@@ -35,7 +36,8 @@ def draw_changes(
     ):
         if moved:
             x, y = [r["depth"] for r in moved], [r["value"] for r in moved]
-            axes.scatter(x, y, marker=marker, s=55, color=[color], linewidths=0, zorder=3)
+            shape: dict[str, Any] = {"marker": marker, "s": area(axes, 60), "color": [color]}
+            axes.scatter(x, y, **shape, edgecolors="white", linewidths=0.6, zorder=3)
             drawn = True
     if not drawn:
         return ""

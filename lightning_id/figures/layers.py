@@ -14,6 +14,7 @@ from lightning_id.figures._data import (
 )
 from lightning_id.figures._drawing import (
     FEW_COLORS,
+    WIDTH,
     draw_text,
     footnote,
     layer_colors,
@@ -28,7 +29,13 @@ from lightning_id.history import History, Record, has_value, in_order
 from lightning_id.history.queries import by_validation, course, describe_samples
 
 
-def layers_over_time(history: History, estimator: str = "twonn", metric: str = "val_acc") -> Figure:
+def layers_over_time(
+    history: History,
+    estimator: str = "twonn",
+    metric: str = "val_acc",
+    *,
+    width: int | float = WIDTH,
+) -> Figure:
     """Draw the dimension of every layer over training, above a metric on the same axis.
 
     A line for each layer, coloured in the order of execution from dark to pale.
@@ -40,13 +47,13 @@ def layers_over_time(history: History, estimator: str = "twonn", metric: str = "
     }
     shown = course(found)
     if not shown:
-        return text_figure(explain_missing(history, estimator))
+        return text_figure(explain_missing(history, estimator), width)
     everything: list[Record] = [r for validation in shown for r in found[validation]]
     layers = list(dict.fromkeys(r["layer"] for r in in_order(everything)))
     colors = layer_colors(len(layers))
     clock = Clock.of(shown)
     times = [clock.time(validation) for validation in shown]
-    figure = new_figure(5)
+    figure = new_figure(min(5, width), width)
     axes, below = figure.subplots(2, 1, sharex=True, height_ratios=(3, 1))
     for color, layer in zip(colors, layers, strict=True):
         points = [

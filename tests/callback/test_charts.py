@@ -1,5 +1,6 @@
 """The pictures that the callback draws into real loggers while a model trains."""
 
+import re
 import sys
 
 import pytest
@@ -11,7 +12,7 @@ from lightning_id import History, IntrinsicDimensionCallback
 from lightning_id.callback.charts import SHARE, Charts
 from tests.toys import Toy, loader, trainer
 
-PICTURES = ["id/depth_profile", "id/heat_map"]
+PICTURES = ["id/depth_profile", "id/heat_map", "id/layers_over_time"]
 
 
 def fit(folder, *loggers, epochs=1, **kwargs):
@@ -48,10 +49,12 @@ def test_pictures_are_beside_the_curves_and_the_last_holds_everything(default_fi
     (page,) = layout.category
     assert page.title == "Intrinsic dimension"
     tags = set(found.Tags()["scalars"])
-    margins = [chart for chart in page.chart if chart.HasField("margin")]
-    assert {
-        s for c in margins for m in c.margin.series for s in (m.value, m.lower, m.upper)
-    } <= tags
+    of_page = {chart.title: chart.multiline.tag for chart in page.chart}
+    titles = [next(iter(of_page)), "Last hidden layer", "TwoNN", "PCA 90 %"]
+    assert list(of_page)[:4] == titles
+    for title, expressions in of_page.items():
+        for expression in expressions:
+            assert any(re.match(expression, tag) for tag in tags), (title, expression)
 
 
 def test_the_pictures_are_of_what_was_measured(monkeypatch):
@@ -115,12 +118,12 @@ def history_of(n):
 def test_drawing_takes_its_share_of_the_time_and_the_last_is_always_drawn(tmp_path):
     charts, logger = Charts(), Seen()
     charts.draw(history_of(1), [logger], 1, tmp_path, elapsed=0.0)
-    assert logger.steps == [1, 1]  # its cost is not known yet
+    assert logger.steps == [1, 1, 1]  # its cost is not known yet
     charts.draw(history_of(2), [logger], 2, tmp_path, elapsed=0.01 / SHARE)
-    assert logger.steps == [1, 1]
+    assert logger.steps == [1, 1, 1]
     charts.draw(history_of(3), [logger], 3, tmp_path, elapsed=1e6)
     charts.draw(history_of(3), [logger], 4, tmp_path, elapsed=1e6, is_last=True)  # nothing new
-    assert logger.steps == [1, 1, 3, 3]
+    assert logger.steps == [1, 1, 1, 3, 3, 3]
     charts.draw(history_of(4), [logger], 5, tmp_path, elapsed=0.0, is_last=True)
     assert logger.steps[-1] == 5
 
@@ -130,7 +133,7 @@ def test_a_failing_logger_is_warned_of_once_and_the_others_have_their_pictures(t
     with pytest.warns(UserWarning, match=r"Seen could not store the figure.*no route") as caught:
         charts.draw(history_of(1), [bad, good], 1, tmp_path, elapsed=1e6)
     assert len(caught) == 1
-    assert good.steps == [1, 1]
+    assert good.steps == [1, 1, 1]
 
 
 def test_without_matplotlib_it_says_so_and_goes_on(tmp_path, monkeypatch, caplog):

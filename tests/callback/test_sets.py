@@ -103,7 +103,12 @@ def test_a_report_has_every_set(both, tmp_path):
 
 def test_figures_of_each_set_have_its_prefix_and_one_shows_the_last_hidden_layer_of_all(both):
     drawn = {path.name for path in Path(both[2].log_dir).rglob("*.png")}
-    assert drawn == {"depth_profile.png", "heat_map.png", "last_hidden_over_time.png"}
+    assert drawn == {
+        "depth_profile.png",
+        "heat_map.png",
+        "last_hidden_over_time.png",
+        "layers_over_time.png",
+    }
     assert (Path(both[2].log_dir) / "train_id" / "depth_profile.png").exists()
     assert (Path(both[2].log_dir) / "id" / "last_hidden_over_time.png").exists()
 

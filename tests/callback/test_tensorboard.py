@@ -35,11 +35,11 @@ def drawn(run, tmp_path_factory):
     return screenshots.look(run, folder), folder
 
 
-def test_the_page_of_custom_scalars_draws_every_layer_and_the_band(drawn):
+def test_the_page_of_custom_scalars_draws_every_layer_and_the_last_hidden_one(drawn):
     page = drawn[0]["custom_scalars"]
     assert page["TwoNN"] == [MEASURED] * len(LAYERS)
     assert page["PCA 90 %"] == [MEASURED] * len(LAYERS)
-    assert page["Last hidden layer"] == [MEASURED] * 2  # the value, and the edge of its band
+    assert page["Last hidden layer"] == [MEASURED] * 3  # the value and the ends of its interval
     assert "val_acc" in page
 
 
@@ -56,7 +56,7 @@ def test_one_chart_has_a_line_for_each_layer(drawn):
 
 def test_the_pictures_are_on_the_page_of_images(drawn):
     page = drawn[0]["images"]
-    assert sorted(page) == ["id/depth_profile", "id/heat_map"]
+    assert sorted(page) == ["id/depth_profile", "id/heat_map", "id/layers_over_time"]
     assert all(width > 600 for widths in page.values() for width in widths)
 
 

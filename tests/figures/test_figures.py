@@ -58,7 +58,11 @@ def assert_no_two_names_on_an_axis_overlap(figure):
             assert not any(
                 a.padded(gap / 2).overlaps(b.padded(gap / 2)) for a, b in pairwise(boxes)
             )
-            feet = [t.get_window_extent().x0 for t in labels if t.get_rotation()]
+            feet = [
+                getattr(t.get_window_extent(), "x1" if t.get_ha() == "right" else "x0")
+                for t in labels
+                if t.get_rotation()
+            ]
             letter = 8 * 150 / 72
             assert all(abs(b - a) > letter for a, b in pairwise(feet))
 

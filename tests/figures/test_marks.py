@@ -39,6 +39,14 @@ def test_significant_changes_are_triangles_that_point_where_the_layer_went():
     assert "triangles: changed since before training" in texts(figure)
 
 
+def test_marks_are_smaller_in_a_small_figure():
+    history = history_of(2, 3)
+    large, small = (marks_of(depth_profile(history, width=width)) for width in (7, 3.5))
+    assert large
+    areas = [[each.get_sizes()[0] for each in marks] for marks in (large, small)]
+    assert areas[1] == pytest.approx([area / 2 for area in areas[0]])
+
+
 def test_a_change_within_its_paired_bar_has_no_mark():
     history = without_change(history_of(2, 3))
     record = of_twonn(history, "fit")[0]

@@ -97,8 +97,9 @@ class CallbackBase:
             the last Linear.
         prefix: The beginning of every logged key, if a Trainer has several of these callbacks;
             ``history.csv`` is then in the folder of that name below that of the run.
-        charts: Whether to draw the depth profile and the heat map into every logger, in at most one
-            percent of the time and at the end, and to lay out TensorBoard's custom scalars.
+        charts: Whether to draw depth profile, all layers over training and heat map into every
+            logger, in at most one percent of the time and at the end, and to lay out TensorBoard's
+            custom scalars.
         layer_curves: Whether TensorBoard gets a run for each layer, ``layers/<order>-<layer>``, so
             that one chart shows all layers in their colours.
         positions: The places of the tokens that ``reduce="tokens"`` may draw, counted without

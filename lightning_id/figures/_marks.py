@@ -19,7 +19,9 @@ def draw_hollow(
     if not broken:
         return ""
     x, y = zip(*broken, strict=True)
-    axes.scatter(x, y, s=area(axes, 22), facecolors="white", edgecolors=[color], linewidths=1.2, zorder=4)
+    axes.scatter(
+        x, y, s=area(axes, 22), facecolors="white", edgecolors=[color], linewidths=1.2, zorder=4
+    )
     return "hollow: neighbour ratios do not follow the law of TwoNN"
 
 

@@ -40,7 +40,8 @@ def test_significant_changes_are_triangles_that_point_where_the_layer_went():
 
 
 def test_marks_are_smaller_in_a_small_figure():
-    history = history_of(2, 3)
+    history = without_change(history_of(2, 3))
+    of_twonn(history, "fit")[0]["value"] += 5
     large, small = (marks_of(depth_profile(history, width=width)) for width in (7, 3.5))
     assert large
     areas = [[each.get_sizes()[0] for each in marks] for marks in (large, small)]

@@ -198,7 +198,7 @@ class Measurement:
         result = LayerResult(name, None, order, plan.depths.get(name), layer.width)
         result.notes = self._notes(name, layer, plan)
         result.batch_notes = self._batch_notes(name)
-        result.rule_notes = self._recorder.rule_notes(name)
+        result.rule_notes = self._recorder.selector(name).rule_notes()
         if layer.rows is None:
             result.estimates = dict.fromkeys(estimators, Estimate(reason=layer.reason))
             return result
@@ -289,7 +289,7 @@ class Measurement:
 
     def _gathered_rows(self, name: str, plan: Plan, labels: list[int]) -> _LayerRows:
         """Return the rows recorded here, or why the layer has none on all ranks together."""
-        rows, width = self._recorder.rows(name), self._recorder.width(name)
+        rows, width = self._recorder.rows(name), self._recorder.selector(name).width
         kind = None if rows is None else (rows.shape[1], rows.dtype, width)
         before = self._kept[name].fingerprint if name in self._kept else None
         slots = self._recorder.slots(name)
@@ -341,11 +341,12 @@ class Measurement:
         if name in (plan.projected or ()):
             projected += ", because all rows together would not fit into memory"
         notes = {called: n_calls > 1 and layer.rows is not None, projected: kept < width}
-        return [note for note, holds in notes.items() if holds] + self._recorder.caveats(name)
+        caveats = self._recorder.selector(name).caveats()
+        return [note for note, holds in notes.items() if holds] + caveats
 
     def _batch_notes(self, name: str) -> list[str]:
         notes = [] if self._samples.note is None else [self._samples.note]
-        if self._recorder.holds_padding(name):
+        if self._recorder.selector(name).holds_padding:
             is_flat = self._options.rule.reduce == "flatten"
             other = " with a reduce such as 'mean', 'last' or 'tokens'" * is_flat
             notes.append(

@@ -84,11 +84,11 @@ class Recorder:
         for selector in self._selectors.values():
             selector.start_batch()
         for name, module in self._modules.items():
-            if self._selector(name).has_rows_in(batch):
+            if self.selector(name).has_rows_in(batch):
                 self._hooks.before(module, self._items_hook(name), with_kwargs=True)
                 self._hooks.after(module, self._output_hook(name))
         for name, module in (given or {}).items():
-            if self._selector(name).has_rows_in(batch):
+            if self.selector(name).has_rows_in(batch):
                 self._hooks.before(module, self._input_hook(name), with_kwargs=True)
 
     def end(self) -> None:
@@ -121,7 +121,7 @@ class Recorder:
         ``module`` states the axes, by default the layer. ``given`` are the items of mappings that
         the layer was given, which are no output of its own.
         """
-        if self._batch is None or not self._selector(name).has_rows_in(self._batch):
+        if self._batch is None or not self.selector(name).has_rows_in(self._batch):
             return
         self._calls[name] += 1
         is_chunk = self._rule.rows_of(name) == "chunks"
@@ -131,7 +131,7 @@ class Recorder:
             module = module or self._modules.get(name)
             self._run(name, self._record_output, name, output, module, given)
         else:
-            self._guarded(self._selector(name).count_later_call, output)
+            self._guarded(self.selector(name).count_later_call, output)
 
     def keep(
         self, name: str, output: Tensor, module: nn.Module, before: KeptRows | None
@@ -169,21 +169,11 @@ class Recorder:
         """Return which of the chosen samples the rows of a layer are; None if they are none."""
         return None if self._rule.has_own_samples(name) else self._storage.slots(name)
 
-    def width(self, name: str) -> int | None:
-        """Return the number of features of a layer, before a projection; None before any rows."""
-        return self._selector(name).width
-
-    def holds_padding(self, name: str) -> bool:
-        """Whether the rows of a layer hold padding that the batches mark."""
-        return self._selector(name).holds_padding
-
-    def caveats(self, name: str) -> list[str]:
-        """Return caveats about how the rows of a layer were obtained."""
-        return self._selector(name).caveats()
-
-    def rule_notes(self, name: str) -> list[str]:
-        """Return the effect of the option ``rows_per_sample`` on the rows of a layer."""
-        return self._selector(name).rule_notes()
+    def selector(self, name: str) -> RowSelector:
+        """Return the selector of the rows of a layer: their width, and caveats about them."""
+        if name not in self._selectors:
+            self._selectors[name] = self._new_selector(name)
+        return self._selectors[name]
 
     def nbytes(self) -> Counter[str]:
         """Return the bytes of all rows by the place where they are kept."""
@@ -217,11 +207,6 @@ class Recorder:
 
         return hook
 
-    def _selector(self, name: str) -> RowSelector:
-        if name not in self._selectors:
-            self._selectors[name] = self._new_selector(name)
-        return self._selectors[name]
-
     def _new_selector(self, name: str) -> RowSelector:
         return RowSelector(name, self._rule, self._axes, self._samples.draws, self._n_rows)
 
@@ -247,7 +232,7 @@ class Recorder:
         self, name: str, output: Any, module: nn.Module | None, given: tuple[Any, ...]
     ) -> None:
         assert self._batch is not None  # hooks are on only during a batch
-        found = self._selector(name).select(self._batch, own_output(output, given), module)
+        found = self.selector(name).select(self._batch, own_output(output, given), module)
         if found is not None:
             self._take(name, found)
 

@@ -49,7 +49,7 @@ def test_rows_one_after_another_are_the_tokens_of_their_sample(reduce):
     )
     tokens = record(windows[:, :, 0].split(5), [5, 5], RowRule(reduce))
     torch.testing.assert_close(vectors.rows("layer"), tokens.rows("layer"), rtol=0, atol=0)
-    assert split.rule_notes("layer") == ["3 rows one after another are one sample"]
+    assert split.selector("layer").rule_notes() == ["3 rows one after another are one sample"]
 
 
 def test_the_first_rows_are_those_of_the_first_view():
@@ -57,7 +57,7 @@ def test_the_first_rows_are_those_of_the_first_view():
     views = [torch.cat(pair) for pair in zip(first.split(8), second.split(8), strict=True)]
     recorder = record(views, [8, 8, 4], RowRule(rows_per_sample="first"))
     assert torch.equal(recorder.rows("layer"), first)
-    assert recorder.rule_notes("layer") == ["the first rows are the samples"]
+    assert recorder.selector("layer").rule_notes() == ["the first rows are the samples"]
 
 
 def test_every_row_is_a_sample_of_its_own_chosen_from_all_batches_the_same_each_time():
@@ -102,7 +102,7 @@ def test_the_chunks_of_a_batch_are_put_together(chunk, reduce):
     chunks = in_chunks(x, [8, 8, 4], RowRule(reduce, rows_per_sample="chunks"), chunk, mask=mask)
     whole = in_chunks(x, [8, 8, 4], RowRule(reduce), 100, mask=mask)
     assert torch.equal(chunks.rows("layer"), whole.rows("layer"))
-    assert chunks.rule_notes("layer") == ["the chunks of a batch are put together"]
+    assert chunks.selector("layer").rule_notes() == ["the chunks of a batch are put together"]
     assert chunks.calls == {}
     some = in_chunks(x, [8, 8, 4], RowRule(rows_per_sample="chunks"), chunk, chosen=[1, 2, 6])
     assert torch.equal(some.rows("layer"), x[[1, 2, 6, 9, 10, 14, 17, 18]].flatten(1))
@@ -127,7 +127,7 @@ def test_a_smaller_last_batch_whose_chunks_are_padded_does_not_discard_the_layer
         layer(x[:3]), layer(x[3:6]), layer(x[6:8])
         recorder.end()
     assert torch.equal(recorder.rows("layer"), x[:8])
-    assert "4 samples of a smaller batch are left out" in recorder.caveats("layer")[0]
+    assert "4 samples of a smaller batch are left out" in recorder.selector("layer").caveats()[0]
 
 
 def test_a_mismatch_names_chunks_where_the_calls_have_the_rows_of_the_batch():
@@ -160,7 +160,7 @@ def test_a_smaller_last_batch_that_a_module_pads_does_not_discard_the_layer():
     recorder = record(padded, [8, 8, 4], RowRule())
     assert torch.equal(recorder.rows("layer"), x[:16])
     assert recorder.slots("layer").tolist() == list(range(16))
-    assert recorder.caveats("layer") == [
+    assert recorder.selector("layer").caveats() == [
         "4 samples of a smaller batch are left out: it gave other rows"
     ]
     first = record(padded, [8, 8, 4], RowRule(rows_per_sample="first"))

@@ -53,7 +53,9 @@ def log_figure(
             if write is not None:
                 write(logger, key, image, step)
             elif folder is not None:
-                _write_file(Path(folder) / f"{key}.png", png.getvalue())
+                path = Path(folder) / f"{key}.png"
+                path.parent.mkdir(parents=True, exist_ok=True)
+                path.write_bytes(png.getvalue())
         except Exception as error:  # a tracker that is down must not stop the others
             failures.append((logger, error))
     return failures
@@ -166,22 +168,15 @@ def _into_mlflow(logger: Any, key: str, image: "Image", step: int) -> None:
     logger.experiment.log_image(logger.run_id, image, key=key.replace("/", "."), step=step)
 
 
-def _into_comet(logger: Any, key: str, image: "Image", step: int) -> None:
-    logger.experiment.log_image(image, name=key, step=step)
-
-
 _BY_CLASS: dict[str, ImageWriter | None] = {
     "TensorBoardLogger": _into_tensorboard,
     "WandbLogger": _into_wandb,
     "MLFlowLogger": _into_mlflow,
-    "CometLogger": _into_comet,
+    "CometLogger": lambda logger, key, image, step: logger.experiment.log_image(
+        image, name=key, step=step
+    ),
     "CSVLogger": None,
 }
-
-
-def _write_file(path: Path, content: bytes) -> None:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_bytes(content)
 
 
 def _only(key: str) -> str:

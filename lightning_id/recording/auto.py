@@ -172,11 +172,8 @@ def _is_branch(module: nn.Module, inner: list[str], name: str) -> bool:
         return True
     modules = dict(module.named_modules())
     picked = [modules.get(each.removeprefix(f"{name}.")) for each in inner]
-    return any(each is None or not _is_of_a_block(each) for each in picked)
-
-
-def _is_of_a_block(module: nn.Module) -> bool:
-    return is_linear(module) or isinstance(module, nn.MultiheadAttention)
+    kinds = nn.Linear, nn.MultiheadAttention
+    return any(m is None or not (isinstance(m, kinds) or is_linear(m)) for m in picked)
 
 
 def _pick_beside_blocks(children: list[_Child]) -> None:

@@ -37,7 +37,8 @@ class ChosenBatches:
             self.samples = ReservoirSamples(n_samples, seed, why_unsized(loader))
             self.batches = loader
             return
-        positions = choose_samples(_size(loader), n_samples, seed)
+        size = len(loader.dataset)  # type: ignore[arg-type]  # see `has_known_samples`
+        positions = choose_samples(size, n_samples, seed)
         mine = torch.arange(rank, len(positions), world)
         self.samples = FixedSamples(
             torch.arange(len(mine)), uniform_draws(len(positions), seed)[mine]
@@ -67,10 +68,6 @@ def has_known_samples(loader: Any) -> TypeGuard[DataLoader[Any]]:
         and isinstance(loader.dataset, Sized)
         and loader.batch_sampler is not None  # else the data set gives whole batches
     )
-
-
-def _size(loader: DataLoader[Any]) -> int:
-    return len(loader.dataset)  # type: ignore[arg-type]  # see `has_known_samples`
 
 
 @contextmanager

@@ -23,7 +23,7 @@ __all__ = [
     "record_activations",
 ]
 
-# Loaded when first asked for: `lightning_id.functional` works where Lightning and torchmetrics do
+# Imported at first use: `lightning_id.functional` works where Lightning and torchmetrics do
 # not exist, and does not wait for them to be imported.
 _HOMES = {
     "AtSteps": "callback.schedule",

@@ -61,7 +61,7 @@ class CallbackBase:
             training steps; None for every validation.
         reduce: How tokens or maps become one row per sample: ``"flatten"``, ``"mean"``, ``"max"``,
             ``"cls"``, ``"last"``, ``"per-position"`` (one token of each sample, drawn once) or
-            ``"tokens"`` (as many tokens as samples, drawn once from all of theirs). Values depend
+            ``"tokens"`` (as many tokens as samples, drawn once from all samples). Values depend
             on it. Padding by an ``attention_mask`` in the batch, or by the padding token of the
             network in ``input_ids``, is left out, except with ``"flatten"``; the record notes it.
         sample_dim: Axis of the samples, for all layers or by name; of ``"input"`` it is that of the

@@ -22,7 +22,7 @@ def add_results(
     n_records = len(history.records)
     for result in results:
         done.append(result)
-        # Notes on the batches: other samples come by at every validation.
+        # Notes on the batches mean that other samples are measured at every validation.
         if validation.stage in (BEFORE_TRAINING, FIT) and not result.batch_notes:
             comparisons.compare(data, result)
         for fields in result.records():

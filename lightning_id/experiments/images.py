@@ -201,7 +201,7 @@ class ImageDataModule(pl.LightningDataModule):
         return LabelledImages(*self._read(train), mean, std, augment=train and self.augment)
 
     def _read(self, train: bool) -> tuple[Tensor, Tensor]:
-        """Return the images, uint8, and labels of as many as were asked, after the label noise."""
+        """Return the images, uint8, and labels of as many as requested, after the label noise."""
         root = self._found_root()
         if root is None and not self.fallback:
             raise FileNotFoundError(

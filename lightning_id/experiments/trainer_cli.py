@@ -20,7 +20,7 @@ from lightning_id._checks import close_names, version_of
 def main(args: ArgsType, commands: Mapping[str, str]) -> None:
     """Run `fit`, `validate`, `test` or `predict`; `commands` are the others, with their help."""
     with warnings.catch_warnings():
-        # The digits are in memory: worker processes, which Lightning asks for, would slow it down.
+        # The digits are in memory: worker processes, which Lightning advises, would slow it down.
         warnings.filterwarnings("ignore", message=".*does not have many workers")
         # Lightning 2.6 on torch 2.14: nothing that whoever runs the command could change.
         warnings.filterwarnings("ignore", message=".*treespec, LeafSpec.* is deprecated")

@@ -28,7 +28,7 @@ UNDERFLOW = 1e-30
 
 
 class Columns:
-    """Rows of which all columns are here, or only some; every sum is made once, when asked for.
+    """Rows of which all columns are here, or only some; every sum is made once, at first use.
 
     Its methods expect `lightning_id.functional.precision.exact_arithmetic`.
 

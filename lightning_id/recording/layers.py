@@ -12,11 +12,11 @@ from lightning_id.recording.modules import called_module, named_layers, only_chi
 
 Layers = str | Sequence[str] | Mapping[str, str]
 
-INPUT = "input"  # pseudo-layer: what the network is given
-LAST_HIDDEN = "last_hidden"  # pseudo-layer: what the last Linear is given
+INPUT = "input"  # pseudo-layer: the input of the network
+LAST_HIDDEN = "last_hidden"  # pseudo-layer: the input of the last Linear
 PSEUDO = (INPUT, LAST_HIDDEN)
 AUTO = "auto"
-AUTO_MOST = 16  # layers that `auto` picks at the most: what a chart still shows apart
+AUTO_MOST = 16  # layers that `auto` picks at the most: as many as a chart can show
 
 
 def select_layers(root: nn.Module, layers: Layers = AUTO) -> dict[str, str]:
@@ -128,7 +128,7 @@ def auto_layers(root: nn.Module) -> list[str]:
 
 
 def _check_shown(chosen: Mapping[str, str]) -> None:
-    """Refuse names that would tell two layers by one."""
+    """Raise where two layers would share a name."""
     for name, alias in chosen.items():
         if alias in PSEUDO and name != alias:
             raise ValueError(

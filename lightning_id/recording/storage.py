@@ -35,7 +35,7 @@ def too_large(
 ) -> frozenset[str]:
     """Choose the blocks to reduce, largest first, until all blocks together keep a limit of bytes.
 
-    Blocks of one size are all chosen or none, so that equal layers are treated alike.
+    Blocks of one size are all chosen or none, so that equal layers are treated equally.
 
     Example:
         >>> sorted(too_large({"a": 90, "b": 50, "c": 50, "d": 10}, {"a": 5, "b": 5, "c": 5}, 100))

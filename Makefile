@@ -8,7 +8,7 @@ BIN := $(VENV)/bin
 mnist: $(VENV)/experiments.stamp  ## train the MNIST network of Ansuini et al. (2019) with the callback
 	$(BIN)/lightning-id fit --config configs/mnist.yaml
 
-hunchback: $(VENV)/experiments.stamp  ## train a small VGG on Fashion-MNIST, whose profile becomes a hunchback
+hunchback: $(VENV)/experiments.stamp  ## train a small VGG on Fashion-MNIST, whose profile is a hunchback
 	$(BIN)/lightning-id fit --config configs/fashion_mnist.yaml
 
 # One thread for each worker: more threads than cores wait for each other.

@@ -17,6 +17,7 @@ from lightning_id._checks import find_config
 from lightning_id.cli import main
 from lightning_id.functional import ESTIMATORS
 from lightning_id.history.queries import profile
+from lightning_id.report.findings import findings
 from lightning_id.study.runs import prepare_study
 from tests import readme
 from tests.bare import without_data
@@ -113,6 +114,11 @@ def test_the_pictures_of_the_readme_are_of_the_committed_runs_and_their_caption_
     assert trained["MNIST"][0] == max(trained["MNIST"])
     first, *_, last = fashion = trained["Fashion-MNIST"]
     assert f"from {first:.1f} to {max(fashion):.1f}, then decreases to {last:.1f}" in text
+    shape = dict(findings(history))["Hunchback"]
+    above, due = re.findall(r"\+(\S+ ± \S+) (?:of that )?above fc2", shape)
+    assert shape.startswith("There from the start")
+    assert "its peak is there from the start" in text
+    assert f"{due} of its {above} above the last hidden layer are due to training" in text
     assert (readme.DOCS / "hunchback.gif").stat().st_size < 2e6
 
 

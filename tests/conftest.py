@@ -10,7 +10,7 @@ import pytorch_lightning as pl
 import torch
 
 from lightning_id import IntrinsicDimensionCallback
-from tests.toys import Toy, loader, state_of, trainer
+from tests.toys import Toy, fitted, loader, state_of
 
 
 @pytest.fixture(scope="session")
@@ -60,11 +60,16 @@ def default_fit(tmp_path_factory: pytest.TempPathFactory) -> DefaultFit:
     ]
     pl.seed_everything(1, verbose=False)
     model = Toy()
-    runner = trainer(
-        folder, callbacks=[callback], logger=loggers, max_epochs=3, num_sanity_val_steps=-1
-    )
     with messages() as logged:
-        runner.fit(model, loader(shuffle=True), loader(60, seed=1))
+        runner = fitted(
+            folder,
+            callback,
+            model=model,
+            train=loader(shuffle=True),
+            logger=loggers,
+            max_epochs=3,
+            num_sanity_val_steps=-1,
+        )
     board, table = Path(loggers[0].log_dir), Path(loggers[1].log_dir, "metrics.csv")
     state = state_of(model, runner)
     return DefaultFit(callback, runner, model, fresh, state, logged, board, table)

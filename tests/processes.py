@@ -6,19 +6,26 @@ process than that of the tests: the types in the signatures are not checked ther
 
 import multiprocessing
 import os
+import runpy
 import socket
+import subprocess
+import sys
 import tempfile
 import traceback
 from collections.abc import Callable, Mapping, Sequence
 from multiprocessing.connection import Connection
 from pathlib import Path
+from types import ModuleType, SimpleNamespace
 from typing import Any
 
+import pytest
 import torch
 
 SECONDS = 150  # a hang fails
 CONTEXT = multiprocessing.get_context("forkserver")
-CONTEXT.set_forkserver_preload(["lightning_id.callback", "lightning_id.metrics", "tests.toys"])
+CONTEXT.set_forkserver_preload(
+    ["lightning_id.callback", "lightning_id.metrics", "lightning_id.study.training", "tests.toys"]
+)
 
 
 def in_process(function: Callable[..., Any], *args: Any, **environment: str) -> Any:
@@ -81,14 +88,85 @@ def _run(
     args: tuple[Any, ...],
 ) -> None:
     """Run a function, in another process: send its result, or the traceback of its failure."""
-    log, folder, environment = surroundings
+    _settle(*surroundings)
+    try:
+        sender.send((True, function(*args)))
+    except BaseException:
+        sender.send((False, traceback.format_exc()))
+
+
+def _settle(log: Path, folder: Path, environment: Mapping[str, str]) -> None:
+    """Give this process its output, its working folder and its environment."""
     with log.open("wb") as file:
         for standard in (1, 2):
             os.dup2(file.fileno(), standard)
     os.chdir(folder)
     os.environ.update(environment)
     torch.set_num_threads(1)
-    try:
-        sender.send((True, function(*args)))
-    except BaseException:
-        sender.send((False, traceback.format_exc()))
+
+
+def fork_commands(patch: pytest.MonkeyPatch, module: ModuleType) -> None:
+    """Let the Python commands that a module starts be forks, until the patch is undone."""
+    started = {"Popen": ForkedCommand, "run": _run_forked}
+    patch.setattr(module, "subprocess", SimpleNamespace(**vars(subprocess) | started))
+
+
+class ForkedCommand:
+    """A stand-in of `subprocess.Popen` for Python with ``-c CODE``, ``-m MODULE`` or a script.
+
+    A process like that, in a session of its own, without the seconds of its imports. Its standard
+    input is closed when this process ends.
+    """
+
+    def __init__(
+        self,
+        command: Sequence[str | Path],
+        *,
+        stdout: Any,
+        env: Mapping[str, str],
+        cwd: Path | None = None,
+        **_: Any,
+    ) -> None:
+        given, self._given = CONTEXT.Pipe(duplex=False)
+        surroundings = Path(stdout.name), cwd or Path.cwd(), dict(env)
+        self._process = CONTEXT.Process(
+            target=_run_command, args=(given, surroundings, *map(str, command[1:]))
+        )
+        self._process.start()
+        given.close()
+        self.pid = self._process.pid
+
+    def wait(self) -> int | None:
+        """Wait for the end of the process, and return its exit code."""
+        self._process.join()
+        self._given.close()
+        return self._process.exitcode
+
+
+def _run_forked(
+    command: Sequence[str | Path], *, cwd: Path, env: Mapping[str, str], check: bool
+) -> None:
+    with tempfile.NamedTemporaryFile() as log:
+        code = ForkedCommand(command, stdout=log, env=env, cwd=cwd).wait()
+        if check and code:
+            raise subprocess.CalledProcessError(code, command, Path(log.name).read_text())
+
+
+def _run_command(
+    given: Connection, surroundings: tuple[Path, Path, dict[str, str]], *words: str
+) -> None:
+    """Do as the interpreter with these words."""
+    os.setsid()
+    os.dup2(given.fileno(), 0)
+    os.environ.clear()
+    _settle(*surroundings)
+    match words:
+        case "-m", module, *arguments:
+            sys.argv = [module, *arguments]
+            runpy.run_module(module, run_name="__main__", alter_sys=True)
+        case "-c", code, *arguments:
+            sys.argv = ["-c", *arguments]
+            exec(code, {"__name__": "__main__"})
+        case script, *_:
+            sys.argv = list(words)
+            runpy.run_path(script, run_name="__main__")

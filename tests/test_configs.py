@@ -118,10 +118,21 @@ def test_mnist_puts_accuracy_and_dimension_into_one_row(mnist_run):
     assert all(row["id_twonn/d1"] for row in rows)
 
 
-def test_the_two_loggers_of_mnist_count_their_versions_alike(mnist_run, tmp_path):
+@pytest.fixture
+def plain(tmp_path):
+    """The file of the experiment without our callback: a project to stack a fragment on."""
+    content = yaml.safe_load(MNIST_CONFIG.read_text())
+    own = [c for c in content["trainer"]["callbacks"] if c["class_path"] != OURS]
+    content["trainer"]["callbacks"] = own
+    path = tmp_path / "plain.yaml"
+    path.write_text(yaml.safe_dump(content))
+    return path
+
+
+def test_the_two_loggers_of_mnist_count_their_versions_alike(mnist_run, plain, tmp_path):
     shutil.copytree(mnist_run, tmp_path / "runs" / "mnist")
     mnist_run = tmp_path / "runs" / "mnist"
-    main(["fit", "--config", str(MNIST_CONFIG), *FEW])
+    main(["fit", "--config", str(plain), *FEW])
     assert {p.name for p in mnist_run.iterdir()} == {"csv", "version_0", "version_1"}
     assert {p.name for p in (mnist_run / "csv").iterdir()} == {"version_0", "version_1"}
 
@@ -163,13 +174,9 @@ def test_dynamics_is_measured_at_the_steps_of_its_config(runs_of):
 
 
 @pytest.mark.parametrize("fragment", FRAGMENTS, ids=name)
-def test_a_fragment_adds_its_callbacks_and_keeps_those_of_the_config(fragment):
-    plain = yaml.safe_load(MNIST_CONFIG.read_text())
-    # The experiments have the callback already: a project to stack a fragment on has not.
-    own = [c for c in plain["trainer"]["callbacks"] if c["class_path"] != OURS]
-    plain["trainer"]["callbacks"] = own
-    Path("plain.yaml").write_text(yaml.safe_dump(plain))
-    main(["fit", "--config", "plain.yaml", "--config", str(fragment), *FEW])
+def test_a_fragment_adds_its_callbacks_and_keeps_those_of_the_config(fragment, plain):
+    own = yaml.safe_load(plain.read_text())["trainer"]["callbacks"]
+    main(["fit", "--config", str(plain), "--config", str(fragment), *FEW])
     saved = yaml.safe_load(next(Path("runs").rglob("config.yaml")).read_text())
     added = yaml.safe_load(fragment.read_text())["trainer"]["callbacks+"]
     assert class_paths(saved["trainer"]["callbacks"]) == class_paths(own) + class_paths(added)

@@ -1,9 +1,9 @@
 """Every example runs, and what it says is so."""
 
 import json
+import os
 import re
 import runpy
-import subprocess
 import sys
 from pathlib import Path
 
@@ -11,6 +11,7 @@ import pytest
 
 from lightning_id.functional import ESTIMATORS
 from tests.bare import without_data
+from tests.processes import ForkedCommand
 
 EXAMPLES = Path(__file__).parents[1] / "examples"
 # Studies of minutes, which write pages: each has a `test_<name>.py` of its own.
@@ -84,16 +85,12 @@ def test_training_stops_when_the_last_hidden_layer_folds_up_no_more(run):
 
 def test_two_processes_log_the_same_numbers(tmp_path):
     # Not in this process: Lightning leaves the variables of a process group behind.
-    done = subprocess.run(
-        [sys.executable, EXAMPLES / "ddp.py"],
-        cwd=tmp_path,
-        capture_output=True,
-        text=True,
-        timeout=200,
-        check=False,
-    )
-    assert done.returncode == 0, done.stderr
-    said = dict(re.findall(r"process (\d): (\{.*?\})", done.stdout))
+    with (tmp_path / "shown.txt").open("w") as log:
+        command = [sys.executable, EXAMPLES / "ddp.py"]
+        code = ForkedCommand(command, stdout=log, env=os.environ, cwd=tmp_path).wait()
+    shown = (tmp_path / "shown.txt").read_text()
+    assert code == 0, shown
+    said = dict(re.findall(r"process (\d): (\{.*?\})", shown))
     assert sorted(said) == ["0", "1"]
     assert said["0"] == said["1"]
     assert len(json.loads(said["0"].replace("'", '"'))) == 3

@@ -1,18 +1,16 @@
 """Measurements in a loop without Lightning: the numbers of the callback, and an equal training."""
 
-import os
-
 import pytest
 import pytorch_lightning as pl
 import torch
 from torch import distributed, nn
-from torch.multiprocessing import spawn
 from torch.utils.data import DataLoader, TensorDataset
 
 from lightning_id import AtSteps, History, IntrinsicDimensionCallback, monitor
 from lightning_id.functional import change, twonn_dimension
 from lightning_id.monitoring import unwrapped
-from tests.toys import Toy, count_hooks, loader, toy_data, trainer
+from tests.processes import in_ranks
+from tests.toys import Toy, count_hooks, loader, toy_data, validated
 
 
 def train(watched: bool, n_steps: int = 7, **options):
@@ -57,7 +55,7 @@ def test_the_records_equal_the_records_of_the_callback_on_the_same_samples(tmp_p
     pl.seed_everything(0, verbose=False)
     module = Toy()
     callback = IntrinsicDimensionCallback(n_samples=40, layers={"net.5": "fc", "net.8": "head"})
-    trainer(tmp_path, callbacks=[callback]).validate(module, loader(60), verbose=False)
+    validated(tmp_path, callback, model=module, data=loader(60))
     watch = monitor(module.net, loader(60), n_samples=40, layers={"5": "fc", "8": "head"})
     watch.measure()
 
@@ -164,8 +162,8 @@ def test_a_compiled_model_is_measured_as_the_module_inside():
     assert watch.measure()["id_twonn/1"] == pytest.approx(expected, rel=1e-6)
 
 
-def _on_rank(rank: int, meeting: str, out: str) -> None:
-    distributed.init_process_group("gloo", f"file://{meeting}", rank=rank, world_size=2)
+def _on_rank(out: str) -> None:
+    distributed.init_process_group("gloo")
     pl.seed_everything(0, verbose=False)
     net = nn.parallel.DistributedDataParallel(nn.Sequential(nn.Linear(6, 6), nn.Tanh()))
     x = torch.randn(101, 6, generator=torch.Generator().manual_seed(1))
@@ -175,8 +173,7 @@ def _on_rank(rank: int, meeting: str, out: str) -> None:
 
 
 def test_two_ranks_measure_half_of_the_samples_each(tmp_path):
-    os.environ.setdefault("GLOO_SOCKET_IFNAME", "lo")
-    spawn(_on_rank, (str(tmp_path / "meeting"), str(tmp_path)), nprocs=2)
+    in_ranks(_on_rank, str(tmp_path))
     history = History.load(tmp_path)
     pl.seed_everything(0, verbose=False)
     net = nn.Sequential(nn.Linear(6, 6), nn.Tanh())

@@ -69,6 +69,42 @@ def trainer(folder: object, **kwargs: object) -> pl.Trainer:
     return pl.Trainer(**{**quiet, **kwargs})
 
 
+def fitted(
+    folder: object,
+    *callbacks: pl.Callback,
+    model: pl.LightningModule | None = None,
+    train: object = None,
+    val: object = ...,
+    ckpt_path: object = None,
+    **options: object,
+) -> pl.Trainer:
+    """Train a toy, or another module, with callbacks: on 100 samples, validated on 60 others.
+
+    `val=None` is a fit without a validation.
+    """
+    runner = trainer(folder, callbacks=list(callbacks), **options)
+    runner.fit(
+        Toy() if model is None else model,
+        loader() if train is None else train,
+        loader(60, seed=1) if val is ... else val,
+        ckpt_path=ckpt_path,
+    )
+    return runner
+
+
+def validated(
+    folder: object,
+    *callbacks: pl.Callback,
+    model: pl.LightningModule,
+    data: object,
+    **options: object,
+) -> pl.Trainer:
+    """Validate a module on data, with callbacks."""
+    runner = trainer(folder, callbacks=list(callbacks), **options)
+    runner.validate(model, data, verbose=False)
+    return runner
+
+
 def state_of(model: nn.Module, runner: pl.Trainer) -> list[Tensor]:
     """Return weights, the state of the optimiser and that of the random numbers."""
     return [

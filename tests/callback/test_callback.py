@@ -16,15 +16,22 @@ from lightning_id import AtSteps, EveryNValidations, History, IntrinsicDimension
 from lightning_id.functional import Estimate, pca_dimension, twonn_dimension
 from lightning_id.recording.modules import named_layers
 from lightning_id.recording.samples import choose_samples
-from tests.toys import Toy, count_hooks, loader, state_of, toy_data, trainer
+from tests.toys import Toy, count_hooks, fitted, loader, state_of, toy_data
 
 
 def fit(folder, *callbacks, model=None, val=None, ckpt=None, seed=1, **kwargs):
     """Train a toy with the callbacks from a fixed seed; return trainer and model."""
     pl.seed_everything(seed, verbose=False)
     model = model() if isinstance(model, type) else model or Toy()  # a class: from the seed
-    runner = trainer(folder, callbacks=list(callbacks), **kwargs)
-    runner.fit(model, loader(shuffle=True), val or loader(60, seed=1), ckpt_path=ckpt)
+    runner = fitted(
+        folder,
+        *callbacks,
+        model=model,
+        train=loader(shuffle=True),
+        val=val or loader(60, seed=1),
+        ckpt_path=ckpt,
+        **kwargs,
+    )
     return runner, model
 
 

@@ -8,7 +8,7 @@ from pytorch_lightning.loggers import TensorBoardLogger
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
 from lightning_id import IntrinsicDimensionCallback
-from tests.toys import Toy, loader, trainer
+from tests.toys import Toy, fitted, loader
 
 RUNS = ["00-input", "01-net.5", "02-last_hidden"]
 
@@ -17,8 +17,14 @@ def fit(folder, model=None, version="run", **options):
     pl.seed_everything(5, verbose=False)
     callback = IntrinsicDimensionCallback(["input", "net.5"], n_samples=40, charts=False, **options)
     logger = TensorBoardLogger(folder, name=None, version=version)
-    runner = trainer(folder, callbacks=[callback], logger=logger, num_sanity_val_steps=-1)
-    runner.fit(model or Toy(), loader(64, seed=3), loader(60, seed=1))
+    fitted(
+        folder,
+        callback,
+        model=model or Toy(),
+        train=loader(64, seed=3),
+        logger=logger,
+        num_sanity_val_steps=-1,
+    )
     return callback, folder / version
 
 
@@ -46,9 +52,7 @@ def test_each_layer_of_each_set_has_a_run_with_its_values(tmp_path):
 def test_it_can_be_turned_off_and_a_trial_run_writes_none(tmp_path):
     _, run = fit(tmp_path, layer_curves=False)
     assert not (run / "layers").exists()
-    trainer(tmp_path / "fast", callbacks=[IntrinsicDimensionCallback()], fast_dev_run=True).fit(
-        Toy(), loader(), loader()
-    )
+    fitted(tmp_path / "fast", IntrinsicDimensionCallback(), val=loader(), fast_dev_run=True)
     assert not list((tmp_path / "fast").rglob("layers"))
 
 

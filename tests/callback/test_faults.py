@@ -14,21 +14,22 @@ from lightning_id.functional import columns, geometry
 from lightning_id.recording.measurement import Measurement
 from lightning_id.recording.recorder import Recorder
 from lightning_id.recording.selection import RowSelector
-from tests.toys import Toy, count_hooks, loader, trainer
+from tests.toys import Toy, count_hooks, fitted, loader
 
 
 def train(folder, *callbacks, logger=False, **kwargs):
     pl.seed_everything(4, verbose=False)
     model = Toy()
-    runner = trainer(
+    fitted(
         folder,
-        callbacks=list(callbacks),
+        *callbacks,
+        model=model,
+        train=loader(shuffle=True),
         logger=logger,
         num_sanity_val_steps=-1,
         enable_checkpointing=False,
         **kwargs,
     )
-    runner.fit(model, loader(shuffle=True), loader(60, seed=1))
     return model
 
 
@@ -150,9 +151,8 @@ def test_an_interrupt_leaves_no_hook(tmp_path):
             raise KeyboardInterrupt
 
     model = Interrupted()
-    runner = trainer(tmp_path, callbacks=[IntrinsicDimensionCallback()])
     with pytest.raises((SystemExit, KeyboardInterrupt)):
-        runner.fit(model, loader(), loader(60))
+        fitted(tmp_path, IntrinsicDimensionCallback(), model=model, val=loader(60))
     assert count_hooks(model) == 0
 
 
@@ -200,9 +200,7 @@ def test_a_cause_is_reported_once_for_all_its_layers_and_once_for_all_validation
     callback = IntrinsicDimensionCallback(["input", "net.0", "net.3", "net.5", "wide", "tall"])
     pl.seed_everything(0, verbose=False)
     with pytest.warns(UserWarning, match="IntrinsicDimension") as caught:
-        trainer(tmp_path, callbacks=[callback], max_epochs=3).fit(
-            Twice(), loader(), loader(60, seed=1)
-        )
+        fitted(tmp_path, callback, model=Twice(), max_epochs=3)
     texts = messages_of(caught)
     (calls,) = [text for text in texts if "called 2 times" in text]
     assert "'net.0', 'net.3', 'net.5'" in calls
@@ -216,6 +214,6 @@ def test_a_cause_is_reported_once_for_all_its_layers_and_once_for_all_validation
 def test_what_holds_for_all_layers_names_none_of_them(tmp_path):
     callback = IntrinsicDimensionCallback(["input", "net.0", "net.5"])
     with pytest.warns(UserWarning, match="IntrinsicDimension") as caught:
-        trainer(tmp_path, callbacks=[callback]).fit(Toy(), loader(), loader(2, seed=1))
+        fitted(tmp_path, callback, val=loader(2, seed=1))
     (text,) = messages_of(caught)
     assert text == "all 4 layers: no twonn or pca dimension: expected at least 3 rows, got 2"

@@ -13,7 +13,7 @@ from torch import nn
 
 from lightning_id import IntrinsicDimensionCallback
 from tests.processes import in_process
-from tests.toys import Toy, averaged_weights, count_hooks, loader, trainer
+from tests.toys import Toy, averaged_weights, count_hooks, fitted, loader, validated
 
 
 class TwoOptimizers(Toy):
@@ -52,8 +52,14 @@ def everything(folder, kind, watched, average=False, **kwargs):
         callbacks.append(IntrinsicDimensionCallback(n_samples=40))
     model = kind()
     model.net[1].eval()  # a batch norm that the user froze
-    runner = trainer(folder, callbacks=callbacks, num_sanity_val_steps=-1, **kwargs)
-    runner.fit(model, loader(shuffle=True), loader(60, seed=1))
+    runner = fitted(
+        folder,
+        *callbacks,
+        model=model,
+        train=loader(shuffle=True),
+        num_sanity_val_steps=-1,
+        **kwargs,
+    )
     tensors = [*model.state_dict().values()]
     for optimizer in runner.optimizers:
         for state in optimizer.state_dict()["state"].values():
@@ -93,7 +99,7 @@ def test_averaged_weights_are_measured_wherever_the_callback_stands(tmp_path):
         pl.seed_everything(7, verbose=False)
         ours, average = IntrinsicDimensionCallback(["net.5"]), averaged_weights(0.5)
         callbacks = [ours, average] if first else [average, ours]
-        trainer(tmp_path, callbacks=callbacks).fit(Toy(), loader(), loader(60, seed=1))
+        fitted(tmp_path, *callbacks)
         seen.append([r["value"] for r in ours.history.records])
     assert seen[0] == seen[1]
     assert len(seen[0]) == 8
@@ -104,8 +110,7 @@ def test_bfloat16_features_are_measured_in_float32_and_their_dtype_is_recorded(t
     for precision in ("32-true", "bf16-mixed"):
         callback = IntrinsicDimensionCallback(["input", "net.5"])
         pl.seed_everything(0, verbose=False)
-        runner = trainer(tmp_path, callbacks=[callback], precision=precision)
-        runner.validate(Toy(), loader(300), verbose=False)
+        validated(tmp_path, callback, model=Toy(), data=loader(300), precision=precision)
         records = [r for r in callback.history.records if r["estimator"] == "twonn"]
         found[precision] = {r["layer"]: r for r in records}
     mixed, full = found["bf16-mixed"], found["32-true"]
@@ -128,9 +133,8 @@ def test_coarse_features_are_warned_of_once_with_the_name_of_the_layer(tmp_path)
         model.net[5].bias.fill_(4)
     model.net[5].bfloat16()
     model.net[5].register_forward_pre_hook(lambda _, args: (args[0].bfloat16(),))
-    runner = trainer(tmp_path, callbacks=[callback])
     with pytest.warns(UserWarning, match="too coarse") as caught:
-        runner.validate(model, loader(400), verbose=False)
+        validated(tmp_path, callback, model=model, data=loader(400))
     said = [str(w.message) for w in caught if "too coarse" in str(w.message)]
     assert [text.split("'")[1] for text in said] == ["net.5"]
     noted = [r["layer"] for r in callback.history.records if "bfloat16" in (r["note"] or "")]
@@ -140,8 +144,7 @@ def test_coarse_features_are_warned_of_once_with_the_name_of_the_layer(tmp_path)
 def test_the_model_is_free_when_the_user_lets_it_go(tmp_path):
     callback = IntrinsicDimensionCallback()
     model = Toy()
-    runner = trainer(tmp_path, callbacks=[callback])
-    runner.fit(model, loader(), loader(60))
+    runner = fitted(tmp_path, callback, model=model, val=loader(60))
     seen = weakref.ref(model.net[5])
     del callback.log, callback.log_dict  # Lightning puts the model's methods on every callback
     del model, runner
@@ -175,8 +178,15 @@ def five_hundred_validations():
     """Return how many validations were measured, and the memory after each hundred."""
     warnings.simplefilter("ignore")
     callback, sampling = IntrinsicDimensionCallback(["net.5"], n_samples=50), Sampling()
-    runner = trainer(".", callbacks=[callback, sampling], max_epochs=500)
-    runner.fit(Still(), loader(16), loader(50, batch_size=50, seed=1))
+    fitted(
+        ".",
+        callback,
+        sampling,
+        model=Still(),
+        train=loader(16),
+        val=loader(50, batch_size=50, seed=1),
+        max_epochs=500,
+    )
     return len(callback.history.validations()), sampling.sizes
 
 

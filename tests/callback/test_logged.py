@@ -11,7 +11,7 @@ from torch import nn
 from torchmetrics.classification import MulticlassAccuracy
 
 from lightning_id import EveryNValidations, History, IntrinsicDimensionCallback, LogSpaced
-from tests.toys import Toy, loader, trainer
+from tests.toys import Toy, fitted, loader, trainer
 
 STEPS = 7  # batches of an epoch
 
@@ -60,16 +60,18 @@ def recorded(history, name):
 
 
 def fit(folder, callback, *others, model=None, val=True, ckpt_path=None, **options):
-    runner = trainer(
+    return fitted(
         folder,
-        callbacks=[callback, *others],
+        callback,
+        *others,
+        model=model or Logging(),
+        val=loader(60) if val else None,
+        ckpt_path=ckpt_path,
         log_every_n_steps=1,
         max_epochs=3,
         logger=TensorBoardLogger(folder),
         **options,
     )
-    runner.fit(model or Logging(), loader(), loader(60) if val else None, ckpt_path=ckpt_path)
-    return runner
 
 
 WAYS = [
@@ -138,13 +140,15 @@ def test_a_learning_rate_set_before_the_epoch_stays_that_of_the_epoch(tmp_path):
 
     callback = IntrinsicDimensionCallback(["net.5"], charts=False)
     # Before the callback in the list, it writes before the epoch before is recorded.
-    runner = trainer(
+    fitted(
         tmp_path,
-        callbacks=[LearningRateMonitor("epoch"), callback],
+        LearningRateMonitor("epoch"),
+        callback,
+        model=Decaying(),
+        val=loader(60),
         max_epochs=3,
         logger=TensorBoardLogger(tmp_path),
     )
-    runner.fit(Decaying(), loader(), loader(60))
     assert list(recorded(callback.history, "lr-SGD").values()) == [1.0, 0.5, 0.25]
 
 

@@ -11,7 +11,7 @@ from torch.utils.data import DataLoader, TensorDataset
 
 from lightning_id import IntrinsicDimensionCallback, manifolds
 from lightning_id.functional import pca_dimension, twonn_dimension
-from tests.toys import Toy, loader, trainer
+from tests.toys import Toy, loader, trainer, validated
 
 
 class Wrapped(pl.LightningModule):
@@ -223,7 +223,7 @@ def test_a_projection_is_only_for_wide_layers_and_said_in_the_record(tmp_path):
         pl.seed_everything(0, verbose=False)
         warned = pytest.warns(UserWarning, match="layer 'net.0': a random projection")
         with warned if callback is projected else nullcontext():
-            trainer(tmp_path, callbacks=[callback]).validate(Toy(), loader(200), verbose=False)
+            validated(tmp_path, callback, model=Toy(), data=loader(200))
     wide = record(projected, "net.0")
     assert wide["note"] == "a random projection of its 144 features to 64"
     assert wide["ambient_dimension"] == 144
@@ -239,7 +239,7 @@ def test_rows_in_files_give_the_same_numbers(tmp_path):
     for limit in (None, 1e-5, 1e-9):  # all, some and none in memory
         callback = IntrinsicDimensionCallback(memory_limit=limit)
         pl.seed_everything(0, verbose=False)
-        trainer(tmp_path, callbacks=[callback]).validate(Toy(), loader(100), verbose=False)
+        validated(tmp_path, callback, model=Toy(), data=loader(100))
         found.append([r["value"] for r in callback.history.records])
     assert found[0] == found[1] == found[2]
     with pytest.raises(ValueError, match="`memory_limit`"):

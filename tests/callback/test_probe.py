@@ -13,7 +13,7 @@ from lightning_id import AtSteps, History, IntrinsicDimensionCallback
 from lightning_id.callback.probe import Probe
 from lightning_id.functional import twonn_dimension
 from lightning_id.recording.samples import choose_samples
-from tests.toys import Toy, averaged_weights, count_hooks, loader, toy_data, trainer
+from tests.toys import Toy, averaged_weights, count_hooks, fitted, loader, toy_data
 
 LAYERS = ["input", "net.5"]
 
@@ -53,8 +53,13 @@ def train(folder, callback=None, kind=Toy, **kwargs):
     pl.seed_everything(5, verbose=False)
     model = kind()
     model.net[1].eval()  # a batch norm that the user froze
-    runner = trainer(folder, callbacks=[] if callback is None else [callback], **kwargs)
-    runner.fit(model, DataLoader(Augmented(64), 16, shuffle=True), loader(60, seed=1))
+    runner = fitted(
+        folder,
+        *[] if callback is None else [callback],
+        model=model,
+        train=DataLoader(Augmented(64), 16, shuffle=True),
+        **kwargs,
+    )
     return model, runner
 
 
@@ -99,8 +104,7 @@ def test_the_loaders_of_the_fit_are_probes_by_name(tmp_path):
     for name, size, seed in (("val", 60, 1), ("train", 64, 3)):
         callback = IntrinsicDimensionCallback(LAYERS, data=[name], n_samples=40)
         pl.seed_everything(0, verbose=False)
-        runner = trainer(tmp_path, callbacks=[callback], num_sanity_val_steps=-1)
-        runner.fit(Toy(), loader(64, seed=3, shuffle=True), loader(60, seed=1))
+        fitted(tmp_path, callback, train=loader(64, seed=3, shuffle=True), num_sanity_val_steps=-1)
         assert values(callback) == [expected(size, seed, 40)] * 3  # one before training
         assert {r["data"] for r in callback.history.records} == {name}
 
@@ -136,8 +140,7 @@ def test_steps_are_measured_between_validations_and_logged_there(tmp_path):
 def test_a_probe_passes_unseen_by_another_instance(order, tmp_path):
     def fit(*callbacks):
         pl.seed_everything(5, verbose=False)
-        runner = trainer(tmp_path, callbacks=list(callbacks[order]), num_sanity_val_steps=-1)
-        runner.fit(Toy(), loader(64, seed=3), loader(60, seed=1))
+        fitted(tmp_path, *callbacks[order], train=loader(64, seed=3), num_sanity_val_steps=-1)
 
     alone = IntrinsicDimensionCallback(LAYERS)
     fit(alone)
@@ -172,8 +175,7 @@ def test_a_step_is_measured_once_while_gradients_accumulate_and_after_resuming(t
     assert [step for _, _, step in callback.history.validations()] == [0, 1, 2, 3, 4]
     runner.save_checkpoint(tmp_path / "last.ckpt")
     again = IntrinsicDimensionCallback(LAYERS, schedule=AtSteps([0, 1, 2, 3, 4], then_every=1))
-    resumed = trainer(tmp_path, callbacks=[again], max_epochs=3)
-    resumed.fit(Toy(), loader(64), loader(60, seed=1), ckpt_path=tmp_path / "last.ckpt")
+    fitted(tmp_path, again, train=loader(64), ckpt_path=tmp_path / "last.ckpt", max_epochs=3)
     assert [step for _, _, step in again.history.validations()] == [0, 1, 2, 3, 4, 5, 6, 7, 8]
 
 
@@ -183,9 +185,8 @@ def test_a_probe_that_cannot_be_had_is_a_warning(tmp_path):
             return iter(toy_data(64))
 
     callback = IntrinsicDimensionCallback(LAYERS, data=["train"])
-    runner = trainer(tmp_path, callbacks=[callback], max_epochs=1)
     with pytest.warns(UserWarning, match="expected a train loader over a data set of known size"):
-        runner.fit(Toy(), DataLoader(Stream(), 16), loader(60))
+        fitted(tmp_path, callback, train=DataLoader(Stream(), 16), val=loader(60), max_epochs=1)
     assert not callback.history.records
 
 
@@ -236,7 +237,7 @@ def test_averaged_weights_are_probed_wherever_the_callback_stands(tmp_path):
         averaging = averaged_weights(0.5)
         pl.seed_everything(0, verbose=False)
         callbacks = [callback, averaging] if first else [averaging, callback]
-        trainer(tmp_path, callbacks=callbacks).fit(Toy(), loader(64), loader(60))
+        fitted(tmp_path, *callbacks, train=loader(64), val=loader(60))
         found.append(values(callback, "net.5"))
     assert found[0] == found[1]
 

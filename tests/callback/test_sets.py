@@ -12,7 +12,7 @@ from lightning_id import AtSteps, History, IntrinsicDimensionCallback
 from lightning_id.callback.sets import sample_sets
 from lightning_id.history.queries import by_validation
 from lightning_id.report import write_report
-from tests.toys import Toy, count_hooks, loader, trainer
+from tests.toys import Toy, count_hooks, loader, trainer, validated
 
 LAYERS = ["input", "net.5"]
 
@@ -129,8 +129,7 @@ def test_loaders_by_name_between_steps(tmp_path):
 
 def test_outside_a_fit_the_running_set_is_measured(tmp_path):
     callback = IntrinsicDimensionCallback(LAYERS, data=("train", "val"), n_samples=40)
-    runner = trainer(tmp_path, callbacks=[callback])
-    runner.validate(Toy(), loader(60, seed=1), verbose=False)
+    runner = validated(tmp_path, callback, model=Toy(), data=loader(60, seed=1))
     assert {key.startswith("val_id") for key in callback.last_metrics} == {True}
     runner.test(Toy(), loader(60, seed=1), verbose=False)
     assert {key.startswith("id") for key in callback.last_metrics} == {True}

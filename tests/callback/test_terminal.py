@@ -13,7 +13,7 @@ from lightning_id import AtSteps, History, IntrinsicDimensionCallback
 from lightning_id.callback.terminal import validation_line, where_to_look
 from lightning_id.experiments.show import ShowProfile
 from lightning_id.history.tables import end_rows, end_table
-from tests.toys import Toy, loader, trainer
+from tests.toys import Toy, fitted, loader, trainer, validated
 
 
 def fit(folder, *callbacks, logger=False, first=False, **kwargs):
@@ -64,8 +64,7 @@ def test_many_measurements_between_steps_say_no_line_each(tmp_path, capsys):
 
 def test_the_table_of_a_validation_alone_is_said(tmp_path, capsys):
     callback = IntrinsicDimensionCallback(["input", "net.5"])
-    runner = trainer(tmp_path, callbacks=[callback], enable_progress_bar=True)
-    runner.validate(Toy(), loader(60), verbose=False)
+    validated(tmp_path, callback, model=Toy(), data=loader(60), enable_progress_bar=True)
     assert "layer " in capsys.readouterr().out
 
 
@@ -159,12 +158,13 @@ def test_where_the_history_is_is_not_logged_in_vain(case, tmp_path, caplog):
         elif case == "named by another":
             fit(tmp_path, ShowProfile(), logger=CSVLogger(tmp_path), charts=False)
         else:
-            runner = trainer(
+            validated(
                 tmp_path,
-                callbacks=[IntrinsicDimensionCallback(charts=False)],
+                IntrinsicDimensionCallback(charts=False),
+                model=Toy(),
+                data=loader(60),
                 logger=CSVLogger(tmp_path),
             )
-            runner.validate(Toy(), loader(60), verbose=False)
     assert not logged_where(caplog)
 
 
@@ -232,10 +232,7 @@ def test_a_table_too_wide_for_the_terminal_leaves_out_columns_from_before_traini
 
 def test_without_a_number_of_epochs_the_epoch_stands_alone(tmp_path, capsys):
     callback = IntrinsicDimensionCallback(["net.5"])
-    runner = trainer(
-        tmp_path, callbacks=[callback], enable_progress_bar=True, max_epochs=-1, max_steps=7
-    )
-    runner.fit(Toy(), loader(), loader(60))
+    fitted(tmp_path, callback, val=loader(60), enable_progress_bar=True, max_epochs=-1, max_steps=7)
     assert "\nepoch 0  val_acc" in capsys.readouterr().out
 
 

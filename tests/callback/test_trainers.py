@@ -16,7 +16,7 @@ from lightning_id.callback.trainers import (
     training_names,
 )
 from lightning_id.history import BEFORE_TRAINING
-from tests.toys import Toy, loader, trainer
+from tests.toys import Toy, fitted, loader, trainer
 
 
 class Reading(pl.Callback):
@@ -90,7 +90,7 @@ def test_a_batch_and_a_call_go_the_way_of_a_step(tmp_path):
             found.append((batch[0], next(iter(loader(60)))[0]))
             call_through_wrapper(trainer, pl_module, "forward", batch[0])
 
-    trainer(tmp_path, callbacks=[Passing()], max_epochs=1).fit(Doubling(), loader(), loader(60))
+    fitted(tmp_path, Passing(), model=Doubling(), val=loader(60), max_epochs=1)
     ((given, loaded),) = found
     assert torch.equal(given, 2 * loaded)
 

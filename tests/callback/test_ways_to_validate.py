@@ -1,6 +1,5 @@
 """The callback under every way in which Lightning runs a validation."""
 
-import itertools
 import warnings
 
 import pytest
@@ -23,7 +22,7 @@ from lightning_id import (
 )
 from lightning_id.functional import twonn_dimension
 from lightning_id.recording.samples import choose_samples
-from tests.toys import Toy, count_hooks, loader, toy_data, trainer
+from tests.toys import Toy, count_hooks, fitted, loader, toy_data, trainer
 
 LAYERS = ["input", "net.5"]
 
@@ -42,8 +41,7 @@ def expected_input(n, seed, n_samples=2000):
 
 def fit(folder, callback, val, model=None, **kwargs):
     model = model or Toy()
-    runner = trainer(folder, callbacks=[callback], **kwargs)
-    runner.fit(model, loader(), val)
+    runner = fitted(folder, callback, model=model, val=val, **kwargs)
     return runner, model
 
 
@@ -199,8 +197,7 @@ def test_layers_that_configure_model_makes_are_found(tmp_path):
 def test_two_instances_log_under_their_prefixes_and_share_a_checkpoint(tmp_path):
     few = IntrinsicDimensionCallback(LAYERS, n_samples=20, prefix="few_")
     all_ = IntrinsicDimensionCallback(LAYERS)
-    runner = trainer(tmp_path, callbacks=[few, all_])
-    runner.fit(Toy(), loader(), loader(60, seed=1))
+    runner = fitted(tmp_path, few, all_)
     assert runner.callback_metrics["few_id_twonn/input"] == pytest.approx(expected_input(60, 1, 20))
     assert runner.callback_metrics["id_twonn/input"] == pytest.approx(expected_input(60, 1))
     runner.save_checkpoint(tmp_path / "both.ckpt")
@@ -212,8 +209,7 @@ def test_two_instances_log_under_their_prefixes_and_share_a_checkpoint(tmp_path)
 def test_two_instances_keep_all_their_records_in_folders_of_their_own(tmp_path):
     few = IntrinsicDimensionCallback(LAYERS, n_samples=20, prefix="few/", charts=False)
     all_ = IntrinsicDimensionCallback(LAYERS, charts=False)
-    runner = trainer(tmp_path, callbacks=[few, all_], logger=CSVLogger(tmp_path))
-    runner.fit(Toy(), loader(), loader(60, seed=1))
+    runner = fitted(tmp_path, few, all_, logger=CSVLogger(tmp_path))
     for callback, folder in ((all_, runner.log_dir), (few, f"{runner.log_dir}/few")):
         written = History.load(folder)
         assert written.validations() == callback.history.validations()
@@ -224,7 +220,7 @@ def test_two_instances_keep_all_their_records_in_folders_of_their_own(tmp_path):
 def test_two_instances_of_one_prefix_fail_before_anything_is_trained(tmp_path):
     callbacks = [IntrinsicDimensionCallback(["input"]), IntrinsicDimensionCallback(["net.5"])]
     with pytest.raises(ValueError, match=r"`prefix`: expected one for each .*, got '' twice"):
-        trainer(tmp_path, callbacks=callbacks).fit(Toy(), loader(), loader(60))
+        fitted(tmp_path, *callbacks, val=loader(60))
 
 
 @pytest.mark.parametrize("finder", ["lr_find", "scale_batch_size"])
@@ -256,13 +252,12 @@ def test_finding_a_learning_rate_or_batch_size_measures_nothing(finder, tmp_path
 def test_a_monitor_of_what_is_measured_between_steps_is_told_that_it_never_sees_it(tmp_path):
     saver = ModelCheckpoint(tmp_path / "ckpt", monitor="id_twonn/net.5")
     callback = IntrinsicDimensionCallback(LAYERS, schedule=AtSteps([2]))
-    runner = trainer(tmp_path, callbacks=[callback, saver], enable_checkpointing=True)
     # Lightning's own message comes after an epoch, and does not say why.
     with (
         pytest.warns(UserWarning, match="ModelCheckpoint monitors .*: it never reads"),
         pytest.raises(MisconfigurationException, match="could not find the monitored key"),
     ):
-        runner.fit(Toy(), loader(), loader(60))
+        fitted(tmp_path, callback, saver, val=loader(60), enable_checkpointing=True)
 
 
 @pytest.mark.parametrize("schedule", [AtSteps([0, 3, 9]), EveryNValidations(2)])
@@ -274,8 +269,7 @@ def test_the_metrics_are_those_of_the_validations_at_their_own_steps(schedule, t
         def on_validation_end(self):
             seen.append((self.current_epoch, float(self.trainer.callback_metrics["val_acc"])))
 
-    runner = trainer(tmp_path, callbacks=[callback], logger=CSVLogger(tmp_path), max_epochs=3)
-    runner.fit(Watching(), loader(), loader(60, seed=1))
+    runner = fitted(tmp_path, callback, model=Watching(), logger=CSVLogger(tmp_path), max_epochs=3)
     for history in (callback.history, History.load(runner.log_dir)):
         found = [m for m in history.metrics if m["name"] == "val_acc"]
         assert [(m["epoch"], m["value"]) for m in found] == seen
@@ -289,7 +283,7 @@ def test_a_metric_whose_name_begins_alike_is_not_taken_for_ours(tmp_path, recwar
 
     callback = IntrinsicDimensionCallback(LAYERS, schedule=EveryNValidations(2))
     stopping = EarlyStopping("identity_loss", patience=5)
-    trainer(tmp_path, callbacks=[callback, stopping]).fit(Other(), loader(), loader(60))
+    fitted(tmp_path, callback, stopping, model=Other(), val=loader(60))
     assert not [w for w in recwarn if "monitors" in str(w.message)]
 
 
@@ -303,8 +297,14 @@ class NoStep(Toy):
 )
 def test_a_fit_without_a_validation_is_told_that_nothing_is_measured(model, val, options, tmp_path):
     def run(callback):
-        runner = trainer(tmp_path, callbacks=[callback], max_epochs=1, **options)
-        runner.fit(model(), loader(), loader(60) if val else None)
+        fitted(
+            tmp_path,
+            callback,
+            model=model(),
+            val=loader(60) if val else None,
+            max_epochs=1,
+            **options,
+        )
         return len(callback.history.records)
 
     with pytest.warns(UserWarning, match="nothing is measured: EveryNValidations"):
@@ -317,9 +317,8 @@ def test_a_fit_without_a_validation_is_told_that_nothing_is_measured(model, val,
 
 def test_between_steps_without_a_loader_the_train_loader_is_named(tmp_path):
     callback = IntrinsicDimensionCallback(LAYERS, schedule=LogSpaced())
-    runner = trainer(tmp_path, callbacks=[callback], max_epochs=1)
     with pytest.warns(UserWarning, match="expected a val loader, got none; .* or 'train'"):
-        runner.fit(Toy(), loader())
+        fitted(tmp_path, callback, val=None, max_epochs=1)
 
 
 def test_an_axis_for_a_layer_that_is_not_measured_fails_before_anything_is_trained(tmp_path):
@@ -327,7 +326,7 @@ def test_an_axis_for_a_layer_that_is_not_measured_fails_before_anything_is_train
     with pytest.raises(
         ValueError, match=r"expected names of measured layers, got net\.6; they are"
     ):
-        trainer(tmp_path, callbacks=[callback]).fit(Toy(), loader(), loader(60))
+        fitted(tmp_path, callback, val=loader(60))
 
 
 def test_a_module_called_twice_a_batch_is_measured_at_its_first_call_and_said_so(tmp_path):
@@ -357,37 +356,3 @@ def test_a_layer_that_is_never_called_is_listed_with_the_likely_cause(tmp_path):
     with pytest.warns(UserWarning, match="layer 'spare': .*never called"):
         fit(tmp_path, callback, loader(60), model=Spare(), max_epochs=1)
     assert [r["depth"] for r in callback.history.records if r["layer"] == "spare"] == [None, None]
-
-
-def test_both_class_trees_of_lightning_take_the_callback_of_their_own(tmp_path):
-    lightning = pytest.importorskip("lightning.pytorch")
-    from lightning_id.lightning import IntrinsicDimensionCallback as Other
-
-    class OtherToy(lightning.LightningModule):
-        def __init__(self):
-            super().__init__()
-            self.net = Toy().net
-
-        training_step, configure_optimizers = Toy.training_step, Toy.configure_optimizers
-        validation_step = Toy.validation_step
-
-    seen = []
-    for tree, kind, model in ((pl, IntrinsicDimensionCallback, Toy), (lightning, Other, OtherToy)):
-        tree.seed_everything(3, verbose=False)
-        callback = kind()
-        runner = tree.Trainer(
-            accelerator="cpu",
-            max_epochs=2,
-            enable_progress_bar=False,
-            logger=False,
-            enable_model_summary=False,
-            enable_checkpointing=False,
-            callbacks=[callback],
-            default_root_dir=tmp_path,
-            num_sanity_val_steps=-1,
-        )
-        runner.fit(model(), loader(), loader(60))
-        seen.append([(r["layer"], r["value"]) for r in callback.history.records])
-    assert len(seen[0]) == 30
-    for (a, x), (b, y) in itertools.zip_longest(*seen):
-        assert (a, x) == (b, y)

@@ -10,7 +10,6 @@ from torch import nn
 from lightning_id.experiments import architectures
 from lightning_id.experiments.images import ImageDataModule, permute_labels
 from lightning_id.experiments.mnist_variants import NoisyMNIST
-from lightning_id.experiments.networks import StudyNet
 from lightning_id.study.grid import load_study, trainings_of
 from lightning_id.study.runs import Runs, prepare_study
 from tests.bare import make_bare
@@ -122,11 +121,3 @@ def test_noise_leaves_the_images_and_the_global_generator_alone(digits):
     assert torch.equal(torch.get_rng_state(), state)
     with pytest.raises(ValueError, match="`label_noise`: expected a share in"):
         NoisyMNIST(label_noise=2)
-
-
-def test_width_multiplies_and_depth_adds_hidden_layers():
-    net = StudyNet(width=2, depth=3, dropout=0.25)
-    widths = [m.out_features for m in net.modules() if isinstance(m, nn.Linear)]
-    assert widths == [128, 128, 128, 10]
-    assert (net.conv1.out_channels, net.conv2.out_channels) == (16, 32)
-    assert [m.p for m in net.modules() if isinstance(m, nn.Dropout)] == [0.25] * 3

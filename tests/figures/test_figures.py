@@ -5,6 +5,7 @@ from itertools import pairwise
 
 import pytest
 from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
 
 from lightning_id import History
 from lightning_id.figures import (
@@ -67,10 +68,21 @@ def assert_no_two_names_on_an_axis_overlap(figure):
             assert all(abs(b - a) > letter for a, b in pairwise(feet))
 
 
+@pytest.fixture(scope="module")
+def seen():
+    """The contents of figures that were drawn, by name."""
+    return {name: [] for name in FIGURES}
+
+
 @pytest.mark.parametrize("history", BROKEN)
 @pytest.mark.parametrize("name", FIGURES)
-def test_every_figure_draws_numbers_or_says_what_is_missing_and_nothing_is_cut(name, history):
+def test_every_figure_draws_numbers_or_says_what_is_missing_and_nothing_is_cut(name, history, seen):
     figure = FIGURES[name](BROKEN[history]())
+    lines = [line.get_xydata().tolist() for line in figure.findobj(Line2D)]
+    content = str((texts(figure), lines, drawn_numbers(figure)))
+    if content in seen[name]:
+        return  # not every figure depends on all that is broken: drawing takes most of the time
+    seen[name].append(content)
     assert_tells_something_and_is_whole(figure)
     if history in ("whole", "unicode", "60 layers", "200 characters"):
         assert_no_two_names_on_an_axis_overlap(figure)

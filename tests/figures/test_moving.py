@@ -8,7 +8,7 @@ import pytest
 from PIL import Image, ImageSequence
 
 from lightning_id import History
-from lightning_id.figures import layers_over_time, moving_profile
+from lightning_id.figures import layers_over_time, moving, moving_profile
 from tests.figures.histories import history_of
 
 HEIGHT_OF_TITLE = 30  # pixels
@@ -19,10 +19,12 @@ def frames_of(history, **options):
     return [np.asarray(frame.convert("RGB"), dtype=int) for frame in ImageSequence.Iterator(gif)]
 
 
-def test_60_measurements_make_61_frames_below_2_mb():
+@pytest.mark.parametrize("most", [8, pytest.param(60, marks=pytest.mark.slow)])
+def test_the_most_measurements_make_a_frame_each_below_2_mb_in_all(most, monkeypatch):
+    monkeypatch.setattr(moving, "MOST_FRAMES", most)
     content = moving_profile(history_of(75, 12))
-    assert Image.open(io.BytesIO(content)).n_frames == 61
-    assert len(content) < 2e6
+    assert Image.open(io.BytesIO(content)).n_frames == most + 1
+    assert len(content) < 2e6 * (most + 1) / 61
 
 
 def test_the_last_frame_is_the_layers_over_time():

@@ -4,6 +4,8 @@ import math
 
 import numpy as np
 
+from lightning_id.functional import Geometry, get_estimator
+
 
 def distinct_rows(x):
     """Return the rows of x as float64, equal ones once, in order of first appearance."""
@@ -58,6 +60,11 @@ def eigenvalues(x, standardize=False):
 def pca_count(x, share=0.9, standardize=False):
     values = eigenvalues(x, standardize)
     return int(np.argmax(values.cumsum() >= share * values.sum())) + 1
+
+
+def estimated(name, x):
+    """Return the estimate of the estimator of a name, which is not naive."""
+    return get_estimator(name)(Geometry(x))
 
 
 def assert_agrees(estimate, value, rel=1e-4):

@@ -4,23 +4,19 @@ import math
 
 import pytest
 import torch
-from naive import assert_agrees, assert_no_number, gride, pca_count, twonn_linear, twonn_mle
+from naive import assert_agrees, assert_no_number, estimated, pca_count, twonn_linear, twonn_mle
 
 from lightning_id import manifolds
 from lightning_id.functional import (
     effective_rank,
-    get_estimator,
-    gride_dimension,
-    mle_dimension,
     participation_ratio,
     pca_dimension,
     pca_spectrum,
     twonn_dimension,
 )
-from lightning_id.functional.ratios import CoarseFeaturesWarning
 from lightning_id.functional.registry import ESTIMATORS
 
-N = 2000
+N = 600
 BALL = manifolds.ball(N, 5, ambient=64)
 CLEAN = twonn_linear(BALL)
 LINEAR = {name for name, spec in ESTIMATORS.items() if spec.counts_repeats}
@@ -37,7 +33,7 @@ def test_an_offset_changes_nothing(offset):
     assert_agrees(twonn_dimension(x), twonn_linear(x))
     assert_agrees(twonn_dimension(x, "mle"), twonn_mle(x))
     assert_agrees(twonn_dimension(x), CLEAN, rel=1e-3)
-    assert all(get_estimator_on(name, x).n_ties == 0 for name in RATIOS)
+    assert all(estimated(name, x).n_ties == 0 for name in RATIOS)
     assert float(pca_dimension(x)) == pca_count(x) == 5
 
 
@@ -89,7 +85,7 @@ def test_half_of_the_rows_exactly_zero():
 @pytest.mark.parametrize("name", sorted(ESTIMATORS))
 @pytest.mark.parametrize("n", [0, 1, 2])
 def test_fewer_than_three_rows_give_a_reason(name, n):
-    assert_no_number(get_estimator_on(name, BALL[:n]), f"expected at least 3 rows, got {n}")
+    assert_no_number(estimated(name, BALL[:n]), f"expected at least 3 rows, got {n}")
 
 
 @pytest.mark.parametrize("name", sorted(ESTIMATORS))
@@ -97,7 +93,7 @@ def test_fewer_than_three_rows_give_a_reason(name, n):
 def test_rows_without_finite_values_give_a_reason(name, bad):
     x = BALL[:100].clone()
     x[3, 7], x[50, 1] = bad, bad
-    assert_no_number(get_estimator_on(name, x), "2 of 100 rows hold NaN or infinite values")
+    assert_no_number(estimated(name, x), "2 of 100 rows hold NaN or infinite values")
 
 
 @pytest.mark.parametrize("name", sorted(set(ESTIMATORS) - LINEAR))
@@ -105,7 +101,7 @@ def test_rows_without_finite_values_give_a_reason(name, bad):
     "rows", [torch.ones(50, 4), torch.eye(4)[torch.arange(50) % 2]], ids=["equal", "two kinds"]
 )
 def test_fewer_than_three_distinct_rows_give_a_reason(name, rows):
-    estimate = get_estimator_on(name, rows)
+    estimate = estimated(name, rows)
     assert estimate.reason, f"if {name} counts repeated rows, its EstimatorSpec has counts_repeats"
     assert_no_number(estimate, "distinct rows")
 
@@ -120,15 +116,9 @@ def test_a_constant_cloud_has_no_linear_dimension(name, value, shape, standardiz
     assert estimate.reason is None
 
 
-def test_ties_only_give_a_reason():
-    estimate = twonn_dimension(torch.eye(50))
-    assert_no_number(estimate, "50 of 50 distinct rows tie")
-    assert estimate.n_ties == 50
-
-
 @pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16])
 def test_half_precision_is_computed_in_float32(dtype):
-    x = BALL.to(dtype)
+    x = manifolds.ball(2000, 5, ambient=64).to(dtype)
     estimate = twonn_dimension(x)
     assert_agrees(estimate, twonn_linear(x))
     assert estimate.dtype == str(dtype).removeprefix("torch.")
@@ -136,119 +126,33 @@ def test_half_precision_is_computed_in_float32(dtype):
     assert float(pca_dimension(x)) == 5
 
 
-def orthogonal(size, dtype):
-    weights = torch.randn(size, size, generator=torch.Generator().manual_seed(0), dtype=dtype)
-    return torch.linalg.qr(weights).Q
-
-
-def line(dtype):
-    return torch.linspace(-3, 3, 1000, dtype=dtype)[:, None]
-
-
-def line_through_a_layer(dtype):
-    layer = torch.randn(2, 64, generator=torch.Generator().manual_seed(0), dtype=dtype)
-    return line(dtype) * layer[0] + layer[1]
-
-
-def turned_grid(dtype):
-    side = torch.arange(10, dtype=dtype)
-    return torch.cartesian_prod(side, side, side) @ orthogonal(64, dtype)[:3]
-
-
-def turned_one_hot(dtype):
-    return torch.eye(512, dtype=dtype) @ orthogonal(512, dtype)
-
-
-def time_steps(dtype):
-    angles = torch.arange(50, dtype=dtype)[:, None] * 1e-4 ** (torch.arange(32, dtype=dtype) / 32)
-    return torch.cat((angles.sin(), angles.cos()), dim=1)
-
-
-@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
-@pytest.mark.parametrize(
-    "rows", [line, line_through_a_layer, turned_grid, turned_one_hot, time_steps]
-)
-def test_ties_that_rounding_broke_are_ties(rows, dtype):
-    x = rows(dtype)
-    assert twonn_linear(x) > 10_000  # of the ratios as they are: in one column, too
-    for estimate in (twonn_dimension(x), twonn_dimension(x, "mle"), mle_dimension(x, 2)):
-        assert_no_number(estimate, f"of {len(x)} distinct rows tie: their neighbours 1 and 2")
-        assert estimate.n_ties > 0.9 * len(x)
-    assert_no_number(gride_dimension(x, 1, 2), "distinct rows tie")
-
-
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float16, torch.bfloat16])
 @pytest.mark.parametrize("name", RATIOS)
 def test_a_few_outlying_rows_leave_the_others_their_ratios(name, dtype):
     x = BALL.clone()
-    x[:6] *= 1000
-    estimate = get_estimator_on(name, x.to(dtype))
-    clean = get_estimator_on(name, BALL.to(dtype))
+    x[:2] *= 1000
+    estimate = estimated(name, x.to(dtype))
+    clean = estimated(name, BALL.to(dtype))
     assert estimate.n_ties <= clean.n_ties
     assert_agrees(estimate, clean.value, rel=1e-2)
-
-
-def test_ties_that_rounding_broke_are_left_out_and_counted_beside_other_rows():
-    x = torch.cat((manifolds.ball(1000, 5, ambient=64), 100 + line_through_a_layer(torch.float32)))
-    estimate = twonn_dimension(x)
-    assert 990 < estimate.n_ties <= 1000
-    assert estimate.n_used == 2000 - estimate.n_ties
-    assert_agrees(estimate, twonn_linear(x, resolution=1e-3), rel=1e-2)
-    assert "of the nearest distances tie and are left out" in estimate.note
-
-
-@pytest.mark.parametrize("name", RATIOS)
-def test_single_ratios_that_rounding_does_not_resolve_are_no_ties(name):
-    x = manifolds.ball(200, 5, ambient=64)
-    turn = orthogonal(64, torch.float64)[:2] * 0.01
-    for row, other in ((3, 30), (5, 50)):  # two neighbours each, as far but for 3e-7 of it
-        x[[row + 100, other + 100]] = x[row] + turn.float() * torch.tensor([[1], [1 + 3e-7]])
-    estimate = get_estimator_on(name, x)
-    assert estimate.n_ties == 0
-    assert estimate.note is None
-    if name == "twonn":
-        assert_agrees(estimate, twonn_linear(x))
-
-
-def test_equal_distances_of_high_order_are_ties_though_products_break_them():
-    grid = torch.cartesian_prod(*[torch.arange(12.0)] * 3) @ orthogonal(64, torch.float32)[:3]
-    estimate = gride_dimension(torch.cat((grid, BALL - 3)), 17, 18)
-    assert_agrees(estimate, gride(torch.cat((grid, BALL - 3)), 17, 18, resolution=1e-5), rel=1e-3)
-    assert 1100 < estimate.n_ties < len(grid)
-
-
-def test_ties_of_more_digits_than_the_rows_have_give_no_number():
-    x = line_through_a_layer(torch.float32).double()
-    assert_no_number(twonn_dimension(x), "expected a dimension of at most 64, the columns, got")
-    few = torch.eye(400).double() + 1e-9 * manifolds.gaussian(400, 400).double()
-    few = torch.cat((few, few.new_zeros(400, 600)), dim=1)
-    assert_no_number(twonn_dimension(few), "expected a dimension of at most 400, the rows, got")
-
-
-@pytest.mark.parametrize("n", [20, 50, 300])
-def test_rows_that_fill_their_columns_keep_their_number(n):
-    for seed in range(40):
-        x = manifolds.gaussian(n, 1, seed=seed)
-        for name in RATIOS if n > 20 else ("twonn", "gride"):
-            assert get_estimator_on(name, x).reason is None
 
 
 @pytest.mark.parametrize("share", [0.5, 0.9, 0.99])
 @pytest.mark.parametrize("value", [0.0, 0.1])
 def test_columns_without_variance_change_nothing(value, share):
-    n_dead = round(share * 1024)
-    x = torch.full((2000, 1024), value)
-    alive = permuted(1024)[n_dead:]
-    x[:, alive] = manifolds.gaussian(2000, 1024 - n_dead).relu()
+    n_dead = round(share * 200)
+    x = torch.full((300, 200), value)
+    alive = permuted(200)[n_dead:]
+    x[:, alive] = manifolds.gaussian(300, 200 - n_dead).relu()
     for standardize in (False, True):
         found = pca_spectrum(x, standardize).eigenvalues
         expected = pca_spectrum(x[:, alive], standardize).eigenvalues
         torch.testing.assert_close(found[: len(alive)], expected, rtol=1e-4, atol=1e-6)
         assert found[len(alive) :].eq(0).all()
-        assert len(found) == 1024
+        assert len(found) == 200
         assert_agrees(pca_dimension(x, 0.9, standardize), pca_count(x[:, alive], 0.9, standardize))
     for name in LINEAR:
-        assert_agrees(get_estimator_on(name, x), float(get_estimator_on(name, x[:, alive])))
+        assert_agrees(estimated(name, x), float(estimated(name, x[:, alive])))
 
 
 def test_a_solver_that_fails_is_tried_in_float64_and_gives_a_reason_if_that_fails(monkeypatch):
@@ -259,36 +163,19 @@ def test_a_solver_that_fails_is_tried_in_float64_and_gives_a_reason_if_that_fail
             raise torch.linalg.LinAlgError("linalg.eigh: The algorithm failed to converge")
         return solve(matrix)
 
-    expected = {name: float(get_estimator_on(name, BALL)) for name in LINEAR}
+    expected = {name: float(estimated(name, BALL)) for name in LINEAR}
     monkeypatch.setattr(torch.linalg, "eigvalsh", failing)
     for name in LINEAR:
-        assert_agrees(get_estimator_on(name, BALL), expected[name])
+        assert_agrees(estimated(name, BALL), expected[name])
     fails.add(torch.float64)
     for name in LINEAR - {"participation_ratio"}:
-        assert_no_number(get_estimator_on(name, BALL), "eigenvalues of the covariance did not")
-
-
-@pytest.mark.parametrize("name", RATIOS)
-def test_features_that_bfloat16_cannot_hold_have_no_number(name):
-    x = (manifolds.gaussian(N, 2, ambient=64) + 60).to(torch.bfloat16)
-    assert_no_number(get_estimator_on(name, x), "to within the rounding of bfloat16 rows")
-
-
-@pytest.mark.parametrize("offset", [0.8, 1.0])
-def test_a_note_and_a_warning_say_where_half_precision_is_too_coarse(offset):
-    x = (manifolds.gaussian(N, 2, ambient=64) + offset).to(torch.bfloat16)
-    with pytest.warns(CoarseFeaturesWarning, match="bfloat16 features are too coarse"):
-        estimate = twonn_dimension(x)
-    assert_agrees(estimate, twonn_linear(x))
-    assert estimate.value > 2.3  # the dimension of the rounding, not of the plane
-    assert estimate.n_ties > 0
-    assert "bfloat16 features are too coarse" in estimate.note
+        assert_no_number(estimated(name, BALL), "eigenvalues of the covariance did not")
 
 
 @pytest.mark.parametrize("scale", [1e-300, 1e-170, 1e-100, 1e100, 1e170, 1e300])
 @pytest.mark.parametrize("name", sorted(ESTIMATORS))
 def test_float64_rows_whose_squares_leave_float64_give_a_reason(name, scale):
-    assert_no_number(get_estimator_on(name, BALL[:100].double() * scale), "leave float64")
+    assert_no_number(estimated(name, BALL[:100].double() * scale), "leave float64")
 
 
 @pytest.mark.parametrize("scale", [1e-50, 1e50])
@@ -303,7 +190,7 @@ def test_float64_rows_too_near_for_squares_are_counted_as_ties():
     near = x[:20].clone()
     x[:20, 0], near[:20, 0] = 0.0, 1e-200
     for name in ("twonn", "gride", "mle"):
-        estimate = get_estimator_on(name, torch.cat((x, near)))
+        estimate = estimated(name, torch.cat((x, near)))
         assert math.isfinite(estimate.value)
         assert estimate.n_ties >= 40  # and rows to which both of such a pair are nearest
         assert estimate.n_duplicates == 0
@@ -342,13 +229,13 @@ def test_rows_that_require_grad_and_rows_that_are_not_contiguous_are_handled():
     assert float(twonn_dimension(wide[:, ::2])) == pytest.approx(expected, rel=1e-9)
     assert float(twonn_dimension(BALL.T.contiguous().T)) == pytest.approx(expected, rel=1e-9)
     assert float(twonn_dimension(BALL[:1].expand(N, 64) + 0)) != expected
-    assert_no_number(twonn_dimension(BALL[:1].expand(N, 64)), "got 1 (of 2000; 1999 repeat")
+    assert_no_number(twonn_dimension(BALL[:1].expand(N, 64)), f"got 1 (of {N}; {N - 1} repeat")
 
 
 def test_rows_are_left_as_they_were():
     x = BALL.clone()
     for name in ESTIMATORS:
-        get_estimator_on(name, x)
+        estimated(name, x)
     assert torch.equal(x, BALL)
 
 
@@ -358,9 +245,3 @@ def test_the_check_helpers_fail_where_they_should():
         assert_agrees(estimate, CLEAN * 1.001)
     with pytest.raises(AssertionError):
         assert_no_number(estimate, "")
-
-
-def get_estimator_on(name, x):
-    from lightning_id.functional import Geometry
-
-    return get_estimator(name)(Geometry(x))

@@ -4,8 +4,8 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from naive import estimated
 
-from lightning_id.functional import get_estimator
 from lightning_id.functional.registry import ESTIMATORS
 
 few = settings(max_examples=8, deadline=None, derandomize=True, database=None)
@@ -21,17 +21,11 @@ def cloud(shape, seed):
 
 
 def assert_unchanged(name, before, after, rel=1e-5):
-    one, other = (get_estimator(name)(_geometry(x)) for x in (before, after))
+    one, other = (estimated(name, x) for x in (before, after))
     assert one.reason == other.reason
     assert other.value == pytest.approx(one.value, rel=rel, nan_ok=True)
     assert other.std_error == pytest.approx(one.std_error, rel=100 * rel, nan_ok=True)
     assert other.n_used == one.n_used
-
-
-def _geometry(x):
-    from lightning_id.functional import Geometry
-
-    return Geometry(x)
 
 
 @pytest.mark.parametrize(
@@ -85,7 +79,7 @@ def test_constant_columns(name, shape, seed, columns, value):
 def test_repeated_rows_change_no_neighbor_estimate(shape, seed, copies):
     x = cloud(shape, seed).float()
     again = torch.cat((x, *[x[: len(x) // 3]] * copies))
-    one, other = (get_estimator("twonn")(_geometry(rows)) for rows in (x, again))
+    one, other = (estimated("twonn", rows) for rows in (x, again))
     assert other.value == pytest.approx(one.value, rel=1e-6)
     assert other.std_error == pytest.approx(one.std_error, rel=1e-6)
     assert other.n_duplicates == copies * (len(x) // 3)

@@ -84,21 +84,6 @@ def test_blocks_are_disjoint_of_distinct_rows_and_their_estimates_are_twonn(monk
     assert quarters.spread == pytest.approx(float(values.std()), rel=1e-5)
 
 
-def test_a_subset_is_the_geometry_of_its_rows():
-    x = manifolds.ball(300, 5, ambient=400) + 3
-    index = torch.arange(250, 50, -3)
-    whole, alone = Geometry(x), Geometry(x[index])
-    part = whole.subset(index)
-    # Wrong products would be noticed and made good: only the time would tell.
-    assert torch.equal(part._columns.gram, whole._columns.gram[index][:, index])
-    torch.testing.assert_close(part.neighbors(3).distances, alone.neighbors(3).distances)
-    assert torch.equal(part.neighbors(3).indices, alone.neighbors(3).indices)
-    for standardize in (False, True):
-        torch.testing.assert_close(
-            part.spectrum(standardize), alone.spectrum(standardize), rtol=1e-4, atol=1e-5
-        )
-
-
 def test_the_deal_is_seeded_and_leaves_the_global_generator_alone():
     x = manifolds.ball(200, 3)
     state = torch.random.get_rng_state()

@@ -12,7 +12,7 @@ from torch.utils.data import DataLoader
 
 from lightning_id import IntrinsicDimensionCallback, record_activations
 from lightning_id.recording.layers import auto_layers
-from tests.toys import Toy, trainer
+from tests.toys import Toy, trainer, validated
 
 TORCHVISION = {
     "vgg16": "features.4 features.9 features.16 features.23 features.30"
@@ -372,8 +372,7 @@ def test_what_auto_picks_is_called():
         callback = IntrinsicDimensionCallback()
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", UserWarning)
-            runner = trainer(None, callbacks=[callback])
-            runner.validate(Measured(net), DataLoader(data, batch_size=8), verbose=False)
+            validated(None, callback, model=Measured(net), data=DataLoader(data, batch_size=8))
         depths = {record["layer"]: record["depth"] for record in callback.history.records}
         assert None not in depths.values(), type(net)
 

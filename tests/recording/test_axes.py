@@ -13,7 +13,7 @@ from torch.utils.data import DataLoader
 from lightning_id import IntrinsicDimensionCallback, record_activations
 from lightning_id.functional import twonn_dimension
 from lightning_id.recording.axes import Axes
-from tests.toys import trainer
+from tests.toys import validated
 
 
 class Wrapped(pl.LightningModule):
@@ -30,9 +30,8 @@ NO_LINEAR = "no id/last_hidden: the network ends in .*, not in a Linear"
 
 def measure(tmp_path, model, x, layer, batch_size=20, warns=None, **options):
     callback = IntrinsicDimensionCallback([layer], ["twonn"], **options)
-    runner = trainer(tmp_path, callbacks=[callback])
     with pytest.warns(UserWarning, match=warns) if warns else nullcontext():
-        runner.validate(model, DataLoader(x, batch_size), verbose=False)
+        validated(tmp_path, callback, model=model, data=DataLoader(x, batch_size))
     (record,) = [r for r in callback.history.records if r["layer"] == layer]
     return record
 

@@ -20,7 +20,7 @@ from lightning_id.recording.batches import (
     tensors_in,
 )
 from lightning_id.recording.samples import UNSIZED, choose_samples
-from tests.toys import trainer
+from tests.toys import fitted, validated
 
 
 @dataclass
@@ -189,7 +189,7 @@ def graphs(samples):
 def measure(tmp_path, model, collate_fn, n_samples=25, batch_size=8, data=None, **options):
     callback = IntrinsicDimensionCallback(["net.1"], ["twonn"], n_samples, **options)
     loader = DataLoader(data or Rows(), batch_size, collate_fn=collate_fn)
-    trainer(tmp_path, callbacks=[callback]).validate(model, loader, verbose=False)
+    validated(tmp_path, callback, model=model, data=loader)
     (record,) = [r for r in callback.history.records if r["layer"] == "net.1"]
     return record
 
@@ -241,7 +241,7 @@ def assert_is_a_probe(model, collate_fn, tmp_path):
     data, loader = Rows(), DataLoader(Rows(16), 8)
     probe = DataLoader(data, 8, collate_fn=collate_fn)
     callback = IntrinsicDimensionCallback(["net.1"], ["twonn"], 25, data={"probe": probe})
-    trainer(tmp_path, callbacks=[callback], max_epochs=1).fit(model, loader, loader)
+    fitted(tmp_path, callback, model=model, train=loader, val=loader, max_epochs=1)
     (record,) = [r for r in callback.history.records if r["layer"] == "net.1"]
     rows = data.x[choose_samples(60, 25, 0)]
     assert record["value"] == pytest.approx(expected(model, rows), rel=1e-6)
@@ -307,6 +307,6 @@ def test_batches_of_unknown_sizes_are_no_stream(tmp_path):
     callback = IntrinsicDimensionCallback(["net.1"], ["twonn"])
     loader = DataLoader(data, batch_sampler=Buckets())
     with pytest.warns(UserWarning, match="batches of unknown sizes"):
-        trainer(tmp_path, callbacks=[callback]).validate(model, loader, verbose=False)
+        validated(tmp_path, callback, model=model, data=loader)
     (record,) = [r for r in callback.history.records if r["layer"] == "net.1"]
     assert record["value"] == pytest.approx(expected(model, data.x), rel=1e-6)

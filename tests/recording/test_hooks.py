@@ -12,7 +12,7 @@ from torch import nn
 
 from lightning_id import IntrinsicDimensionCallback, record_activations
 from lightning_id.recording.hooks import Hooks
-from tests.toys import Toy, count_hooks, loader, trainer
+from tests.toys import Toy, count_hooks, fitted
 
 
 @pytest.fixture
@@ -93,7 +93,7 @@ def test_a_network_that_is_copied_and_saved_in_the_validation_step_is_measured_a
     for kind in (Toy, Keeper):
         pl.seed_everything(0, verbose=False)
         callback, model = IntrinsicDimensionCallback(n_samples=50), kind()
-        trainer(tmp_path, callbacks=[callback]).fit(model, loader(), loader(60, seed=1))
+        fitted(tmp_path, callback, model=model)
         values.append([(r["layer"], r["estimator"], r["value"]) for r in callback.history.records])
     assert values[0] == values[1]
     assert count_hooks(model.kept) == 0

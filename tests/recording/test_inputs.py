@@ -14,7 +14,7 @@ from lightning_id import IntrinsicDimensionCallback, record_activations
 from lightning_id.functional import twonn_dimension
 from lightning_id.recording.measurement import Measurement, Options
 from lightning_id.recording.samples import FixedSamples
-from tests.toys import trainer
+from tests.toys import validated
 
 N = 40
 
@@ -52,7 +52,7 @@ def validate(model, samples, layers="auto", collate_fn=None, **kwargs):
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always", UserWarning)
         loader = DataLoader(samples, batch_size=16, collate_fn=collate_fn)
-        trainer(None, callbacks=[callback]).validate(model, loader, verbose=False)
+        validated(None, callback, model=model, data=loader)
     said = [str(w.message) for w in caught if "IntrinsicDimensionCallback" in str(w.message)]
     said = [text for text in said if "law of TwoNN" not in text]  # by chance: few random rows
     return {r["layer"]: r for r in callback.history.records if r["estimator"] == "twonn"}, said

@@ -10,7 +10,7 @@ from lightning_id.recording.kept import KEPT, Fingerprint, hashes_of_few
 from lightning_id.recording.measurement import Measurement, Options
 from lightning_id.recording.processes import SingleProcess
 from lightning_id.recording.samples import FixedSamples, choose_samples, uniform_draws
-from tests.toys import Toy, loader, trainer
+from tests.toys import fitted, loader
 
 N = 60
 NAMES = {"input": "input", "0": "first"}
@@ -151,8 +151,7 @@ def test_a_rank_without_rows_agrees():
 
 def test_in_a_fit_the_input_is_kept_and_the_record_has_it(tmp_path):
     callback = IntrinsicDimensionCallback(["input", "net.0"], n_samples=60)
-    runner = trainer(tmp_path, callbacks=[callback], max_epochs=4, num_sanity_val_steps=0)
-    runner.fit(Toy(), loader(64, seed=3), loader(60, seed=1))
+    fitted(tmp_path, callback, train=loader(64, seed=3), max_epochs=4, num_sanity_val_steps=0)
     records = callback.history.records
     found = {layer: [r for r in records if r["layer"] == layer] for layer in ("input", "net.0")}
     assert [r["computation"] for r in found["input"]] == [None] * 4 + [KEPT] * 4

@@ -30,7 +30,7 @@ from lightning_id.recording.samples import FixedSamples, uniform_draws
 from lightning_id.recording.storage import Limits, too_large
 from tests.benchmarks.cost import PARTS, rows_in_gib
 from tests.processes import in_process
-from tests.toys import trainer
+from tests.toys import validated
 
 ROOT = Path(__file__).parents[2]
 CPU = torch.device("cpu")
@@ -59,8 +59,7 @@ def validate_language_model(*callbacks):
     pl.seed_everything(0, verbose=False)
     model = LanguageModel()
     ids = torch.randint(WORDS, (SAMPLES, TOKENS))
-    runner = trainer(".", callbacks=list(callbacks))
-    runner.validate(model, torch.utils.data.DataLoader(ids, 30), verbose=False)
+    validated(".", *callbacks, model=model, data=torch.utils.data.DataLoader(ids, 30))
 
 
 def measure_in_a_gibibyte():

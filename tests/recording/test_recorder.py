@@ -14,7 +14,7 @@ from lightning_id.recording.rows import first_tensor
 from lightning_id.recording.rule import RowRule
 from lightning_id.recording.samples import first_samples
 from lightning_id.recording.selection import Batch
-from tests.toys import Toy, count_hooks, loader, trainer
+from tests.toys import Toy, count_hooks, loader, validated
 
 
 def record(module, batches, reduce="flatten"):
@@ -348,7 +348,7 @@ def test_a_script_does_not_cancel_the_measurement_of_the_other_layers(tmp_path):
         callback = IntrinsicDimensionCallback(["input", "net.0", "net.1", "net.2"])
         warned = pytest.warns(UserWarning, match="'net.1': .* a ScriptModule takes no hooks")
         with warned if is_scripted else nullcontext():
-            trainer(tmp_path, callbacks=[callback]).validate(model, loader(60), verbose=False)
+            validated(tmp_path, callback, model=model, data=loader(60))
         twonn = [r for r in callback.history.records if r["estimator"] == "twonn"]
         found[is_scripted] = {r["layer"]: (r["value"], r["reason"]) for r in twonn}
         assert count_hooks(model) == 0

@@ -16,7 +16,7 @@ from lightning_id.recording.recorder import Recorder
 from lightning_id.recording.rule import RowRule
 from lightning_id.recording.samples import first_samples
 from lightning_id.recording.selection import Batch
-from tests.toys import trainer
+from tests.toys import fitted, validated
 
 REDUCTIONS = ["flatten", "mean", "max", "cls", "last", "per-position"]
 
@@ -198,9 +198,8 @@ class Views(pl.LightningModule):
 def measure(tmp_path, model, warns=None, **options):
     callback = IntrinsicDimensionCallback(["net.0", "net.1"], ["twonn"], **options)
     dataset = TensorDataset(data(60, 6), torch.arange(60) % 2)
-    runner = trainer(tmp_path, callbacks=[callback])
     with pytest.warns(UserWarning, match=warns) if warns else nullcontext():
-        runner.validate(model, DataLoader(dataset, 16), verbose=False)
+        validated(tmp_path, callback, model=model, data=DataLoader(dataset, 16))
     return {(r["layer"], r["label"]): r for r in callback.history.records}
 
 
@@ -252,8 +251,7 @@ def fit_in_chunks(tmp_path, chunk, **options):
     pl.seed_everything(0, verbose=False)
     model, callback = InChunks(chunk), IntrinsicDimensionCallback("auto", **options)
     loader = DataLoader(TensorDataset(data(60, 6)), 16)
-    runner = trainer(tmp_path, max_epochs=2, callbacks=[callback])
-    runner.fit(model, loader, loader)
+    runner = fitted(tmp_path, callback, model=model, train=loader, val=loader, max_epochs=2)
     found = [(r["layer"], r["estimator"], r["step"], r["value"]) for r in callback.history.records]
     return found, runner.callback_metrics, callback.history.records
 
@@ -310,7 +308,7 @@ def test_a_rule_for_a_layer_that_is_not_measured_fails_before_anything_is_traine
     callback = IntrinsicDimensionCallback(["net.0"], rows_per_sample={"net.5": "all"})
     loader = DataLoader(TensorDataset(data(60, 6)), 16)
     with pytest.raises(ValueError, match="`rows_per_sample`: expected names of measured layers"):
-        trainer(tmp_path, callbacks=[callback]).fit(Fitted(), loader, loader)
+        fitted(tmp_path, callback, model=Fitted(), train=loader, val=loader)
 
 
 def test_rows_of_their_own_are_recorded_without_lightning_too():

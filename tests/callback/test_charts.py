@@ -34,7 +34,7 @@ def events(folder):
     return board
 
 
-def test_pictures_are_beside_the_curves_and_the_last_holds_everything(default_fit):
+def test_pictures_are_next_to_the_curves_and_the_last_holds_everything(default_fit):
     found = events(default_fit.board)
     assert found.Tags()["images"] == PICTURES
     last_step = default_fit.callback.history.validations()[-1][2]
@@ -137,7 +137,7 @@ def test_a_failing_logger_is_warned_of_once_and_the_others_have_their_pictures(t
     assert good.steps == [1, 1, 1]
 
 
-def test_without_matplotlib_it_says_so_and_goes_on(tmp_path, monkeypatch, caplog):
+def test_without_matplotlib_a_message_is_logged_and_the_fit_goes_on(tmp_path, monkeypatch, caplog):
     for name in [name for name in sys.modules if name.startswith("lightning_id.figures")]:
         monkeypatch.delitem(sys.modules, name)
     monkeypatch.setitem(sys.modules, "matplotlib", None)

@@ -74,7 +74,7 @@ def finished(tmp_path_factory):
     return fit(tmp_path_factory.mktemp("fit"))
 
 
-def test_the_changes_are_those_of_the_same_rows(finished):
+def test_the_changes_are_of_the_same_rows(finished):
     _, callback, network = finished
     first, *later = records(callback)
     assert first["change"] is None

@@ -68,7 +68,7 @@ def test_all_ranks_log_the_same_numbers(together):
     assert str(numbers(ranks[0])) == str(numbers(ranks[1]))
 
 
-def test_they_are_those_of_one_process_on_the_same_samples(alone, together):
+def test_two_ranks_equal_one_process_on_the_same_samples(alone, together):
     expected, found = numbers(alone["val"]), numbers(together[0])
     assert expected.keys() == found.keys()
     for key, value in expected.items():
@@ -76,7 +76,7 @@ def test_they_are_those_of_one_process_on_the_same_samples(alone, together):
 
 
 @pytest.mark.parametrize("mode", [*MODES[1:], *SHARDED])
-def test_so_are_those_of_a_probe_between_steps_and_of_sharded_parameters(mode, alone, pairs):
+def test_so_do_a_probe_between_steps_and_sharded_parameters(mode, alone, pairs):
     if mode in SHARDED and not CAN_SHARD:
         pytest.skip("FSDP2 on a CPU asks for torch 2.7")
     by_step = "steps" in mode  # two processes end an epoch after half as many steps as one

@@ -93,7 +93,7 @@ def test_files_are_appended_to_in_the_folder_of_the_prefix(tmp_path):
     assert [m["value"] for m in written.metrics] == [0.5, 1.0]
 
 
-def test_metrics_of_the_user_are_kept_in_order_and_those_of_callbacks_are_not(tmp_path):
+def test_metrics_of_the_user_are_kept_in_order_and_the_ones_of_callbacks_are_not(tmp_path):
     history = history_of()
     names = [f"metric_{i}" for i in range(20)]
     runner = with_metrics(trainer(tmp_path), **dict.fromkeys(names, 1.0), **METRICS)

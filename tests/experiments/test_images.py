@@ -50,7 +50,7 @@ def test_every_data_set_gives_all_its_images_with_their_channels(name, channels,
     ]
 
 
-def test_colour_images_are_those_of_the_file_standardised_channel_by_channel(root):
+def test_colour_images_equal_the_file_standardised_channel_by_channel(root):
     images = ready("CIFAR10", root).val_set.images
     raw = pickle.loads((root / CIFAR10.base_folder / "test_batch").read_bytes())["data"]
     pixels = torch.tensor(raw, dtype=torch.float64).view(20, 3, 32, 32) / 255

@@ -46,7 +46,7 @@ def test_the_axis_is_logarithmic_where_the_range_is_above_eight():
     assert scale(0.0, 2.0, 17.0) == "symlog"  # 0 components of a constant cloud are shown
 
 
-def test_measurements_of_one_epoch_are_told_apart_by_step():
+def test_measurements_of_one_epoch_are_distinguished_by_step():
     figure = depth_profile(history_of(5, steps=[0, 10, 20, 30, 40]))
     colors = {line.get_color() for line in lines_of(figure.axes[0])}
     assert len(colors) == 5
@@ -73,7 +73,7 @@ def test_a_test_after_the_training_is_dotted_and_the_band_stays_with_the_trainin
     assert "test" in texts(axes.figure)
 
 
-def test_a_profiled_network_is_called_trained_beside_its_untrained_twin_and_nothing_alone():
+def test_a_profiled_network_is_called_trained_next_to_its_untrained_twin_and_nothing_alone():
     def legend(stages):
         history = History()
         for stage in stages:

@@ -53,7 +53,7 @@ def test_a_training_without_a_value_is_left_out_of_the_map_of_a_test_with_values
 
 
 @pytest.mark.parametrize("figure", [heat_map, last_hidden_and_metric])
-def test_a_metric_that_was_not_logged_is_named_with_those_that_were(figure):
+def test_a_metric_that_was_not_logged_is_named_with_others_that_were(figure):
     said = texts(figure(history_of(metric="val_f1"))).replace("\n", " ")
     assert "No finite val_acc at these measurements" in said
     assert "logged: val_f1" in said

@@ -12,7 +12,7 @@ def calibration():
 
 # Over 60 samples the deviation itself is uncertain by 9 %, a coverage of 95 % by 3 %.
 @pytest.mark.parametrize("cloud", ["S^2", "5-ball", "S^10"])
-def test_standard_errors_are_those_of_fresh_samples(calibration, cloud):
+def test_standard_errors_equal_the_deviation_over_fresh_samples(calibration, cloud):
     for name, row in calibration.calibrate(cloud, 60, 400).items():
         assert 0.75 < row["ratio"] < 1.35, name
         assert row["coverage"] > 0.85, name

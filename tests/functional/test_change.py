@@ -81,7 +81,7 @@ def test_the_paired_bar_is_that_of_fresh_samples(estimator):
     assert float(held.double().mean()) >= 0.85
 
 
-def test_a_small_change_has_a_bar_far_below_those_of_the_estimates():
+def test_a_small_change_has_a_bar_far_below_the_bars_of_the_estimates():
     x, y = states(1000, 0.001)
     separate = math.hypot(twonn_dimension(x).std_error, twonn_dimension(y).std_error)
     assert change(x, y).std_error < separate / 10

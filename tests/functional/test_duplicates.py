@@ -21,7 +21,7 @@ def repeats_naively(x):
 
 @pytest.mark.parametrize("dtype", DTYPES)
 @pytest.mark.parametrize("columns", [1, 3, 5000])
-def test_repeats_are_those_of_a_set_of_rows(dtype, columns):
+def test_repeats_are_as_in_a_set_of_rows(dtype, columns):
     generator = torch.Generator().manual_seed(0)
     x = torch.randn(40, columns, generator=generator).to(dtype)
     x = x[torch.randint(40, (100,), generator=generator)]

@@ -14,7 +14,7 @@ from lightning_id.functional.faiss_search import faiss_geometry
 
 
 @pytest.mark.parametrize("offset", [0, 100, 10_000])
-def test_distances_and_neighbours_are_those_of_the_default(offset):
+def test_distances_and_neighbours_equal_the_default(offset):
     x = manifolds.ball(1500, 5, ambient=40) + offset
     ours, default = faiss_geometry(x).neighbors(20), Geometry(x).neighbors(20)
     torch.testing.assert_close(ours.distances, default.distances, rtol=1e-6, atol=0)

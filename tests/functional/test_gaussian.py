@@ -30,7 +30,7 @@ def test_of_a_gaussian_cloud_it_is_the_twonn_dimension(dimension, ambient):
     assert_alike(gaussian_twonn_dimension(x), twonn_dimension(x))
 
 
-def test_the_deviations_are_those_of_the_covariance():
+def test_the_deviations_are_of_the_covariance():
     scale = torch.arange(1, 31) ** -1.0
     x = manifolds.gaussian(1500, 30, seed=OTHER) * scale
     assert_alike(gaussian_twonn_dimension(x), twonn_dimension(x))

@@ -64,7 +64,7 @@ def test_an_estimator_can_be_added_and_replaced():
     assert float(get_estimator("diameter")(Geometry(x))) == 1
 
 
-def test_an_estimator_brings_its_texts_and_its_name_stands_for_those_it_lacks():
+def test_an_estimator_brings_its_texts_and_its_name_stands_for_missing_ones():
     register_estimator("diameter", largest_distance, title="diameter of the cloud")
     spec = estimator_spec("diameter")
     assert (spec.title, spec.axis_label) == ("diameter of the cloud",) * 2
@@ -78,7 +78,7 @@ def test_an_estimator_brings_its_texts_and_its_name_stands_for_those_it_lacks():
         elsewhere(Geometry(manifolds.ball(10, 2)))
 
 
-def test_an_unknown_name_is_told_the_names():
+def test_an_unknown_name_lists_the_names():
     register_estimator("diameter", largest_distance)
     with pytest.raises(ValueError, match=r"no estimator named 'two_nn'.*diameter.*gride.*twonn"):
         get_estimator("two_nn")

@@ -78,7 +78,7 @@ def sharded_duplicates():
     return found
 
 
-def test_equal_rows_are_those_of_all_columns_though_halves_are_swapped():
+def test_equal_rows_are_equal_in_all_columns_though_halves_are_swapped():
     first, second = in_ranks(sharded_duplicates)
     alone = Geometry(swapped())
     assert first == second

@@ -80,7 +80,7 @@ def test_every_estimator_gives_what_it_gives_on_the_cpu(cloud, names):
 
 @pytest.mark.parametrize("k", [2, 40])
 @pytest.mark.parametrize("cloud", CLOUDS | {"clumps": UNUSUAL["clumps"]})
-def test_neighbors_are_those_of_the_cpu(cloud, k):
+def test_neighbors_equal_the_cpu(cloud, k):
     x = (CLOUDS | UNUSUAL)[cloud]
     with Waits():
         found = Geometry(OnDevice(x)).neighbors(k)

@@ -26,7 +26,7 @@ def history_of(profiles):
     return history
 
 
-def test_the_table_shows_the_last_validation_beside_the_first_state():
+def test_the_table_shows_the_last_validation_and_the_first_state():
     table = end_table(history_of([[12, 13, 14, 9], [12, 14, 8.125, 6]])).splitlines()
     assert table[0].split() == [
         "layer",
@@ -57,7 +57,7 @@ def test_the_table_shows_the_last_validation_beside_the_first_state():
     assert end_table(History()) == "Nothing was measured."
 
 
-def test_the_table_after_a_test_is_of_the_test_beside_the_network_before_training():
+def test_the_table_after_a_test_is_of_the_test_and_the_network_before_training():
     history = history_of([[12, 13, 14, 9], [12, 14, 8, 6]])
     for record in history.at(("fit", 0, 1), "twonn"):
         history.append(**(record | {"stage": "test", "epoch": 1, "value": 3.0}))

@@ -68,7 +68,7 @@ def test_too_few_rows_are_nan_and_accumulation_goes_on(seen):
         assert rank["after reset"] == pytest.approx(twonn_dimension(rows(200)).value, rel=1e-5)
 
 
-def test_forward_estimates_the_batch_of_the_rank_unless_told_to_synchronise(seen):
+def test_forward_estimates_the_batch_of_the_rank_unless_synchronised(seen):
     both = twonn_dimension(torch.cat((rows(100), rows(100, seed=1)))).value
     for number, rank in enumerate(seen):
         own = twonn_dimension(rows(100, seed=number)).value

@@ -50,7 +50,7 @@ def test_every_row_and_every_pair_of_rows_is_kept_equally_often():
     assert float((together - expected).square().mean()) == pytest.approx(expected, rel=0.15)
 
 
-def test_kept_rows_are_those_of_smallest_key_in_their_order():
+def test_kept_rows_have_the_smallest_keys_in_their_order():
     metric = filled(reservoir(50, seed=3), numbered(1000), batch_size=33)
     smallest = random_keys(3, 0, 0, 1000).argsort()[:50].sort().values
     assert torch.equal(metric.samples[:, 0].long(), smallest)

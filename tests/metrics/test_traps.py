@@ -158,7 +158,7 @@ def test_module_casts_leave_rows_keys_and_value_alone(cast):
 
 
 @pytest.mark.parametrize("dtype", [torch.float64, torch.float16])
-def test_set_dtype_casts_the_rows_held_and_those_to_come_and_no_key(dtype):
+def test_set_dtype_casts_the_rows_held_and_later_ones_and_no_key(dtype):
     metric = filled(TwoNNDimension(max_samples=100), gaussian()[:150])
     metric.compute()
     assert metric.set_dtype(dtype) is metric

@@ -58,7 +58,7 @@ def test_depths_lie_between_input_and_output(outcome):
     assert max(depth for depth in depths.values() if depth is not None) > 0
 
 
-def test_numbers_are_those_of_brute_force(outcome):
+def test_numbers_equal_brute_force(outcome):
     found = deviations(outcome)
     with_number = [k for k, record in outcome.of("twonn").items() if record["reason"] is None]
     assert with_number == [layer for layer in outcome.of("twonn") if layer in found]

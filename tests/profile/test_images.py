@@ -89,7 +89,7 @@ def test_fewer_images_than_asked_are_all_taken_and_counted():
     assert pictures.notes[2].startswith("expected 2000 images, got 11 usable ones")
 
 
-def test_mixed_sizes_are_told_and_made_alike():
+def test_mixed_sizes_are_noted_and_made_equal():
     folder = folder_of_classes()
     write(Path("photos/class0/0.png"), 0, size=(30, 20))
     pictures = choose_images(folder, n_samples=12)
@@ -169,7 +169,7 @@ def test_of_one_with_named_splits_it_is_the_test_split_too():
     ]  # it names no classes: all up to the largest label
 
 
-def test_one_that_is_not_there_and_cannot_be_downloaded_is_told():
+def test_one_that_is_not_there_and_cannot_be_downloaded_raises():
     with pytest.raises(ValueError, match="expected CIFAR10 in data, got none there and no down"):
         choose_images("CIFAR10:data")
 
@@ -220,7 +220,7 @@ def test_inputs_are_given_to_the_network_as_they_are(dtype):
         ("flat.npy", r"expected inputs \(n, \.\.\.\) in flat.npy, got \(5,\)"),
     ],
 )
-def test_what_cannot_be_measured_is_told(data, message):
+def test_what_cannot_be_measured_raises(data, message):
     Path("empty").mkdir()
     np.save("flat.npy", np.zeros(5))
     Path("nothing.npy").touch()

@@ -146,7 +146,7 @@ def test_the_image_size_changes_the_size_alone():
     assert torch.allclose(small(grey(200)), usual(grey(200))[:, :64, :64])
 
 
-def test_weights_that_cannot_be_downloaded_are_told_with_a_way_out():
+def test_weights_that_cannot_be_downloaded_raise_with_a_way_out():
     with pytest.raises(
         OSError, match=r"weights of shufflenet_v2_x0_5 could not be downloaded.*untrained"
     ):
@@ -161,7 +161,7 @@ def test_a_folder_that_is_called_as_a_package_is_not_taken_for_it(monkeypatch):
     sys.modules.pop("timm", None)
 
 
-def test_an_unknown_name_is_told_the_closest():
+def test_an_unknown_name_lists_the_closest():
     with pytest.raises(ValueError, match=r"got 'resnet5'\. Close: .*resnet50"):
         load_network("resnet5")
     with pytest.raises(ValueError, match=r"Close: .*efficientnet_lite0"):
@@ -199,7 +199,7 @@ def test_a_function_a_class_or_a_network_itself_can_be_named():
         ("nets_of_test:number", r"to return an nn.Module, got int"),
     ],
 )
-def test_what_is_no_network_is_told(model, message):
+def test_what_is_no_network_raises(model, message):
     with pytest.raises(ValueError, match=message):
         load_network(model)
 
@@ -323,7 +323,7 @@ def test_a_checkpoint_alone_is_enough_where_it_knows_its_class(monkeypatch):
         load_network("last.ckpt")
 
 
-def test_a_checkpoint_that_does_not_know_its_class_is_told_what_to_give():
+def test_a_checkpoint_that_does_not_know_its_class_names_the_way():
     saved(wrapped(width=7))
     with pytest.raises(ValueError, match=r"give module:Class --checkpoint last.ckpt, or give a"):
         load_network("last.ckpt")

@@ -63,7 +63,7 @@ def test_every_estimate_is_that_of_the_chosen_rows_in_the_order_of_execution(net
             assert found.n_samples == CHOSEN
 
 
-def test_roles_and_depths_are_those_of_the_network(net, x):
+def test_roles_and_depths_are_of_the_network(net, x):
     results = by_layer(run(net, x.split(16)))
     assert {name: result.role for name, result in results.items() if result.role} == {
         "input": "input",

@@ -39,7 +39,7 @@ def test_what_the_padding_holds_does_not_matter_even_nan():
         )
 
 
-def test_per_position_takes_the_token_that_the_draw_tells_among_those_that_count():
+def test_per_position_takes_the_drawn_token_of_all_that_count():
     rows = reduce_rows(X, "per-position", MASK, torch.tensor([0.0, 0.34, 0.999999, 0.5]))
     assert torch.equal(rows, torch.stack([REAL[0][0], REAL[1][1], REAL[2][2], REAL[3][2]]))
 

@@ -20,7 +20,7 @@ from tests.report.histories import (
 )
 
 
-def test_the_peak_is_told_with_its_place_and_width():
+def test_the_peak_is_reported_with_its_place_and_width():
     assert rules.peak(after_training([10, 30, 9])) == (
         "30.00 ± 0.98 at layer1, at relative depth 0.50, of 200 units."
     )
@@ -88,7 +88,7 @@ def test_a_fit_without_a_measurement_before_it_is_compared_with_its_first():
     assert "(epoch 1, step 10)" in rules.last_hidden(measured(history, LAST, [12, 6, 12]))
 
 
-def test_pca_far_above_twonn_is_told_by_ratio():
+def test_pca_far_above_twonn_is_reported_by_ratio():
     ratio = rules.PCA_FAR_ABOVE
     history = after_training([10, 10, 5])
     measured(history, LAST, [10 * ratio, 10 * ratio - 1, 40], math.nan, "pca")
@@ -158,7 +158,7 @@ def test_an_untrained_profile_that_is_missing_is_asked_for():
     assert "is 0" in rules.untrained_profile(trained_and_untrained([0, 0], [1, 1]))
 
 
-def test_layers_without_a_dimension_are_told_by_reason():
+def test_layers_without_a_dimension_are_reported_by_reason():
     history = after_training([5, 6])
     measured(
         history, LAST, [math.nan] * 2, layers=["dead", "gone"], reason="2 distinct rows, need 3"
@@ -235,7 +235,7 @@ def test_runs_on_other_inputs_are_not_comparable():
     assert rules.not_comparable(runs) is None
 
 
-def test_runs_that_differ_in_what_the_dimension_depends_on_are_told():
+def test_runs_that_differ_in_what_the_dimension_depends_on_are_reported():
     runs = {"a": after_training([5, 6]), "b": after_training([5, 6], n_samples=500)}
     assert rules.not_comparable(runs).text.startswith("n_samples is 2000 in a; 500 in b.")
     assert rules.not_comparable(dict.fromkeys("ab", runs["a"])) is None

@@ -19,7 +19,7 @@ from tests.pages import ROOT
 from tests.report.histories import after_training, whole_run
 
 
-def test_the_table_has_the_untrained_network_beside_the_trained_one():
+def test_the_table_has_the_untrained_and_the_trained_network():
     table = layer_table(whole_run())
     assert table[0] == [
         "layer",
@@ -33,7 +33,7 @@ def test_the_table_has_the_untrained_network_beside_the_trained_one():
     assert table[2] == ["layer1", "0.33", "200", "30.00 ± 0.98", "150", "12.00 ± 0.98", "60"]
 
 
-def test_how_the_numbers_were_made_is_told():
+def test_how_the_numbers_were_made_is_listed():
     history = whole_run()
     facts = dict(how_made(history))
     assert facts["Data"] == "2000 samples of val in each measurement"

@@ -24,14 +24,14 @@ def two_numbers(n=24, slope=0.6, seed=0, decimals=8):
 
 
 @pytest.mark.parametrize("decimals", [8, 0], ids=["all different", "with ties"])
-def test_the_coefficients_are_those_of_scipy(decimals):
+def test_the_coefficients_equal_scipy(decimals):
     x, y = two_numbers(decimals=decimals)
     found = correlate(x, y, CELLS)
     assert found.pearson.value == pytest.approx(stats.pearsonr(x, y).statistic)
     assert found.spearman.value == pytest.approx(stats.spearmanr(x, y).statistic)
 
 
-def test_the_coefficients_within_cells_are_those_of_the_deviations():
+def test_the_coefficients_within_cells_are_of_the_deviations():
     x, y = two_numbers()
     means = [np.repeat(np.reshape(z, (8, 3)).mean(1), 3) for z in (x, y)]
     found = correlate(x, y, CELLS, within=True)

@@ -88,7 +88,7 @@ def test_the_verdicts_on_both_sides_of_zero_are_mirrors():
     ],
     ids=["few runs", "few cells", "little spread", "small groups"],
 )
-def test_a_table_that_cannot_tell_says_why(rows, reason):
+def test_an_inconclusive_table_has_the_reason(rows, reason):
     found = verdict(related(rows))
     assert found.kind == "inconclusive"
     assert found.text.startswith("Inconclusive. ")

@@ -30,25 +30,9 @@ UNDERFLOW = 1e-30
 class Columns:
     """Rows of which all columns are here, or only some; every sum is made once, at first use.
 
-    Its methods expect `lightning_id.functional.precision.exact_arithmetic`.
-
-    Args:
-        x: (n, b) the columns that are here, in any floating dtype on any device.
-        ambient_dimension: Columns on all ranks, d; None if all are here.
-        all_reduce: Adds, in place, the other ranks' parts of a sum over the columns and returns it;
-            None if all columns are here.
-        source_dtype: Dtype the rows came in, where it is not that of ``x``.
-        known: Gram matrix and means, where known already.
-        rank: Number of the rank.
-
-    Attributes:
-        x: The columns that are here; float8 is converted to float32, which has arithmetic.
-        n_samples: Rows, n.
-        ambient_dimension: Columns on all ranks, d.
-        dtype: Dtype of computation: float64 for float64 rows, float32 for all others.
-        source_dtype: Dtype the rows came in.
-        has_gram_spectrum: Whether the spectrum comes from the n x n matrix, not the d x d one.
-        readings: Numbers on the device that are read together.
+    Its methods expect `lightning_id.functional.precision.exact_arithmetic`. Of ``x`` there are
+    ``ambient_dimension`` columns on all ranks; ``all_reduce`` adds, in place, the parts of the
+    other ranks to a sum over them, and returns it. ``known`` are Gram matrix and means.
     """
 
     def __init__(
@@ -60,14 +44,14 @@ class Columns:
         known: tuple[Float[Tensor, "n n"], Float[Tensor, " b"]] | None = None,
         rank: int = 0,
     ) -> None:
-        self.x = x if x.element_size() > 1 else x.float()
+        self.x = x if x.element_size() > 1 else x.float()  # float8 has no arithmetic
         self.n_samples = x.shape[0]
         self.ambient_dimension = x.shape[1] if ambient_dimension is None else ambient_dimension
         self.dtype = torch.float64 if x.dtype == torch.float64 else torch.float32
-        self.source_dtype = source_dtype or x.dtype
-        # The d x d matrix needs all columns in one place.
+        self.source_dtype = source_dtype or x.dtype  # in which the rows came
+        # From the n x n matrix: the d x d one needs all columns in one place.
         self.has_gram_spectrum = all_reduce is not None or self.ambient_dimension > self.n_samples
-        self.readings = Readings()
+        self.readings = Readings()  # numbers on the device that are read together
         self._all_reduce = all_reduce
         self._known = known
         self._rank = rank

@@ -60,19 +60,12 @@ class Candidates:
 
 
 class Proposer(ABC):
-    """Proposes candidate neighbours from approximate distances.
+    """Proposes candidate neighbours from approximate distances."""
 
-    Attributes:
-        columns: The rows.
-        backend: Its name, in every `Estimate`.
-        dtype: Dtype of the products: the error bound follows from it.
-        has_products: Whether an n x n matrix of float64 products may be made, for orders above 16.
-    """
-
-    columns: Columns
-    backend: str
-    dtype: torch.dtype
-    has_products: bool
+    columns: Columns  # the rows
+    backend: str  # its name, in every `Estimate`
+    dtype: torch.dtype  # of the products: the error bound follows from it
+    has_products: bool  # an n x n matrix of float64 products may be made, for orders above 16
 
     @property
     @abstractmethod

@@ -23,6 +23,7 @@ TESTED_ELSEWHERE = {
     "reproduce.py",
     "reproduce_text.py",
     "finetune_text.py",
+    "docstrings.py",
 }
 
 

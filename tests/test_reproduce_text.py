@@ -1,6 +1,8 @@
 """The rules of the verdicts on text, on clouds whose dimensions are known."""
 
+import re
 import runpy
+from itertools import combinations
 from pathlib import Path
 
 import pytest
@@ -11,7 +13,9 @@ EXAMPLE = Path(__file__).parents[1] / "examples" / "reproduce_text.py"
 
 @pytest.fixture(scope="module")
 def example():
-    return runpy.run_path(str(EXAMPLE))
+    with pytest.MonkeyPatch.context() as patch:
+        patch.syspath_prepend(EXAMPLE.parent)
+        return runpy.run_path(str(EXAMPLE))
 
 
 def cloud(dimension, seed=0):
@@ -32,7 +36,14 @@ def test_a_verdict_holds_fails_or_is_inconclusive_by_its_paired_bar(example):
     assert verdicts(example, (5, 5), (5, 5), (5, 5)) == [open_, holds, open_, open_]
 
 
-def test_the_sentences_are_distinct_and_the_same_ones_each_time(example):
-    sentences = example["sentences"]()
-    assert len(set(sentences)) == len(sentences) > 1500
-    assert all(6 <= len(each.split()) <= 40 for each in sentences)
+def test_the_sentences_are_plain_no_near_duplicates_and_the_same_ones_each_time(example):
+    sentences = example["sentences"]
+    found = sentences(["json", "http", "email"], 60)
+    assert len(found) == 60 < len(sentences(["json", "http", "email"]))
+    assert found == sentences(["json", "http", "email"], 60)
+    bags = [set(re.findall(r"\w+", text.lower())) for text, _ in found]
+    assert all(len(a & b) < 0.5 * len(a | b) for a, b in combinations(bags, 2))
+    assert all(20 <= len(text) <= 200 for text, _ in found)
+    assert not {*"".join(text for text, _ in found)} & {*"`=_<:0123456789"}
+    with pytest.raises(ValueError, match="no_such_package"):
+        sentences(["no_such_package"])

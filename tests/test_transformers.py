@@ -2,13 +2,12 @@
 
 import pytest
 import torch
+import transformers
 
 from lightning_id import AtSteps, History
 from lightning_id.functional import twonn_dimension
+from lightning_id.transformers import IntrinsicDimensionCallback
 from tests.toys import count_hooks
-
-transformers = pytest.importorskip("transformers")
-pytest.importorskip("accelerate")
 
 WORDS, LONGEST = 40, 9
 
@@ -70,8 +69,6 @@ def fit(folder, callback=None, **kwargs):
 
 
 def callback(**options):
-    from lightning_id.transformers import IntrinsicDimensionCallback
-
     names = ["bert.embeddings", "bert.encoder.layer.[01]"]
     return IntrinsicDimensionCallback(**{"layers": names, "n_samples": 50} | options)
 

@@ -49,7 +49,7 @@ def read_text(file: Path, n_samples: int, seed: int, shuffles_words: bool = Fals
 
 
 def load_text_network(model: str, untrained: bool, seed: int) -> tuple[nn.Module, Collate]:
-    """Load a saved folder, or a name of a hub: the model without its head, and its tokenizer."""
+    """Load a saved folder, or a name of a hub: the model without head or decoder, its tokenizer."""
     try:
         transformers = importlib.import_module("transformers")
     except ModuleNotFoundError as error:
@@ -65,6 +65,8 @@ def load_text_network(model: str, untrained: bool, seed: int) -> tuple[nn.Module
                 network = transformers.AutoModel.from_config(config)
             else:
                 network = transformers.AutoModel.from_pretrained(model)
+        if network.config.is_encoder_decoder:
+            network = network.get_encoder()
     except (OSError, ValueError) as error:
         raise ValueError(
             f"`MODEL`: expected a folder of save_pretrained with model and tokenizer, got {model}:"

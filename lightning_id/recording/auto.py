@@ -255,12 +255,20 @@ def _first_embedding(module: nn.Module, prefix: str = "") -> str | None:
     for child in _children(module, prefix):
         if not has_parameters(child.module):
             continue
+        if _embeds_patches(child.module):
+            return child.name
         if has_weights(child.module):
             return _first_embedding(child.module, child.name)
         kinds = (nn.Embedding, nn.EmbeddingBag)
         is_found = any(isinstance(m, kinds) for m in child.module.modules())
         return _called_embedding(module, prefix, child) if is_found else None
     return None
+
+
+def _embeds_patches(module: nn.Module) -> bool:
+    """Whether a module is one convolution, and parameters such as positions that are added."""
+    is_sum = any(True for _ in module.parameters(recurse=False)) and not isinstance(module, _ConvNd)
+    return is_sum and _has_conv(module) and _count(module) == 1
 
 
 def _called_embedding(module: nn.Module, prefix: str, first: _Child) -> str:

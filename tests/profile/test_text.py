@@ -2,11 +2,16 @@
 
 import pytest
 import torch
+import transformers
+from tokenizers import Tokenizer
+from tokenizers.models import WordLevel
+from tokenizers.pre_tokenizers import WhitespaceSplit
 
 from lightning_id.functional import twonn_dimension
 from lightning_id.history import History
 from lightning_id.profile import command
 from lightning_id.profile.text import load_text_network, read_text
+from tests.toy_text import save_encoder
 
 WORDS = [f"w{i}" for i in range(60)]
 
@@ -30,22 +35,7 @@ def lines(tmp_path):
 
 @pytest.fixture
 def folder(tmp_path):
-    transformers = pytest.importorskip("transformers")
-    place = tmp_path / "model"
-    vocabulary = tmp_path / "vocab.txt"
-    vocabulary.write_text("\n".join(["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", *WORDS]))
-    transformers.BertTokenizer(str(vocabulary)).save_pretrained(place)
-    config = transformers.BertConfig(
-        vocab_size=65,
-        hidden_size=16,
-        num_hidden_layers=2,
-        num_attention_heads=2,
-        intermediate_size=32,
-        max_position_embeddings=16,
-    )
-    transformers.set_seed(5)
-    transformers.BertModel(config).save_pretrained(place)
-    return place
+    return save_encoder(tmp_path / "model", WORDS)
 
 
 def test_texts_are_taken_once_and_shuffling_keeps_their_words(lines):
@@ -92,3 +82,56 @@ def test_options_of_images_are_refused(folder, lines, capsys):
             compare=no_comparison,
         )
     assert "`--image-size`: expected none with --text" in capsys.readouterr().err
+
+
+def family(name):
+    """Return a tiny network of a family, whose rows are also its own hidden states."""
+    small = {"hidden_size": 16, "num_hidden_layers": 2, "num_attention_heads": 2, "vocab_size": 64}
+    if name == "gpt2":
+        config = transformers.GPT2Config(
+            vocab_size=64, n_positions=16, n_embd=16, n_layer=2, n_head=2
+        )
+        return transformers.GPT2LMHeadModel(config)
+    if name == "llama":
+        config = transformers.LlamaConfig(**small, intermediate_size=32, num_key_value_heads=2)
+        return transformers.LlamaForCausalLM(config)
+    config = transformers.T5Config(
+        vocab_size=64, d_model=16, d_kv=8, d_ff=32, num_layers=2, num_heads=2
+    )
+    return transformers.T5ForConditionalGeneration(config)
+
+
+@pytest.mark.parametrize("name", ["gpt2", "llama", "t5"])
+def test_every_family_is_measured_in_its_own_hidden_states(name, lines, tmp_path):
+    folder, out = tmp_path / name, tmp_path / "out"
+    transformers.set_seed(0)
+    family(name).save_pretrained(folder)
+    words = {word: i for i, word in enumerate(["[UNK]", "[END]", *WORDS])}
+    tokenizer = Tokenizer(WordLevel(words, "[UNK]"))
+    tokenizer.pre_tokenizer = WhitespaceSplit()
+    transformers.PreTrainedTokenizerFast(
+        tokenizer_object=tokenizer, unk_token="[UNK]", eos_token="[END]"
+    ).save_pretrained(folder)
+    command.main([str(folder), "--text", str(lines), "--out", str(out)], compare=no_comparison)
+    records = History.load(out).records
+    found = [r["value"] for r in records if r["estimator"] == "twonn"]
+
+    network, collate = load_text_network(str(folder), untrained=False, seed=0)
+    batch = collate(read_text(lines, 2000, seed=0).lines)
+    mask = batch["attention_mask"][..., None]
+    with torch.no_grad():
+        hidden = network.eval()(**batch, output_hidden_states=True).hidden_states
+    for state in hidden[1:]:
+        expected = twonn_dimension((state * mask).sum(1) / mask.sum(1)).value
+        assert any(value == pytest.approx(expected, rel=1e-4) for value in found), (name, found)
+
+
+def test_a_network_of_images_has_no_tokenizer_for_text(lines, tmp_path, capsys):
+    transformers.ViTModel(
+        transformers.ViTConfig(num_hidden_layers=1, hidden_size=12)
+    ).save_pretrained(tmp_path / "vit")
+    with pytest.raises(SystemExit):
+        command.main([str(tmp_path / "vit"), "--text", str(lines)], compare=no_comparison)
+    assert "`MODEL`: expected a folder of save_pretrained with model and tok" in " ".join(
+        capsys.readouterr().err.split()
+    )

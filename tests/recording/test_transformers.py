@@ -3,10 +3,10 @@
 import pytest
 import pytorch_lightning as pl
 import torch
+import transformers
 
 from lightning_id import record_activations
-
-transformers = pytest.importorskip("transformers")
+from lightning_id.recording.layers import auto_layers
 
 LENGTHS = torch.tensor([3, 9, 1, 5, 7, 2])
 
@@ -34,6 +34,19 @@ def tiny(family):
     names = {"embed_tokens": 0, "block.0": 1, "block.1": 2, "final_layer_norm": 3}
     net = transformers.T5EncoderModel(config)
     return net, {f"encoder.{name}": i for name, i in names.items()}
+
+
+def vit():
+    pl.seed_everything(0, verbose=False)
+    config = transformers.ViTConfig(
+        hidden_size=16,
+        num_hidden_layers=3,
+        num_attention_heads=2,
+        intermediate_size=32,
+        image_size=32,
+        patch_size=8,
+    )
+    return transformers.ViTModel(config)
 
 
 def batch(side):
@@ -78,16 +91,7 @@ def test_without_a_mask_the_padding_token_of_the_config_is_left_out(family):
 
 
 def test_rows_of_image_patches_equal_the_hidden_states():
-    config = transformers.ViTConfig(
-        hidden_size=16,
-        num_hidden_layers=3,
-        num_attention_heads=2,
-        intermediate_size=32,
-        image_size=32,
-        patch_size=8,
-    )
-    pl.seed_everything(0, verbose=False)
-    net = transformers.ViTModel(config).eval()
+    net = vit().eval()
     names = [name for name, module in net.named_modules() if type(module).__name__ == "ViTLayer"]
     for reduce, at in (("cls", 0), ("last", -1)):
         with torch.no_grad(), record_activations(net, names, 5, reduce) as rows:
@@ -114,3 +118,26 @@ def test_a_decoder_that_has_an_encoder_has_a_mask_of_its_own(is_masked):
     assert torch.equal(rows["encoder.block.0"], out.encoder_hidden_states[1][i, LENGTHS - 1])
     assert torch.equal(rows["decoder.block.0"], out.decoder_hidden_states[1][i, last])
     assert torch.equal(rows["lm_head"], out.logits[i, last])
+
+
+AUTO = {
+    "GPT-2": "wte h.0 h.1 h.2 ln_f",
+    "Llama": "embed_tokens layers.0 layers.1 layers.2 norm",
+    "BERT": "embeddings encoder.layer.0 encoder.layer.1 encoder.layer.2 pooler.dense",
+    "T5": "encoder.embed_tokens encoder.block.0 encoder.block.1 encoder.block.2"
+    " encoder.final_layer_norm",
+    "ViT": "embeddings layers.0 layers.1 layers.2 pooler.dense",
+}
+
+
+@pytest.mark.parametrize("family", AUTO)
+def test_auto_picks_embeddings_blocks_and_the_end_and_all_are_called(family):
+    if family == "ViT":
+        net, batches = vit(), {"pixel_values": torch.randn(6, 3, 32, 32)}
+    else:
+        (net, _), batches = tiny(family), batch("right")
+    names = auto_layers(net)
+    assert names == ["input", *AUTO[family].split()]
+    with torch.no_grad(), record_activations(net.eval(), names[1:], 6, "mean") as rows:
+        net(**batches)
+    assert {name: tuple(x.shape) for name, x in rows.items()} == dict.fromkeys(names[1:], (6, 16))

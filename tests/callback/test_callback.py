@@ -319,24 +319,25 @@ def test_compiled_layers_are_measured_at_every_due_validation_and_not_compiled_a
             self.net = compiled(self.net, counter)
 
     layer = "net.1.5" if compiled is a_part else "net.5"
+
+    def watchers(layer):
+        # The sanity check and the odd validations are not measured: graphs made there lack hooks.
+        return [
+            IntrinsicDimensionCallback({layer: "d"}, schedule=EveryNValidations(2)),
+            IntrinsicDimensionCallback({layer: "d"}, schedule=AtSteps([3, 9]), prefix="steps_"),
+        ]
+
     values, frames = [], []
-    # The sanity check and the odd validations are not measured: graphs made there have no hooks.
-    for kind, callback in [
-        (Toy, IntrinsicDimensionCallback({"net.5": "d"}, schedule=EveryNValidations(2))),
-        (Compiled, IntrinsicDimensionCallback({layer: "d"}, schedule=EveryNValidations(2))),
-        (Compiled, IntrinsicDimensionCallback({layer: "d"}, schedule=AtSteps([3, 9]))),
-        (Compiled, None),
-    ]:
+    for kind, watching in [(Toy, watchers("net.5")), (Compiled, watchers(layer)), (Compiled, [])]:
         torch.compiler.reset()
         counter = CompileCounter()
-        watching = [] if callback is None else [callback]
         fit(tmp_path, *watching, model=kind, max_epochs=5, num_sanity_val_steps=2)
         frames.append(counter.frame_count)
-        values.append([r["value"] for r in callback.history.records] if callback else [])
+        values.append([[r["value"] for r in each.history.records] for each in watching])
     assert values[0] == values[1]
-    assert len(values[1]) == 12  # the layer and last_hidden, two estimators, three validations
-    assert len(values[2]) == 8
-    assert frames[1] == frames[2] == frames[3] > 0
+    # The layer and last_hidden, two estimators, three validations and two steps.
+    assert [len(each) for each in values[1]] == [12, 8]
+    assert frames[1] == frames[2] > 0
 
 
 @pytest.mark.parametrize(

@@ -12,7 +12,6 @@ from lightning_id.history.queries import before_training, last_hidden, last_of_f
 from lightning_id.report.learning import has_learnt
 from lightning_id.report.wording import at, short
 
-MOSTLY = 0.5  # of the height above both ends
 NARROW = 2.0  # a layer with fewer units than this times the median has no room for the dimension
 
 
@@ -61,7 +60,7 @@ def hunchback(history: History) -> str:
     The dimension has to be higher inside than at both ends, the input and the last layer wide
     enough to hold it, by the paired 95 % bars. Training formed it where the untrained network on
     the same samples has none, and the peak has risen significantly above the ends since, or where
-    more than half of its height above both ends has come since.
+    it has risen above both by significantly more than its height was.
     """
     layers = profile(history)
     now = _shape(layers)
@@ -110,8 +109,8 @@ def _formed(now: Shape, untrained: Shape, had_peak: bool) -> str:
     grown = [rise.minus(end) for end in ends]
     missing = [not side.is_increase for side in untrained.sides]
     is_mostly_new = all(
-        growth.is_increase and growth.value > MOSTLY * height.value
-        for growth, height in zip(grown, now.sides, strict=True)
+        growth.minus(height).is_increase
+        for growth, height in zip(grown, untrained.sides, strict=True)
     )
     if had_peak and is_mostly_new:
         verdict = "Formed in training, from a slight one of the untrained network."

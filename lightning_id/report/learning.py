@@ -5,7 +5,9 @@ from typing import NamedTuple
 from lightning_id.history import BEFORE_TRAINING, FIT, History, Validation
 from lightning_id.history.queries import describe, last_of_fit, metric_names, metric_values
 
-LEARNT = 0.05  # of the way from chance to 1
+# Of the way from chance to 1. Without learning, the most frequent class alone is above chance: by
+# 1.5 % of the way on the digits of MNIST.
+LEARNT = 0.05
 
 
 class Accuracy(NamedTuple):

@@ -41,6 +41,13 @@ def test_a_slight_peak_of_the_untrained_network_may_still_form_in_training():
     assert text.startswith("Formed in training, from a slight one of the untrained network.")
 
 
+def test_a_slight_peak_has_to_rise_by_significantly_more_than_its_height():
+    start = [10, 14, 10, 9]
+    risen = [hunchback(trained_and_untrained(start, [10, top, 10, 9])) for top in (19, 26)]
+    assert risen[0].startswith("There from the start")
+    assert risen[1].startswith("Formed in training, from a slight one")
+
+
 def test_a_peak_that_has_hardly_risen_since_is_inconclusive():
     text = hunchback(trained_and_untrained([10, 11.3, 10, 9], [10, 11.5, 10, 9]))
     assert text.startswith("Inconclusive whether training formed it")

@@ -7,7 +7,7 @@ import torch
 
 from lightning_id import manifolds
 from lightning_id.functional import Geometry, ess_dimension, get_estimator, twonn_dimension
-from lightning_id.functional.ess import skewness, skewness_dimension
+from lightning_id.functional.ess import _patches, skewness, skewness_dimension
 from lightning_id.functional.faiss_search import faiss_geometry
 from tests.functional import naive
 
@@ -87,18 +87,42 @@ def test_clouds_are_read_within_four_percent(cloud, dimension, n):
     assert float(ess_dimension(cloud(n, dimension, seed=3))) == pytest.approx(dimension, rel=0.04)
 
 
-# Borders and bends of few dimensions are nearer than a patch is wide: 4.73 in a cube, 5.20 on a
-# sphere; the Gaussian has neither.
-@pytest.mark.parametrize(
-    ("cloud", "error"), list(zip(CLOUDS.values(), (0.01, 0.06, 0.06, 0.05), strict=True))
-)
-def test_five_dimensions_are_read_within_six_percent(cloud, error):
-    assert float(ess_dimension(cloud(2000, 5, seed=3))) == pytest.approx(5, rel=error)
-
-
 @pytest.mark.parametrize("cloud", CLOUDS.values(), ids=CLOUDS)
-def test_surfaces_of_two_dimensions_are_read_within_four_percent(cloud):
-    assert float(ess_dimension(cloud(5000, 2, seed=3), 40)) == pytest.approx(2, rel=0.04)
+@pytest.mark.parametrize(("dimension", "k"), [(2, 20), (3, 20), (5, 10)])
+@pytest.mark.parametrize("n", [2000, 5000])
+def test_few_dimensions_are_read_within_four_percent_by_small_patches(cloud, dimension, k, n):
+    found = float(ess_dimension(cloud(n, dimension, seed=3), k, 1000))
+    assert found == pytest.approx(dimension, rel=0.04)
+
+
+@pytest.mark.parametrize(("dimension", "n"), [(5, 500), (5, 5000), (10, 500), (10, 5000)])
+def test_without_borders_and_bends_patches_of_any_size_are_read_within_four_percent(dimension, n):
+    x = manifolds.gaussian(n, dimension, seed=3)
+    assert float(ess_dimension(x)) == pytest.approx(dimension, rel=0.04)
+
+
+# Known failures: a patch that a border cuts is too low, and one that bends is too high.
+@pytest.mark.parametrize(
+    ("cloud", "n", "dimension", "k", "low", "high"),
+    [
+        (manifolds.ball, 2000, 5, 100, -0.07, -0.04),
+        (cube, 5000, 5, 100, -0.07, -0.04),
+        (cube, 5000, 10, 20, -0.08, -0.04),
+        (cube, 5000, 10, 100, -0.08, -0.04),
+        (manifolds.sphere, 500, 2, 100, 0.1, 0.16),
+        (manifolds.sphere, 500, 5, 20, 0.04, 0.08),
+    ],
+)
+def test_borders_and_bends_within_patches_are_seen(cloud, n, dimension, k, low, high):
+    found = float(ess_dimension(cloud(n, dimension, seed=3), k, 500))
+    assert low < found / dimension - 1 < high
+
+
+def test_patches_off_the_border_are_read_within_a_hundredth():
+    x = cube(5000, 5)
+    central = (x - 0.5).abs().amax(1).argsort()[:300].sort().values
+    patches = _patches(Geometry(x), central, 100)
+    assert float(skewness_dimension(patches.skewness).mean()) == pytest.approx(5, rel=0.01)
 
 
 def test_it_reads_high_dimensions_where_twonn_is_low():

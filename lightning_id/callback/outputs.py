@@ -130,8 +130,11 @@ class Outputs:
             self._draw(trainer, is_last=moment.validation.stage in ("validate", "test"))
 
     def at_train_end(self, trainer: AnyTrainer) -> None:
-        """Record the metrics of the last epoch, and draw the final figures."""
-        self.record_epoch(trainer)
+        """Record the metrics of the last epoch and the last spectra; draw the final figures."""
+        with self._guard("write the history"):
+            has_spectra = self._history.solve_spectra()
+            if self.append_epoch(trainer) or has_spectra:
+                self._save(trainer)
         with self._guard("draw the figures"):
             self._draw(trainer, is_last=True)
 

@@ -23,7 +23,7 @@ from lightning_id.callback.trainers import (
     stage_of,
 )
 from lightning_id.functional.registry import Estimator
-from lightning_id.history import BEFORE_TRAINING, History, Validation
+from lightning_id.history import BEFORE_TRAINING, FIT, History, Validation
 from lightning_id.recording.kept import LayerEstimates
 from lightning_id.recording.layers import LAST_HIDDEN
 from lightning_id.recording.measurement import Measurement
@@ -232,8 +232,12 @@ class RunningMeasurement:
         self, each: SampleSet, estimators: Mapping[str, Estimator], history: History
     ) -> None:
         measurement = self._measurements[each.name]
+        # Those of the first measurement and of the last of each stage are kept: of a fit the last
+        # is known at its end.
+        in_fit = self.moment.validation.stage == FIT
+        needs_spectra = not (in_fit and history.spectra_by_set.get(each.name))
         add_results(
-            measurement.results(estimators),
+            measurement.results(estimators, needs_spectra),
             self.results.setdefault(each, []),
             history,
             self.moment.validation,

@@ -1,4 +1,6 @@
-"""Eigenvalues of a second moment, also where a solver fails."""
+"""Eigenvalues of a second moment, also where a solver fails, and at a later time."""
+
+from functools import cached_property
 
 import torch
 from jaxtyping import Float, Int
@@ -25,3 +27,26 @@ def eigenvalues(
         return values.flip(0)
     zeros = values.new_zeros(len(moment) - len(alive))
     return torch.cat((values, zeros)).sort(descending=True).values
+
+
+def covariance_spectrum(
+    moment: Float[Tensor, "r r"], alive: Int[Tensor, " a"] | None, n_samples: int
+) -> Float[Tensor, " r"]:
+    """Return the eigenvalues of the covariance of so many rows, in float64 on the CPU."""
+    return (eigenvalues(moment, alive) / (n_samples - 1)).double().cpu()
+
+
+class LaterSpectrum:
+    """Eigenvalues of a covariance that are computed when first read; holds the r x r matrix."""
+
+    def __init__(
+        self, moment: Float[Tensor, "r r"], alive: Int[Tensor, " a"] | None, n_samples: int
+    ) -> None:
+        self._arguments = moment.cpu(), None if alive is None else alive.cpu(), n_samples
+
+    @cached_property
+    def eigenvalues(self) -> Float[Tensor, " r"]:
+        """The eigenvalues; the matrix is freed."""
+        values = covariance_spectrum(*self._arguments)
+        del self._arguments
+        return values

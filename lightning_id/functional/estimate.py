@@ -48,7 +48,8 @@ class Estimate:
         reason: Why ``value`` is NaN; None where there is a value.
         note: Caveat about a valid value; None if there is none.
         computation: ``"kept"`` where the rows did not change since the last measurement, whose
-            estimate this is; None where the value was computed from these rows.
+            estimate this is; ``"certified"`` where a PCA count was computed from the leading
+            eigenvalues, with a proof that all of them give it; else None.
         influence: Share of every row in the error, for `lightning_id.functional.change`; None for
             estimators without an error bar. Not in `to_dict`.
     """

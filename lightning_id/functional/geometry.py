@@ -13,8 +13,9 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 from lightning_id.functional.columns import Columns
-from lightning_id.functional.eigenvalues import eigenvalues
+from lightning_id.functional.eigenvalues import LaterSpectrum, covariance_spectrum
 from lightning_id.functional.estimate import Estimate
+from lightning_id.functional.leading import LARGEST, SMALLEST, Leading
 from lightning_id.functional.neighbors import GramProposer, Neighbors, NeighborSearch, Proposer
 from lightning_id.functional.precision import exact_arithmetic
 
@@ -79,6 +80,7 @@ class Geometry:
         self._search = NeighborSearch(proposer)
         self._found: Neighbors | None = None
         self._spectra: dict[bool, Float[Tensor, " r"]] = {}
+        self.leading: Leading | None = None  # None: every count comes from all eigenvalues
 
     @cached_property
     def reason(self) -> str | None:
@@ -246,14 +248,35 @@ class Geometry:
         if standardize not in self._spectra:
             with exact_arithmetic(self.x.device):
                 moment = self._columns.second_moment(standardize)
-                values = eigenvalues(moment, self._columns.alive(moment)) / (self.n_samples - 1)
-            self._spectra[standardize] = values.double().cpu()
+                alive = self._columns.alive(moment)
+                self._spectra[standardize] = covariance_spectrum(moment, alive, self.n_samples)
         return self._spectra[standardize]
 
     @property
     def known_spectrum(self) -> Float[Tensor, " r"] | None:
         """The spectrum, not standardised, if it has been computed; None otherwise."""
         return self._spectra.get(False)
+
+    def leading_count(self, share: float, standardize: bool, noise: float) -> int | None:
+        """Return how many eigenvalues hold a share of the variance, if certified without the rest.
+
+        Exactly the count from `spectrum`; ``noise`` is its noise floor over the largest eigenvalue.
+        None where `leading` is None, or all eigenvalues are needed or known.
+        """
+        size = min(self.n_samples, self.ambient_dimension)
+        if self.leading is None or standardize in self._spectra or not 0 < share < 1:
+            return None
+        if not SMALLEST <= size <= LARGEST:
+            return None
+        with exact_arithmetic(self.x.device):
+            moment = self._columns.second_moment(standardize)
+            alive = self._columns.alive(moment)
+            count = self.leading.count(moment, alive, share, noise, standardize)
+            if count is None:
+                self._spectra[standardize] = covariance_spectrum(moment, alive, self.n_samples)
+            elif not standardize:
+                self.leading.spectrum = LaterSpectrum(moment, alive, self.n_samples)
+        return count
 
     def moments(self, standardize: bool = False) -> tuple[float, float]:
         """Return trace and squared Frobenius norm of the covariance, without its eigenvalues.

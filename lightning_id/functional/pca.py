@@ -11,6 +11,8 @@ from lightning_id.functional.eigenvalues import LinAlgError
 from lightning_id.functional.estimate import Estimate
 from lightning_id.functional.geometry import Geometry, geometry_of
 
+CERTIFIED = "certified"  # in the column `computation` of a history
+
 
 @dataclass(frozen=True)
 class Spectrum:
@@ -73,8 +75,8 @@ def pca_spectrum(x: Tensor | Geometry, standardize: bool = False) -> Spectrum:
     """
     geometry = geometry_of(x)
     eigenvalues = geometry.spectrum(standardize)
-    dtype = torch.float64 if geometry.dtype == "float64" else torch.float32
-    return Spectrum(eigenvalues, rounding_noise(eigenvalues, geometry.n_samples, dtype))
+    noise = rounding_noise(eigenvalues, geometry.n_samples, _dtype(geometry))
+    return Spectrum(eigenvalues, noise)
 
 
 def spectrum_or_reason(geometry: Geometry, standardize: bool = False) -> Spectrum | str:
@@ -130,6 +132,11 @@ def pca_dimension(
         3.0
     """
     geometry = geometry_of(x)
+    if geometry.reason is None:
+        noise = rounding_noise(torch.ones(1), geometry.n_samples, _dtype(geometry))
+        count = geometry.leading_count(explained_variance, standardize, noise)
+        if count is not None:
+            return replace(_linear(geometry, count), computation=CERTIFIED)
     spectrum = spectrum_or_reason(geometry, standardize)
     if isinstance(spectrum, str):
         return _linear(geometry, math.nan, spectrum)
@@ -200,6 +207,10 @@ def effective_rank(x: Tensor | Geometry, standardize: bool = False) -> Estimate:
     share = singular / singular.sum()
     entropy = float(-(share * share.log()).sum())
     return _linear(geometry, math.exp(entropy) if len(share) else 0.0)
+
+
+def _dtype(geometry: Geometry) -> torch.dtype:
+    return torch.float64 if geometry.dtype == "float64" else torch.float32
 
 
 def _linear(geometry: Geometry, value: float | int, reason: str | None = None) -> Estimate:

@@ -30,6 +30,7 @@ class EstimatorSpec:
         method: One phrase on how it is computed, with the default arguments.
         lower_bound_above: Above this value the estimate is a lower bound; None for never.
         counts_repeats: Whether equal rows count as many rows, as they do in a covariance.
+        needs_spectrum: Whether it needs all eigenvalues of the covariance.
     """
 
     name: str
@@ -39,6 +40,7 @@ class EstimatorSpec:
     method: str
     lower_bound_above: int | float | None = None
     counts_repeats: bool = False
+    needs_spectrum: bool = False
 
     def __call__(self, *args: Any, **options: Any) -> Estimate:
         """Call the function."""
@@ -62,6 +64,7 @@ _BUILT_IN = (
         "TwoNN of a Gaussian of the same covariance",
         "TwoNN of as many Gaussian rows with the same covariance",
         counts_repeats=True,  # the covariance does
+        needs_spectrum=True,
     ),
     EstimatorSpec(
         "pca",
@@ -122,6 +125,7 @@ _BUILT_IN = (
         "effective rank",
         "exponential of the entropy of the singular values over their sum",
         counts_repeats=True,
+        needs_spectrum=True,
     ),
 )
 _RESERVED_ENDINGS = ("_se", "_change", "_per_class", "_per_class_sd")  # of logged keys

@@ -12,6 +12,8 @@ import torch
 from torch import Tensor
 from typing_extensions import ReadOnly, TypedDict, get_type_hints
 
+from lightning_id.functional.eigenvalues import LaterSpectrum
+
 if TYPE_CHECKING:
     import pandas as pd
     from matplotlib.figure import Figure
@@ -88,6 +90,7 @@ class Placed(Estimated):
 
 R = TypeVar("R", bound=Record)
 Spectra = dict[Validation, dict[str, Tensor]]  # eigenvalues by measurement and layer
+LaterSpectra = Mapping[str, Tensor | LaterSpectrum]
 
 
 class Metric(TypedDict):
@@ -139,6 +142,7 @@ class History:
         self.records: list[Record] = [] if records is None else records
         self.metrics: list[Metric] = [] if metrics is None else metrics
         self.spectra_by_set: dict[str | None, Spectra] = {}
+        self._later: dict[str | None, tuple[Validation, LaterSpectra]] = {}  # the last, by set
 
     def __repr__(self) -> str:
         count = f"{len(self.records)} records of {len(self.validations())} measurements"
@@ -165,21 +169,38 @@ class History:
     @property
     def spectra(self) -> Spectra:
         """Spectra of the first sample set."""
+        self.solve_spectra()
         first = next(iter(self.sample_sets()), None)
         return self.spectra_by_set.get(first) or self.spectra_by_set.get(None, {})
 
     def keep_spectra(
-        self,
-        validation: tuple[str, int, int],
-        spectra: dict[str, Tensor],
-        data: str | None = None,
+        self, validation: tuple[str, int, int], spectra: LaterSpectra, data: str | None = None
     ) -> None:
-        """Keep the eigenvalues by layer of the first measurement and the last of each stage."""
+        """Keep the eigenvalues by layer of the first measurement and the last of each stage.
+
+        Where some are still to be computed, these are in no file or checkpoint before
+        `solve_spectra`.
+        """
+        if data in self._later and self._later[data][0].stage != validation[0]:
+            self.solve_spectra()
         kept = self.spectra_by_set.setdefault(data, {})
         for later in list(kept)[1:]:
             if later.stage == validation[0]:
                 del kept[later]
-        kept[Validation(*validation)] = spectra
+        self._later[data] = Validation(*validation), spectra
+        if not any(isinstance(each, LaterSpectrum) for each in spectra.values()):
+            self.solve_spectra()
+
+    def solve_spectra(self) -> bool:
+        """Compute the spectra of the last measurement; return whether they were put off."""
+        is_due = bool(self._later)
+        for data, (validation, spectra) in self._later.items():
+            self.spectra_by_set.setdefault(data, {})[validation] = {
+                layer: each.eigenvalues if isinstance(each, LaterSpectrum) else each
+                for layer, each in spectra.items()
+            }
+        self._later.clear()
+        return is_due
 
     def state_dict(self) -> dict[str, Any]:
         """Return the history in plain types, which ``torch.load(weights_only=True)`` reads."""
@@ -194,6 +215,7 @@ class History:
         """Replace the content by that of a `state_dict`."""
         self.records[:], self.metrics[:] = state_dict["records"], state_dict["metrics"]
         self.spectra_by_set.clear()
+        self._later.clear()
         first = next(iter(self.sample_sets()), None)  # earlier versions kept spectra of it alone
         for (stage, epoch, step, *data), layers in state_dict.get("spectra", {}).items():
             of_set = self.spectra_by_set.setdefault(data[0] if data else first, {})
@@ -229,7 +251,7 @@ class History:
         if name != first:
             kept = [r for r in kept if r["data"] == name]
         history = History(kept, self.metrics)
-        history.spectra_by_set = self.spectra_by_set
+        history.spectra_by_set, history._later = self.spectra_by_set, self._later
         return history
 
     def at(self, validation: tuple[str, int, int], estimator: str) -> list[Record]:

@@ -13,6 +13,7 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 from lightning_id.functional.duplicates import row_hashes
+from lightning_id.functional.leading import Leading
 from lightning_id.recording.results import Estimates
 
 KEPT = "kept"  # in the column `computation` of a history
@@ -81,6 +82,7 @@ class LayerEstimates:
     fingerprint: Fingerprint
     all_rows: Estimates
     classes: dict[int, Estimates]
+    leading: Leading | None = None  # vectors with which the next counts begin: r x m, m < r / 4
 
     def as_kept(self) -> "LayerEstimates":
         """Return the same estimates, marked as kept, without seconds."""

@@ -16,6 +16,7 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from lightning_id.functional import Estimate
+from lightning_id.functional.leading import Leading
 from lightning_id.functional.registry import Estimator
 from lightning_id.recording.batches import count_samples, labels_of, mask_of, padding_in
 from lightning_id.recording.kept import Fingerprint, LayerEstimates, hashes_of_few
@@ -91,6 +92,7 @@ class Measurement:
         self._few: dict[str, Tensor] = {}  # hashes of some rows of every layer
         self._planner: Planner | None = None
         self._estimating = 0.0  # seconds
+        self._counts_leading = False
         self._n_batches = 0
         self._pad_token = pad_token_of(model)
         self._padding_key = ""  # of a mask in the batches that is not used
@@ -162,11 +164,16 @@ class Measurement:
         """Seconds spent so far: on copying rows in the hooks, and on estimating."""
         return self._recorder.seconds + self._estimating
 
-    def results(self, estimators: Mapping[str, Estimator]) -> Iterator[LayerResult]:
+    def results(
+        self, estimators: Mapping[str, Estimator], needs_spectra: bool = True
+    ) -> Iterator[LayerResult]:
         """Estimate layer by layer, in the order of execution, and free the rows of each.
 
         Yields one result per layer, identical on all ranks; an estimate that fails has a reason.
+        Unless spectra are needed at once, components are counted without them where possible: on
+        one rank, because several must do the same.
         """
+        self._counts_leading = not needs_spectra and self._processes.size == 1
         plan = self._gathered_plan()
         same = self._layer_equal_to_last_hidden(plan)
         labels = self._gathered_labels()
@@ -206,7 +213,7 @@ class Measurement:
         if before is not None and layer.is_unchanged and before.has_all_of(estimators):
             found = before.as_kept()
         else:
-            found = self._estimates(name, layer, estimators, labels)
+            found = self._estimates(name, layer, estimators, labels, before)
         if not found.has_errors:
             self._kept[name] = found
         result.add(found.all_rows)
@@ -215,12 +222,21 @@ class Measurement:
         return result
 
     def _estimates(
-        self, name: str, layer: _LayerRows, estimators: Mapping[str, Estimator], labels: list[int]
+        self,
+        name: str,
+        layer: _LayerRows,
+        estimators: Mapping[str, Estimator],
+        labels: list[int],
+        before: LayerEstimates | None,
     ) -> LayerEstimates:
         """Run the estimators on all rows of a layer, then on the rows of each class."""
         assert layer.rows is not None
-        found = run_estimators(layer.rows, estimators, self._processes)
-        estimates = LayerEstimates(layer.fingerprint, found, {})
+        leading = None
+        if self._counts_leading:
+            last = None if before is None else before.leading
+            leading = Leading() if last is None else Leading(last.vectors)
+        found = run_estimators(layer.rows, estimators, self._processes, leading)
+        estimates = LayerEstimates(layer.fingerprint, found, {}, leading)
         for label in () if self._options.rule.has_own_samples(name) else labels:
             if found.is_aborted:
                 break

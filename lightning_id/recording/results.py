@@ -13,8 +13,10 @@ from jaxtyping import Float
 from torch import Tensor
 
 from lightning_id.functional import Change, Estimate, Geometry
+from lightning_id.functional.eigenvalues import LaterSpectrum
+from lightning_id.functional.leading import Leading
 from lightning_id.functional.ratios import CoarseFeaturesWarning
-from lightning_id.functional.registry import Estimator
+from lightning_id.functional.registry import Estimator, estimator_spec
 from lightning_id.recording.processes import Processes
 
 
@@ -25,7 +27,7 @@ class Estimates:
     values: dict[str, Estimate] = field(default_factory=dict)  # one that failed has a reason
     errors: dict[str, Exception] = field(default_factory=dict)
     seconds: dict[str, float] = field(default_factory=dict)  # shared work counts for the first
-    spectrum: Float[Tensor, " r"] | None = None  # eigenvalues, if an estimator computed them
+    spectrum: Float[Tensor, " r"] | LaterSpectrum | None = None  # if an estimator needed it
     is_aborted: bool = False  # no estimator can use the rows, or a rank is out of reach
 
 
@@ -59,7 +61,7 @@ class LayerResult:
     ambient_dimension: int | None  # features of a row; None if nothing was recorded
     estimates: dict[str, Estimate] = field(default_factory=dict)
     per_class: dict[int, dict[str, Estimate]] = field(default_factory=dict)  # by label first
-    spectrum: Float[Tensor, " r"] | None = None
+    spectrum: Float[Tensor, " r"] | LaterSpectrum | None = None
     seconds: dict[str, float] = field(default_factory=dict)
     errors: dict[str, Exception] = field(default_factory=dict)
     notes: list[str] = field(default_factory=list)  # on the rows of this layer
@@ -111,15 +113,25 @@ class LayerResult:
 
 
 def run_estimators(
-    rows: Float[Tensor, "n d"], estimators: Mapping[str, Estimator], processes: Processes
+    rows: Float[Tensor, "n d"],
+    estimators: Mapping[str, Estimator],
+    processes: Processes,
+    leading: Leading | None = None,
 ) -> Estimates:
-    """Estimate from the rows of all ranks; an estimator that fails does not stop the others."""
+    """Estimate from the rows of all ranks; an estimator that fails does not stop the others.
+
+    With ``leading`` components are counted without all eigenvalues, where no estimator needs them.
+    """
+    if any(estimator_spec(name).needs_spectrum for name in estimators):
+        leading = None
     found = Estimates()
     geometry: Geometry | None = None
     for name, estimator in estimators.items():
         start = time.perf_counter()
         try:
-            geometry = geometry or processes.geometry(rows)
+            if geometry is None:
+                geometry = processes.geometry(rows)
+                geometry.leading = leading
             outcome = processes.estimate(partial(_run_estimator, name, estimator), geometry)
         except Exception as error:
             left = [each for each in estimators if each not in found.values]
@@ -135,6 +147,8 @@ def run_estimators(
             found.values[name] = outcome
             if geometry.known_spectrum is not None:
                 found.spectrum = geometry.known_spectrum
+            elif leading is not None:
+                found.spectrum = leading.spectrum
     return found
 
 

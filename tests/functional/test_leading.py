@@ -1,0 +1,194 @@
+"""The certified count of leading eigenvalues: that of all eigenvalues, or none."""
+
+import math
+from itertools import product
+
+import pytest
+import torch
+from naive import pca_count
+from sklearn.datasets import load_digits
+
+from lightning_id.functional import Geometry, leading, pca_dimension
+from lightning_id.functional.eigenvalues import LinAlgError
+from lightning_id.functional.leading import Leading, leading_count
+from lightning_id.functional.pca import CERTIFIED, Spectrum, rounding_noise
+
+SHARES = (0.5, 0.9, 0.95)
+
+
+def spectra(size):
+    """Return eigenvalues by name: steep, flat, tied, of low rank, with gaps and clusters."""
+    i = torch.arange(1, size + 1, dtype=torch.float64)
+    steps = torch.ceil(i / 7)
+    return {
+        "slow": i**-0.5,
+        "inverse": 1 / i,
+        "steep": i**-2,
+        "exponential": torch.exp(-i / 20),
+        "flat": torch.ones(size),
+        "one large": torch.where(i == 1, 1e4, 1 / i),
+        "two steps": torch.where(i <= size // 12, 1.0, 0.01),
+        "low rank": torch.where(i <= 20, 1 / i, 0),
+        "equal, of low rank": (i <= 21).double(),
+        "a tie at 90 %": torch.where(i <= 9, 1.0, (i == 10).double()),
+        "clusters of seven": steps**-1.5,
+        "a gap": torch.where(i <= 5, 10.0, 1 / i),
+        "one": (i == 1).double(),
+    }
+
+
+def matrix(values, seed, dtype=torch.float32):
+    """Return a matrix of these eigenvalues."""
+    size = len(values)
+    generator = torch.Generator().manual_seed(seed)
+    # Reflections are as good as any rotation here, and fast.
+    found = torch.diag(values.double())
+    for _ in range(3):
+        v = torch.randn(size, 1, generator=generator, dtype=torch.float64)
+        v /= v.norm()
+        found = found - 2 * v @ (v.T @ found)
+        found = found - 2 * (found @ v) @ v.T
+    return ((found + found.T) / 2).to(dtype)
+
+
+def clouds(size):
+    """Return Gram matrices of rows: Gaussian, rectified, repeated, with an offset."""
+    generator = torch.Generator().manual_seed(size)
+    x = torch.randn(size, 2 * size, generator=generator)
+    decay = torch.arange(1, 2 * size + 1) ** -0.7
+    rows = {
+        "decay": x * decay,
+        "rectified": (x * decay @ x[:300].T).relu(),
+        "repeated": (x[: size // 2] * decay).repeat(2, 1),
+        "nearly repeated": (x[: size // 2] * decay).repeat(2, 1) + 1e-4 * x,
+        "offset": x * decay + 100,
+        "outlier": torch.cat((x[:-1] * decay, 1e3 * x[-1:])),
+    }
+    return {name: (y - y.mean(0)) @ (y - y.mean(0)).T for name, y in rows.items()}
+
+
+def of_all(moment, share):
+    """Return the count from all eigenvalues, as `pca_dimension` computes it."""
+    values = torch.linalg.eigvalsh(moment).flip(0).double()
+    return Spectrum(values, rounding_noise(values, len(moment), moment.dtype)).components(share)
+
+
+def counted(moment, share, start=None):
+    noise = rounding_noise(torch.ones(1), len(moment), moment.dtype)
+    return leading_count(moment, share, noise, start)
+
+
+@pytest.mark.parametrize("size", [150, 180, 210, 240])
+def test_a_certified_count_is_that_of_all_eigenvalues(size):
+    moments = {(name, 0): moment for name, moment in clouds(size).items()}
+    for name, values in spectra(size).items():
+        moments |= {(name, seed): matrix(values, seed) for seed in range(3)}
+    is_certified = []
+    for (place, moment), share in product(moments.items(), SHARES):
+        found = counted(moment, share)
+        is_certified.append(found is not None)
+        if found is not None:
+            assert found.value == of_all(moment, share), (place, share)
+            assert counted(moment, share, found.vectors).value == found.value
+    assert len(is_certified) == 135
+    assert sum(is_certified) > 60
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_float64_rows_are_counted_to_their_own_rounding(seed):
+    for name, values in spectra(150).items():
+        moment = matrix(values, seed, torch.float64)
+        for share in SHARES:
+            found = counted(moment, share)
+            assert found is None or found.value == of_all(moment, share), (name, share)
+
+
+def test_ties_flat_spectra_and_large_counts_are_left_to_all_eigenvalues():
+    values = spectra(240)
+    assert counted(matrix(values["a tie at 90 %"], 0), 0.9) is None
+    assert counted(matrix(values["a tie at 90 %"], 0), 0.91).value == 10
+    assert counted(matrix(values["flat"], 0), 0.9) is None
+    assert counted(matrix(values["inverse"], 0), 0.9) is None  # 131 of 240
+    assert counted(torch.zeros(240, 240), 0.9) is None
+
+
+def test_a_sum_within_the_rounding_of_the_share_is_not_certified():
+    moment = matrix(1 / torch.arange(1, 241, dtype=torch.float64) ** 2, 0)
+    values = torch.linalg.eigvalsh(moment.double()).flip(0)
+    margin = leading.ROUNDINGS * 2**-23 * values.norm() * math.sqrt(6) / values.sum()
+    held = values.cumsum(0)[5] / values.sum()
+    for moved, count in ((-1.5, 6), (-0.5, None), (0, None), (0.5, None), (1.5, 7)):
+        found = counted(moment, float(held + moved * margin))
+        assert (found and found.value) == count, moved
+
+
+@pytest.mark.parametrize("size", [100, 240])
+def test_roundings_of_either_computation_are_half_of_the_margin_at_most(size):
+    moments = {name: matrix(values, 1) for name, values in spectra(size).items()} | clouds(size)
+    for name, moment in moments.items():
+        exact, vectors = torch.linalg.eigh(moment.double())
+        exact, few = exact.flip(0), size // 6
+        of_all = torch.linalg.eigvalsh(moment).flip(0).double().cumsum(0)
+        share = exact.cumsum(0) / exact.sum()
+        ritz = leading._ritz(moment, vectors.flip(1)[:, :few].float()).values.cumsum(0)
+        unit = 2**-23 * exact.norm() * torch.arange(1, few + 1).sqrt()
+        assert ((of_all - share * of_all[-1]).abs()[:few] / unit).max() < 8, name
+        assert ((ritz - exact.cumsum(0)[:few]) / unit).max() < 8, name
+
+
+def test_vectors_that_miss_a_leading_one_certify_nothing():
+    # Ritz values alone cannot notice: the subspace of these vectors stays as it is.
+    values = torch.cat((torch.tensor([2.0, 1.5]), torch.arange(1, 239) ** -3.0))
+    moment, share = torch.diag(values), float(3.1 / values.sum())
+    missing = torch.eye(240)[:, [0, *range(2, 40)]]
+    assert leading._ritz(moment, moment @ missing).values[:3].tolist() == [2, 1, 0.125]
+    assert of_all(moment, share) == 2  # these would be 3
+    found = counted(moment, share, missing)
+    assert found is None or found.value == 2
+
+
+def test_rows_of_a_geometry_are_counted_where_it_is_allowed_and_pays():
+    x = torch.from_numpy(load_digits().data).float()[:700]
+    wide = x @ torch.randn(64, 800, generator=torch.Generator().manual_seed(0))
+    geometry, other = Geometry(wide), Geometry(wide)
+    geometry.leading = Leading()
+    for standardize in (False, True):
+        for share in (0.9, 0.95):
+            found = pca_dimension(geometry, share, standardize)
+            assert found.value == pca_count(wide, share, standardize)
+            assert found.computation == CERTIFIED
+        assert pca_dimension(other, 0.9, standardize).computation is None
+    assert geometry.known_spectrum is None
+    assert torch.equal(geometry.leading.spectrum.eigenvalues, other.known_spectrum)
+    assert pca_dimension(geometry, 1.0).value == pca_dimension(other, 1.0).value
+    assert pca_dimension(geometry, 0.9).computation is None  # all are known now
+    few = Geometry(wide[:500])
+    few.leading = Leading()
+    assert pca_dimension(few).computation is None
+
+
+def test_constant_columns_come_and_go_between_counts():
+    generator = torch.Generator().manual_seed(0)
+    x = torch.randn(900, 700, generator=generator) * torch.arange(1, 701) ** -1.0
+    start = Leading()
+    for dead in (slice(0, 0), slice(3, 100), slice(50, 120)):
+        rows = x.clone()
+        rows[:, dead] = 0.5
+        geometry = Geometry(rows)
+        geometry.leading = Leading(start.vectors)
+        assert pca_dimension(geometry).value == pca_dimension(rows).value
+        start = geometry.leading
+        assert start.vectors[False].shape[0] == 700
+
+
+def test_a_failed_solver_leaves_the_count_to_all_eigenvalues(monkeypatch):
+    def fail(matrix):
+        raise LinAlgError("not converged")
+
+    x = torch.randn(600, 600, generator=torch.Generator().manual_seed(0))
+    x *= torch.arange(1, 601) ** -1.0
+    geometry = Geometry(x)
+    geometry.leading = Leading()
+    monkeypatch.setattr(torch.linalg, "eigh", fail)
+    found = pca_dimension(geometry)
+    assert (found.value, found.computation) == (pca_dimension(x).value, None)

@@ -189,5 +189,5 @@ def _bound(
     if has_failed:
         return math.inf
     rounding = 4 * len(moment) * torch.finfo(torch.float64).eps
-    level = float(level) + rounding * (len(moment) * float(level) + weight + trace)
-    return k * level + weight
+    bound: float = weight + k * float(level)
+    return bound + k * rounding * (len(moment) * float(level) + weight + trace)

@@ -189,5 +189,6 @@ def _bound(
     if has_failed:
         return math.inf
     rounding = 4 * len(moment) * torch.finfo(torch.float64).eps
-    bound: float = weight + k * float(level)
-    return bound + k * rounding * (len(moment) * float(level) + weight + trace)
+    rounding *= len(moment) * float(level) + weight + trace
+    bound: float = weight + k * (float(level) + rounding)
+    return bound

@@ -87,7 +87,7 @@ def fit(folder: str, packages: Sequence[str], epochs: int) -> tuple[History, int
 
 
 def page(history: History, n_train: int, packages: Sequence[str], picture: str) -> str:
-    """Return the page: the last blocks over time beside the accuracy, and the table at the end."""
+    """Return the page: the last blocks over time and the accuracy, and the table at the end."""
     accuracy = metric_values(history, "val_acc")
     blocks = [r["layer"] for r in history.records if ".layer." in r["layer"]]
     layers = [*list(dict.fromkeys(blocks))[-3:], "head"]

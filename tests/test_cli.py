@@ -70,7 +70,7 @@ def test_help_names_the_subcommands(capsys, monkeypatch, recwarn):
     assert not [w for w in recwarn if "args parameter" in str(w.message)]
 
 
-def test_a_command_that_does_not_exist_is_told_all_that_do(capsys):
+def test_a_command_that_does_not_exist_lists_all_that_do(capsys):
     message = refused(["reprot", "x"], capsys)
     assert all(f"'{name}'" in message for name in COMMANDS)
 

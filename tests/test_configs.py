@@ -174,7 +174,7 @@ def test_dynamics_is_measured_at_the_steps_of_its_config(runs_of):
 
 
 @pytest.mark.parametrize("fragment", FRAGMENTS, ids=name)
-def test_a_fragment_adds_its_callbacks_and_keeps_those_of_the_config(fragment, plain):
+def test_a_fragment_adds_its_callbacks_and_keeps_the_ones_of_the_config(fragment, plain):
     own = yaml.safe_load(plain.read_text())["trainer"]["callbacks"]
     main(["fit", "--config", str(plain), "--config", str(fragment), *FEW])
     saved = yaml.safe_load(next(Path("runs").rglob("config.yaml")).read_text())

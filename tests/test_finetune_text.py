@@ -9,7 +9,7 @@ from tests.toy_text import save_encoder
 EXAMPLE = Path(__file__).parents[1] / "examples" / "finetune_text.py"
 
 
-def test_the_page_has_the_last_blocks_beside_the_accuracy(tmp_path, monkeypatch, capsys):
+def test_the_page_has_the_last_blocks_next_to_the_accuracy(tmp_path, monkeypatch, capsys):
     folder, out = save_encoder(tmp_path / "model"), tmp_path / "page.md"
     words = ["--model", str(folder), "--packages", "json", "http", "--epochs", "1"]
     monkeypatch.setattr(sys, "argv", ["example", *words, "--out", str(out)])

@@ -134,7 +134,7 @@ def _looked_at(module: nn.Module, prefix: str) -> list[_Child]:
 
 
 def _kind(module: nn.Module) -> tuple[type, ...] | None:
-    """Return what repeated blocks have in common; None for a module that is no block.
+    """Return the kind that repeated blocks share; None for a module that is no block.
 
     That of a Sequential is what it holds: the stages of a ResNet are alike, the features and the
     classifier of a VGG are not.
@@ -146,7 +146,7 @@ def _kind(module: nn.Module) -> tuple[type, ...] | None:
 
 
 def _series(child: _Child) -> tuple[tuple[type, ...] | None, str] | None:
-    """Return what blocks of a series share: their kind, and the name apart from its numbers."""
+    """Return the key that blocks of a series share: kind, and name without its numbers."""
     return None if child.kind is None else (child.kind, _unnumbered(child.name))
 
 

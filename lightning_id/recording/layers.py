@@ -28,7 +28,7 @@ def select_layers(root: nn.Module, layers: Layers = AUTO) -> dict[str, str]:
             layers are shown. A name may be exact, a glob (``"features.*"``; ``*`` crosses dots), a
             regular expression for the whole name (``"re:.*conv[12]"``), or begin with ``"!"`` to
             take out what it matches. ``"input"`` and ``"last_hidden"`` are pseudo-layers, even if
-            a child of the model is so called. What
+            a child of the model is so called. A name that
             matches nothing is tried below the only child that has parameters, so that ``"layer1"``
             finds ``"model.layer1"``.
 

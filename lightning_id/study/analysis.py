@@ -62,7 +62,7 @@ class Analysis:
     others: list[str] = field(default_factory=list)
 
     def save(self, page: str | Path, command: str = "", error: str = "") -> Path:
-        """Write a page in Markdown, and figure and table beside it, with the same name.
+        """Write a page in Markdown, and figure and table next to it, with the same name.
 
         Args:
             page: The Markdown file.
@@ -106,7 +106,7 @@ def analyse(
         groups: Within which runs to look: names and the columns that runs of one group have in
             common, for example ``{"architecture": ["width", "depth"]}``, or columns. None for each
             setting that varies.
-        settings: Columns that hold settings; None for those of the groups.
+        settings: Columns that hold settings; None for the ones of the groups.
         others: Further dimensions, of which only the correlation is shown.
 
     Returns:

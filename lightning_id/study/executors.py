@@ -53,7 +53,7 @@ class Processes:
             write_json(folder / FAILURE, {"reason": f"its process ended with exit code {code}"})
 
     def close(self) -> None:
-        """Kill all processes; those that begin later too."""
+        """Kill all processes, and all that begin later."""
         self._is_closed = True
         for process in list(self._running):
             _kill(process)
@@ -144,7 +144,7 @@ def _files(folder: Path) -> dict[str, bytes]:
 
 def _write(folder: Path, files: Mapping[str, bytes]) -> None:
     folder.mkdir(parents=True, exist_ok=True)
-    # What says that the training is finished comes last.
+    # The file that marks a finished training comes last.
     for name in sorted(files, key=(RESULT, FAILURE).__contains__):
         if not (folder / name).exists():
             (folder / name).write_bytes(files[name])

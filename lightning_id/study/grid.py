@@ -120,7 +120,7 @@ def trainings_of(study: Study) -> list[Training]:
 
 
 def setting_keys(trainings: Sequence[Training]) -> list[str]:
-    """Return the keys of all settings, those inside of a setting that is a mapping one by one."""
+    """Return the keys of all settings; of a setting that is a mapping, the keys inside of it."""
     keys: dict[str, None] = {}
     for training in trainings:
         for key in training.settings:
@@ -153,8 +153,8 @@ def _study(content: Any, folder: Path) -> Study:
 
 
 def _base_path(name: str, folder: Path) -> Path:
-    beside = folder / name
-    return beside if beside.is_file() else Path(find_config(name))
+    own = folder / name
+    return own if own.is_file() else Path(find_config(name))
 
 
 def _load(path: Path) -> Any:

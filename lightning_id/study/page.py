@@ -85,7 +85,7 @@ def _cells_of(found: Correlation) -> list[str]:
 
 
 def _without(relations: Iterable[Relation]) -> list[str]:
-    """Return the correlations over all runs but those of one group."""
+    """Return the correlations over all runs without one group."""
     relations = list(relations)
     if not relations:
         return []
@@ -99,7 +99,7 @@ def _without(relations: Iterable[Relation]) -> list[str]:
     ]
     head = ["left out", *[f"r of {title_of(r.predictor)}" for r in relations]]
     whole = ["nothing", *[_short(relation.over_all) for relation in relations]]
-    return ["Over all runs but those of one group:", markdown_table([head, whole, *body])]
+    return ["Over all runs without one group:", markdown_table([head, whole, *body])]
 
 
 def _with_settings(analysis: Analysis) -> list[str]:

@@ -68,7 +68,7 @@ def run(
         workers: Trainings at a time; None for as many as the machine has cores, or GPUs if the
             study asks for some.
         page: The Markdown file of the page; None for ``page.md`` in the folder. Figure and table
-            are written beside it, with the same name.
+            are written next to it, with the same name.
 
     Returns:
         The analysis; its `rows` are the table.
@@ -117,7 +117,7 @@ class Runs:
         is_file = not isinstance(source, Mapping)
         self.path = Path(source) if is_file else Path("study.yaml")  # type: ignore[arg-type]
         self.folder = Path("runs", self.path.stem) if out is None else Path(out)
-        # Classes of the configurations are looked for beside the YAML and in the working folder.
+        # Classes of the configurations are looked for next to the YAML and in the working folder.
         self.modules = [str(self.path.parent.resolve()), str(Path.cwd())]
         self._keys = setting_keys(self.trainings)
         self.names = short_names(self._keys)

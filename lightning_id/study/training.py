@@ -39,7 +39,7 @@ Spec = Mapping[str, Any]
 
 
 def prepare(folder: Path, training: Training, study: Study) -> None:
-    """Write what the process of a training reads."""
+    """Write the files that the process of a training reads."""
     folder.mkdir(parents=True, exist_ok=True)
     spec = {
         "label": training.label,
@@ -145,7 +145,7 @@ def _rehearse(folder: Path, spec: Spec) -> dict[str, Any]:
 
 
 def check_logged(names: Iterable[str], logged: Iterable[str]) -> None:
-    """Raise if a metric of the outcome is not among those that were logged."""
+    """Raise if a metric of the outcome was not logged."""
     known = sorted(logged)
     for name in names:
         if name not in known:
@@ -172,7 +172,7 @@ def _fit(folder: Path, spec: Spec, *options: str) -> LightningCLI:
 
 
 def _add_callback(trainer: Any, arguments: Spec | None) -> None:
-    """Add the callback to a Trainer: that of the study in place of those of the configuration."""
+    """Add the callback of the study to a Trainer, in place of all of the configuration."""
     others = [each for each in trainer.callbacks if not isinstance(each, CallbackBase)]
     if arguments is None and len(others) < len(trainer.callbacks):
         return
@@ -184,7 +184,7 @@ def _add_callback(trainer: Any, arguments: Spec | None) -> None:
     given = parser.parse_object({"callback": {"on_error": "raise", **(arguments or {})}})
     values = vars(parser.instantiate_classes(given).callback)
     callback = module.IntrinsicDimensionCallback(**values)
-    trainer.callbacks[:] = [callback, *others]  # Lightning keeps those that save at the end
+    trainer.callbacks[:] = [callback, *others]  # Lightning keeps savers at the end
 
 
 def _callbacks(trainer: Any) -> list[CallbackBase]:

@@ -131,7 +131,7 @@ def test_all_records_are_in_history_csv_of_the_run(default_fit):
     assert [r["value"] for r in loaded.records] == [r["value"] for r in records]
 
 
-def test_the_metrics_of_the_user_and_the_spectra_are_kept_beside_the_records(default_fit):
+def test_the_metrics_of_the_user_and_the_spectra_are_kept_next_to_the_records(default_fit):
     history = History.load(default_fit.board)
     last = history.validations()[-1]
     accuracy = [m for m in history.metrics if m["name"] == "val_acc"]
@@ -216,7 +216,7 @@ def test_a_wrong_name_fails_before_anything_is_trained(tmp_path):
     assert not trained
 
 
-def test_what_cannot_be_estimated_is_not_logged_and_the_history_says_why(tmp_path):
+def test_what_cannot_be_estimated_is_not_logged_and_the_history_has_the_reason(tmp_path):
     class Dead(Toy):
         def __init__(self):
             super().__init__()

@@ -135,7 +135,7 @@ def test_on_error_raise_names_the_layer(tmp_path, monkeypatch):
         train(tmp_path, IntrinsicDimensionCallback(on_error="raise"))
 
 
-def test_on_error_ignore_is_silent_and_the_history_still_says_why(
+def test_on_error_ignore_is_silent_and_the_history_still_has_the_reason(
     weights, tmp_path, monkeypatch, recwarn
 ):
     monkeypatch.setattr(columns.Columns, "gram_matrix", out_of_memory)

@@ -86,7 +86,7 @@ WAYS = [
 
 
 @pytest.mark.parametrize("way", WAYS, ids=str)
-def test_metrics_of_the_training_epoch_are_those_of_tensorboard(way, tmp_path):
+def test_metrics_of_the_training_epoch_equal_tensorboard(way, tmp_path):
     callback = IntrinsicDimensionCallback(
         ["net.5"], charts=False, schedule=LogSpaced(), data=["val"]
     )

@@ -165,7 +165,7 @@ def test_padding_that_is_not_left_out_is_noted_once(tmp_path, recwarn):
     assert said([torch.randn(4, 6) for _ in range(40)], reduce="mean") == []  # no padding
 
 
-def test_flattened_padding_and_a_missing_mask_are_said(tmp_path):
+def test_flattened_padding_and_a_missing_mask_are_noted(tmp_path):
     data = [torch.randn(3, 6) for _ in range(40)]
     callback = IntrinsicDimensionCallback(["net.block"], mask_key="attention_mask")
     with pytest.warns(UserWarning, match="a flattened row would hold the padding"):

@@ -221,7 +221,7 @@ def test_mappings_and_predict_steps_are_given_what_they_expect(tmp_path):
         assert values(callback) == [expected(40, 9, 40)] * 2
 
 
-def test_a_module_without_a_forward_is_told_what_to_write(tmp_path):
+def test_a_module_without_a_forward_raises_with_the_way_out(tmp_path):
     class Formless(Toy):
         forward = pl.LightningModule.forward
 

@@ -62,7 +62,7 @@ def test_many_measurements_between_steps_say_no_line_each(tmp_path, capsys):
     assert len(lines) == 1  # of the network before training
 
 
-def test_the_table_of_a_validation_alone_is_said(tmp_path, capsys):
+def test_the_table_of_a_validation_alone_is_printed(tmp_path, capsys):
     callback = IntrinsicDimensionCallback(["input", "net.5"])
     validated(tmp_path, callback, model=Toy(), data=loader(60), enable_progress_bar=True)
     assert "layer " in capsys.readouterr().out

@@ -95,7 +95,7 @@ def test_a_batch_and_a_call_go_the_way_of_a_step(tmp_path):
     assert torch.equal(given, 2 * loaded)
 
 
-def test_compiled_modules_are_told_from_others():
+def test_compiled_modules_are_distinguished():
     assert not is_compiled(nn.Linear(2, 2))
     assert is_compiled(torch.compile(nn.Linear(2, 2)))
     net = nn.Linear(2, 2)

@@ -46,7 +46,7 @@ def fit(folder, callback, val, model=None, **kwargs):
 
 
 @pytest.mark.parametrize("function", ["validate", "test"])
-def test_validate_and_test_are_measured_and_said_so(tmp_path, function):
+def test_validate_and_test_are_measured_and_noted(tmp_path, function):
     callback = IntrinsicDimensionCallback(LAYERS)
     runner = trainer(tmp_path, callbacks=[callback])
     (logged,) = getattr(runner, function)(Toy(), loader(50, seed=2), verbose=False)
@@ -121,7 +121,7 @@ class Stream(IterableDataset):
         return iter([tuple(pair) for pair in zip(*toy_data(70, 3).tensors, strict=True)])
 
 
-def test_a_stream_is_measured_by_the_same_reservoir_every_time_and_the_record_says_so(tmp_path):
+def test_a_stream_is_measured_by_the_same_reservoir_every_time_and_the_record_notes_it(tmp_path):
     callback = IntrinsicDimensionCallback(LAYERS, n_samples=25)
     with pytest.warns(UserWarning, match="stream of unknown length"):
         fit(tmp_path, callback, DataLoader(Stream(), batch_size=16))
@@ -131,7 +131,7 @@ def test_a_stream_is_measured_by_the_same_reservoir_every_time_and_the_record_sa
     assert all("reservoir" in r["note"] for r in callback.history.records)
 
 
-def test_a_shuffled_loader_is_measured_and_the_record_says_so(tmp_path):
+def test_a_shuffled_loader_is_measured_and_the_record_notes_it(tmp_path):
     callback = IntrinsicDimensionCallback(LAYERS, n_samples=25)
     with pytest.warns(UserWarning, match="the loader shuffles"):
         fit(tmp_path, callback, loader(60, shuffle=True))
@@ -249,7 +249,7 @@ def test_finding_a_learning_rate_or_batch_size_measures_nothing(finder, tmp_path
     assert len(callback.history.validations()) == 2
 
 
-def test_a_monitor_of_what_is_measured_between_steps_is_told_that_it_never_sees_it(tmp_path):
+def test_a_monitor_of_measurements_between_steps_warns_that_it_never_reads_them(tmp_path):
     saver = ModelCheckpoint(tmp_path / "ckpt", monitor="id_twonn/net.5")
     callback = IntrinsicDimensionCallback(LAYERS, schedule=AtSteps([2]))
     # Lightning's own message comes after an epoch, and does not say why.
@@ -261,7 +261,7 @@ def test_a_monitor_of_what_is_measured_between_steps_is_told_that_it_never_sees_
 
 
 @pytest.mark.parametrize("schedule", [AtSteps([0, 3, 9]), EveryNValidations(2)])
-def test_the_metrics_are_those_of_the_validations_at_their_own_steps(schedule, tmp_path):
+def test_the_metrics_are_of_the_validations_at_their_own_steps(schedule, tmp_path):
     callback = IntrinsicDimensionCallback(LAYERS, schedule=schedule, charts=False)
     seen = []
 
@@ -295,7 +295,7 @@ class NoStep(Toy):
     ("model", "val", "options"),
     [(Toy, False, {}), (NoStep, True, {}), (Toy, True, {"limit_val_batches": 0})],
 )
-def test_a_fit_without_a_validation_is_told_that_nothing_is_measured(model, val, options, tmp_path):
+def test_a_fit_without_a_validation_warns_that_nothing_is_measured(model, val, options, tmp_path):
     def run(callback):
         fitted(
             tmp_path,
@@ -329,7 +329,7 @@ def test_an_axis_for_a_layer_that_is_not_measured_fails_before_anything_is_train
         fitted(tmp_path, callback, val=loader(60))
 
 
-def test_a_module_called_twice_a_batch_is_measured_at_its_first_call_and_said_so(tmp_path):
+def test_a_module_called_twice_a_batch_is_measured_at_its_first_call_and_noted(tmp_path):
     class Twice(Toy):
         def validation_step(self, batch, batch_idx):
             super().validation_step(batch, batch_idx)

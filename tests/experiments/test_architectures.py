@@ -43,7 +43,7 @@ def test_sixteen_architectures_of_six_families_have_three_seeds_each(networks):
     assert len({each.cell for each in trainings}) == 16
 
 
-def test_the_study_is_valid_and_its_columns_are_those_of_the_networks():
+def test_the_study_is_valid_and_its_columns_are_of_the_networks():
     assert isinstance(prepare_study(STUDY, None, "local", None, None), Runs)
     names = list(Runs(STUDY).names.values())
     assert sorted(names) == ["blocks", "convs", "depth", "network", "seed", "width"]

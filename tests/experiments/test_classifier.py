@@ -32,7 +32,7 @@ def test_the_loss_is_that_of_log_softmax_and_negative_log_likelihood():
     torch.testing.assert_close(ours, theirs)
 
 
-def test_loss_and_accuracy_of_a_validation_are_those_of_all_its_images(tmp_path):
+def test_loss_and_accuracy_of_a_validation_are_of_all_its_images(tmp_path):
     # 20 images in batches of 8: the last batch is smaller, and must weigh less.
     model, loader = Classifier(linear_network()), random_loader(n=20)
     logged = trainer(tmp_path, max_epochs=1).validate(model, loader, verbose=False)[0]

@@ -176,7 +176,7 @@ def test_the_answer_follows_from_the_correlation(order, words):
     assert "Not reproduced: no significant relation" in comparison_text(rows_of(unclear))
 
 
-def test_fewer_networks_than_tell_anything_are_told():
+def test_too_few_networks_are_inconclusive():
     def overall(points):
         return " ".join(comparison_text(rows_of(points)).split("Pearson r")[1].split())
 

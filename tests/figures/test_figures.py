@@ -89,7 +89,7 @@ def test_every_figure_draws_numbers_or_says_what_is_missing_and_nothing_is_cut(n
 
 
 @pytest.mark.parametrize("history", BROKEN_FOR_ONE)
-def test_a_figure_without_what_it_needs_draws_the_rest_or_says_so(history):
+def test_a_figure_without_what_it_needs_draws_the_rest_or_notes_it(history):
     name, make = BROKEN_FOR_ONE[history]
     assert_tells_something_and_is_whole(FIGURES[name](make()))
 
@@ -105,7 +105,7 @@ def test_what_is_cut_is_found():
     "name",
     ["depth_profile", "heat_map", "linear_and_nonlinear", "compare", "last_hidden_and_metric"],
 )
-def test_an_empty_history_and_one_without_values_are_told_apart(name):
+def test_an_empty_history_and_one_without_values_are_distinguished(name):
     assert "Nothing was measured" in texts(FIGURES[name](History())) or name == "compare"
     figure = FIGURES[name](history_of(value=NAN))
     assert "too few distinct rows" in texts(figure) or name == "compare"

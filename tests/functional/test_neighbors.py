@@ -49,7 +49,7 @@ def assert_neighbors_exact(x, k, rel=1e-6):
 @pytest.mark.parametrize(
     "shape", [(3, 1), (4, 7), (20, 1), (50, 64), (200, 5000), (300, 3), (13, 9001)]
 )
-def test_neighbors_are_those_of_brute_force(shape, k):
+def test_neighbors_equal_brute_force(shape, k):
     x = torch.randn(*shape, generator=torch.Generator().manual_seed(k)) + 3
     assert_neighbors_exact(x, min(k, len(x) - 1))
 

@@ -63,7 +63,7 @@ def test_ties_that_rounding_broke_are_ties(rows, dtype):
     assert_no_number(gride_dimension(x, 1, 2), "distinct rows tie")
 
 
-def test_ties_that_rounding_broke_are_left_out_and_counted_beside_other_rows():
+def test_ties_that_rounding_broke_are_left_out_and_counted():
     x = torch.cat((BALL, 100 + line_through_a_layer(torch.float32)))
     estimate = twonn_dimension(x)
     assert 395 < estimate.n_ties <= 400

@@ -19,7 +19,7 @@ def noisy_plane(n=2000, noise=0.01):
     return plane + noise * torch.randn(n, 20, generator=generator)
 
 
-def test_estimates_are_those_of_gride():
+def test_estimates_equal_gride():
     x = manifolds.ball(300, 3, ambient=10)
     profile = scale_profile(x)
     assert profile.orders == ((1, 2), (2, 4), (4, 8), (8, 16), (16, 32), (32, 64))

@@ -15,7 +15,7 @@ from tests.profile.photographs import QUICK, N, measured, run, values
 pytestmark = pytest.mark.usefixtures("photographs")
 
 
-def test_a_history_a_picture_a_table_and_a_page_are_there_and_it_says_where(capsys):
+def test_a_history_a_picture_a_table_and_a_page_are_there_and_it_prints_where(capsys):
     Path("photos/class1/broken.png").write_text("no image")
     history = run("nets_of_profile:Colours", "--data=photos", *QUICK)
     shown = capsys.readouterr().out
@@ -106,6 +106,6 @@ def test_the_help_says_what_can_be_given(capsys):
     assert all(name in shown for name in ESTIMATORS)
 
 
-def test_a_layer_that_is_not_there_is_told_the_names_as_they_are_in_the_network(capsys):
+def test_a_layer_that_is_not_there_lists_the_names_as_in_the_network(capsys):
     said = refused(["profile", "nets_of_profile:Rows", "--data=rows.npy", "--layers=9"], capsys)
     assert "No layer of Rows matches '9'. Names: input, last_hidden, 0, 1, 2\n" in said

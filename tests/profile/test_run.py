@@ -16,7 +16,7 @@ from tests.profile.photographs import measured, values
 pytestmark = pytest.mark.usefixtures("photographs")
 
 
-def test_the_numbers_are_those_of_the_functional_on_the_same_rows():
+def test_the_numbers_equal_the_functional_on_the_same_rows():
     history = measured("Colours")
     network = load_network("nets_of_profile:Colours", image_size=16)
     inputs = choose_images("photos").prepared(network.transform)

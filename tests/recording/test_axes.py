@@ -74,7 +74,7 @@ class Decoding(nn.TransformerDecoderLayer):
 
 @pytest.mark.parametrize("length", [20, 7])
 @pytest.mark.parametrize("kind", RECURRENT)
-def test_samples_of_modules_with_time_first_are_those_of_the_second_axis(kind, length, tmp_path):
+def test_samples_of_modules_with_time_first_lie_along_the_second_axis(kind, length, tmp_path):
     pl.seed_everything(0, verbose=False)
     x = torch.randn(60, length, 6)  # of 20 steps as many as samples in a batch
     model = Wrapped(RECURRENT[kind](), time_first)
@@ -114,7 +114,7 @@ def test_a_block_around_time_first_attention_is_measured_along_the_axis_that_fit
     assert record["value"] == pytest.approx(twonn_dimension(rows).value, rel=1e-4)
 
 
-def test_where_two_axes_are_as_long_as_the_batch_the_record_says_which_was_taken(tmp_path):
+def test_where_two_axes_are_as_long_as_the_batch_the_record_notes_which_was_taken(tmp_path):
     class Tokens(nn.Module):
         def __init__(self):
             super().__init__()
@@ -194,7 +194,7 @@ def test_signals_are_averaged_over_their_places(tmp_path):
     assert record["value"] == pytest.approx(twonn_dimension(rows).value, rel=1e-4)
 
 
-def test_where_two_axes_fit_the_features_the_record_says_which_was_taken(tmp_path):
+def test_where_two_axes_fit_the_features_the_record_notes_which_was_taken(tmp_path):
     class Block(nn.Sequential):
         """A block whose output may be laid out in any way, to all that is known of it."""
 

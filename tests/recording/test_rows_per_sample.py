@@ -52,7 +52,7 @@ def test_rows_one_after_another_are_the_tokens_of_their_sample(reduce):
     assert split.selector("layer").rule_notes() == ["3 rows one after another are one sample"]
 
 
-def test_the_first_rows_are_those_of_the_first_view():
+def test_the_first_rows_equal_the_first_view():
     first, second = data(20, 4), data(20, 4) + 9
     views = [torch.cat(pair) for pair in zip(first.split(8), second.split(8), strict=True)]
     recorder = record(views, [8, 8, 4], RowRule(rows_per_sample="first"))

@@ -121,7 +121,7 @@ def test_a_folder_is_no_file_to_write_to(tmp_path, capsys):
     assert "Is a directory" in capsys.readouterr().err
 
 
-def test_runs_are_named_by_what_tells_them_apart(tmp_path):
+def test_runs_are_named_by_what_distinguishes_them(tmp_path):
     paths = [tmp_path / "a" / "version_0", tmp_path / "b" / "version_0"]
     for path in paths:
         whole_run().save(path)

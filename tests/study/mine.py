@@ -1,4 +1,4 @@
-"""Somebody's module and data, which know of no study. Copied beside the YAML of the tests."""
+"""Somebody's module and data, which know of no study. Copied next to the YAML of the tests."""
 
 import os
 import signal

@@ -60,7 +60,7 @@ def test_the_verdict_comes_first_in_a_sentence(analysis, page):
     assert "**Id test:** " in page
 
 
-def test_the_numbers_of_the_table_are_those_of_the_analysis(analysis, page):
+def test_the_numbers_of_the_table_equal_the_analysis(analysis, page):
     found = analysis.relations["id_train"]
     head, _, over_all, *groups = lines_of(page, "With the error")[: 3 + len(found.groups)]
     r, rho = found.over_all.pearson, found.over_all.spearman

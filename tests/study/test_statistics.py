@@ -1,4 +1,4 @@
-"""Correlations of runs in cells, beside scipy, brute force, and tables that hold no relation."""
+"""Correlations of runs in cells, against scipy, brute force, and tables that hold no relation."""
 
 import csv
 import itertools

@@ -5,26 +5,27 @@ is 0.94, and 0.99 among the ResNets; without AlexNet it is 0.88. So r is given o
 within each family and without each network in turn.
 """
 
-import csv
 import math
 import re
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from pathlib import Path
+from typing import Any, cast
 
 from matplotlib.figure import Figure
 
 from lightning_id.figures._data import escape_mathtext
 from lightning_id.figures._drawing import FEW_COLORS, SMALL, footnote, new_figure, style_axes
 from lightning_id.functional.estimate import NORMAL_975
-from lightning_id.history import History, Record, has_value
+from lightning_id.history import History, Record
 from lightning_id.history.queries import last_hidden, last_of_fit
 from lightning_id.history.tables import aligned, value_with_error
 from lightning_id.profile import command
 from lightning_id.profile.networks import LITE
 from lightning_id.profile.run import accuracies
-from lightning_id.study.statistics import MIN_UNITS, Correlation, correlate
+from lightning_id.study.analysis import correlation
+from lightning_id.study.statistics import MIN_UNITS, Correlation
+from lightning_id.study.table import Row, rows_of, write_csv
 
 FEWEST = 3  # points: two are always on a line
 OUT = Path("runs/pretrained")
@@ -56,7 +57,7 @@ def study_pretrained(args: Sequence[str]) -> None:
 def write_all(histories: Mapping[str, History], folder: Path) -> str:
     """Write the comparison of networks as figure and CSV, and return it as text."""
     rows = compare(histories)
-    write_comparison(rows, folder / "comparison.csv")
+    write_csv(folder / "comparison.csv", rows)
     comparison_figure(rows).savefig(folder / "comparison.png")
     return (
         f"{comparison_text(rows)}\n\n"
@@ -65,38 +66,26 @@ def write_all(histories: Mapping[str, History], folder: Path) -> str:
     )
 
 
-@dataclass(frozen=True)
-class Row:
-    """A network, the record of its last hidden layer, and its accuracy; NaN if that is unknown."""
-
-    name: str
-    last_hidden: Record | None
-    accuracy: float
-
-    @property
-    def family(self) -> str:
-        """Networks of one design: the name without its numbers."""
-        return re.sub(r"\d+", "", self.name)
-
-    @property
-    def error_std(self) -> float:
-        """Standard error of the error: that of a share of so many images."""
-        n = None if self.last_hidden is None else self.last_hidden["n_samples"]
-        return math.sqrt(self.accuracy * (1 - self.accuracy) / n) if n else math.nan
-
-    @property
-    def point(self) -> tuple[float, float] | None:
-        """Error and last hidden dimension, if both are known."""
-        if self.last_hidden is None or not has_value(self.last_hidden):
-            return None
-        if math.isnan(self.accuracy):
-            return None
-        return 1 - self.accuracy, float(self.last_hidden["value"])
-
-
 def compare(histories: Mapping[str, History]) -> list[Row]:
-    """Return last hidden dimension and accuracy of each trained network, by its name."""
+    """Return the row of each trained network, by its name."""
     return [_row(name, history) for name, history in histories.items()]
+
+
+def row_of(name: str, last_hidden: Record | None, accuracy: float) -> Row:
+    """Return the row of a network: record of its last hidden layer, accuracy, NaN if unknown.
+
+    Its family, networks of one design, is its name without the numbers.
+    """
+    record: Mapping[str, Any] = last_hidden or {}
+    return {
+        "network": name,
+        "family": re.sub(r"\d+", "", name),
+        "last_hidden": record.get("value"),
+        "std_error": record.get("std_error"),
+        "n_samples": record.get("n_samples"),
+        "accuracy": accuracy,
+        "error": 1 - accuracy,
+    }
 
 
 def correlations(rows: Sequence[Row]) -> dict[str, Correlation]:
@@ -105,29 +94,32 @@ def correlations(rows: Sequence[Row]) -> dict[str, Correlation]:
     The groups are all networks, the families of more than one, and all without each in turn;
     networks without one of the two numbers are left out.
     """
-    known = [row for row in rows if row.point is not None]
+    # Every network is a unit of its own.
+    known = [row | {"cell": row["network"]} for row in _known(rows)]
     groups = {f"all {len(known)} networks": known}
-    for family, size in Counter(row.family for row in known).items():
+    for family, size in Counter(row["family"] for row in known).items():
         if size > 1:
-            groups[f"family {family}"] = [row for row in known if row.family == family]
-    groups |= {f"without {out.name}": [row for row in known if row is not out] for out in known}
-    return {name: _correlation(group) for name, group in groups.items()}
+            groups[f"family {family}"] = [row for row in known if row["family"] == family]
+    for out in known:
+        groups[f"without {out['network']}"] = [row for row in known if row is not out]
+    return {name: correlation(each, "error", "last_hidden") for name, each in groups.items()}
 
 
 def comparison_text(rows: Sequence[Row]) -> str:
     """Return tables of the networks and of the correlations, and the verdict, for a terminal."""
     cells = [["network", "last hidden ID", "accuracy", "error"]]
     for row in rows:
-        last = "-" if row.last_hidden is None else value_with_error(row.last_hidden)
-        cells.append([row.name, last, _percent(row.accuracy), _error_text(row)])
+        last = value_with_error(cast(Record, row | {"value": row["last_hidden"]}))
+        cells.append([row["network"], last, _percent(row["accuracy"]), _error_text(row)])
     found = correlations(rows)
     groups = [["last hidden ID and error", "Pearson r"]]
     groups += [[name, _correlation_text(correlation)] for name, correlation in found.items()]
     parts = [aligned(cells), aligned(groups), _verdict(next(iter(found.values())))]
-    without = [row.name for row in rows if row.point is None]
+    known = [row["network"] for row in _known(rows)]
+    without = [row["network"] for row in rows if row["network"] not in known]
     if without:
         parts.append(f"Not compared, without TwoNN or without an error: {', '.join(without)}.")
-    counts = sorted({row.last_hidden["n_samples"] or 0 for row in rows if row.last_hidden} - {0})
+    counts = sorted({row["n_samples"] or 0 for row in rows} - {0})
     if len(counts) > 1:
         parts.append(
             f"Not comparable: measured on {', '.join(map(str, counts))} samples, and the dimension"
@@ -136,34 +128,19 @@ def comparison_text(rows: Sequence[Row]) -> str:
     return "\n\n".join(parts)
 
 
-def write_comparison(rows: Sequence[Row], path: Path) -> None:
-    """Write the networks as CSV."""
-    with path.open("w", newline="", encoding="utf-8") as file:
-        writer = csv.writer(file)
-        header = ("network", "family", "last_hidden", "std_error", "n_samples", "accuracy", "error")
-        writer.writerow(header)
-        for row in rows:
-            r = row.last_hidden
-            numbers = [None] * 3 if r is None else [r["value"], r["std_error"], r["n_samples"]]
-            writer.writerow((row.name, row.family, *numbers, row.accuracy, 1 - row.accuracy))
-
-
 def comparison_figure(rows: Sequence[Row]) -> Figure:
     """Draw the last hidden dimension against the error, one colour per family."""
     figure = new_figure()
     axes = figure.subplots()
-    families = list(dict.fromkeys(row.family for row in rows))
-    for row in rows:
-        if row.point is None or row.last_hidden is None:
-            continue
-        error, value = row.point
-        bar = NORMAL_975 * (row.last_hidden["std_error"] or math.nan)
-        color = FEW_COLORS[families.index(row.family) % len(FEW_COLORS)]
+    families = list(dict.fromkeys(row["family"] for row in rows))
+    for row in _known(rows):
+        error, value = row["error"], row["last_hidden"]
+        color = FEW_COLORS[families.index(row["family"]) % len(FEW_COLORS)]
         axes.errorbar(
             100 * error,
             value,
-            bar,
-            100 * NORMAL_975 * row.error_std,
+            NORMAL_975 * (row["std_error"] or math.nan),
+            100 * NORMAL_975 * _error_std(row),
             color=color,
             fmt="o",
             markersize=4,
@@ -171,7 +148,7 @@ def comparison_figure(rows: Sequence[Row]) -> Figure:
             linewidth=1,
         )
         axes.annotate(
-            escape_mathtext(row.name),
+            escape_mathtext(row["network"]),
             (100 * error, value),
             xytext=(5, 4),
             textcoords="offset points",
@@ -190,15 +167,14 @@ def comparison_figure(rows: Sequence[Row]) -> Figure:
 def _row(name: str, history: History) -> Row:
     last = last_of_fit(history.validations())
     if last is None:
-        return Row(name, None, math.nan)
+        return row_of(name, None, math.nan)
     accuracy = dict(accuracies(history)).get(last.stage, math.nan)
-    return Row(name, last_hidden(history.at(last, "twonn")), accuracy)
+    return row_of(name, last_hidden(history.at(last, "twonn")), accuracy)
 
 
-def _correlation(rows: Sequence[Row]) -> Correlation:
-    points = [row.point for row in rows if row.point is not None]
-    # Every network is a unit of its own.
-    return correlate([x for x, _ in points], [y for _, y in points], range(len(points)))
+def _known(rows: Sequence[Row]) -> list[Row]:
+    """Return the rows with both numbers."""
+    return [row for row in rows_of(rows) if None not in (row["last_hidden"], row["error"])]
 
 
 def _correlation_text(correlation: Correlation) -> str:
@@ -227,10 +203,19 @@ def _verdict(found: Correlation) -> str:
     return f"{answer}\nAnsuini et al. (2019), top-5 error on ImageNet: r = {OF_PAPER}."
 
 
+def _error_std(row: Row) -> float:
+    """Return the standard error of the error: that of a share of so many images."""
+    n = row["n_samples"]
+    return math.sqrt(row["accuracy"] * row["error"] / n) if n else math.nan
+
+
 def _error_text(row: Row) -> str:
-    if math.isnan(row.error_std):
-        return _percent(1 - row.accuracy)
-    return f"{100 * (1 - row.accuracy):.1f} ± {100 * row.error_std:.1f} %"
+    bar = _error_std(row)
+    return (
+        _percent(row["error"])
+        if math.isnan(bar)
+        else f"{100 * row['error']:.1f} ± {100 * bar:.1f} %"
+    )
 
 
 def _percent(share: float) -> str:

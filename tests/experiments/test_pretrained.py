@@ -14,11 +14,11 @@ from lightning_id import History
 from lightning_id.cli import main
 from lightning_id.experiments.pretrained import (
     OF_PAPER,
-    Row,
     compare,
     comparison_figure,
     comparison_text,
     correlations,
+    row_of,
 )
 from reproduction.published import published
 from tests.commands import refused
@@ -149,7 +149,7 @@ def test_the_published_networks_have_the_published_correlations():
         )
     errors = figure["top5_error"]
     found = correlations(
-        [Row(r["layer"], r, 1 - errors[r["layer"]] / 100) for r in history.records]
+        [row_of(r["layer"], r, 1 - errors[r["layer"]] / 100) for r in history.records]
     )
     groups = ("all 14 networks", "family resnet", "without alexnet")
     assert ", ".join(f"{found[group].pearson.value:.2f} {group}" for group in groups) == OF_PAPER

@@ -14,6 +14,7 @@ from lightning_id import History
 from lightning_id.cli import main
 from tests.bare import without_data
 from tests.image_files import write_cifar, write_idx
+from tests.quick import draw_quickly
 
 CONFIGS = Path(__file__).parents[1] / "configs"
 MNIST_CONFIG = CONFIGS / "mnist.yaml"
@@ -53,6 +54,8 @@ def runs_of(tmp_path_factory):
             done[config] = tmp_path_factory.mktemp(config.stem)
             with pytest.MonkeyPatch.context() as patch:
                 make_bare(patch, done[config])
+                if config != MNIST_CONFIG:
+                    draw_quickly(patch)
                 main(["fit", "--config", str(config), *FEW, *few_images(config, patch)])
         return done[config] / "runs"
 
@@ -174,7 +177,10 @@ def test_dynamics_is_measured_at_the_steps_of_its_config(runs_of):
 
 
 @pytest.mark.parametrize("fragment", FRAGMENTS, ids=name)
-def test_a_fragment_adds_its_callbacks_and_keeps_the_ones_of_the_config(fragment, plain):
+def test_a_fragment_adds_its_callbacks_and_keeps_the_ones_of_the_config(
+    fragment, plain, monkeypatch
+):
+    draw_quickly(monkeypatch)
     own = yaml.safe_load(plain.read_text())["trainer"]["callbacks"]
     main(["fit", "--config", str(plain), "--config", str(fragment), *FEW])
     saved = yaml.safe_load(next(Path("runs").rglob("config.yaml")).read_text())

@@ -30,6 +30,7 @@ from tests.pages import (
     kinds,
     run_python,
 )
+from tests.quick import draw_quickly
 
 PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").rglob("*.md"))]
 EXTRAS = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["optional-dependencies"]
@@ -49,6 +50,7 @@ def clone(monkeypatch, tmp_path):
     """A folder with the configurations and two runs, on a machine with no data and no network."""
     registered = "lightning_id.functional.registry.ESTIMATORS"
     monkeypatch.setattr(registered, dict(ESTIMATORS))  # the pages register others
+    draw_quickly(monkeypatch)
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(sys, "argv", ["lightning-id"])
     without_data(monkeypatch, tmp_path)

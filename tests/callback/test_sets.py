@@ -12,6 +12,7 @@ from lightning_id import AtSteps, History, IntrinsicDimensionCallback
 from lightning_id.callback.sets import sample_sets
 from lightning_id.history.queries import by_validation
 from lightning_id.report import write_report
+from tests.quick import draw_quickly
 from tests.toys import Toy, count_hooks, loader, trainer, validated
 
 LAYERS = ["input", "net.5"]
@@ -39,7 +40,9 @@ def records(callback, data):
 def both(tmp_path_factory):
     callback = IntrinsicDimensionCallback(LAYERS, n_samples=40, data=("val", "train"))
     folder = tmp_path_factory.mktemp("both")
-    model, runner = fit(folder, callback, logger=CSVLogger(folder))
+    with pytest.MonkeyPatch.context() as patch:
+        draw_quickly(patch)
+        model, runner = fit(folder, callback, logger=CSVLogger(folder))
     return callback, model, runner
 
 
@@ -93,7 +96,8 @@ def test_each_set_keeps_its_spectra_and_a_test_replaces_none(both):
     assert list(callback.history.spectra) == [first, last]
 
 
-def test_a_report_has_every_set(both, tmp_path):
+def test_a_report_has_every_set(both, tmp_path, monkeypatch):
+    draw_quickly(monkeypatch)
     page = write_report(both[2].log_dir, tmp_path / "report.md", "markdown").read_text()
     assert "(val)" in page
     assert "(train)" in page

@@ -23,6 +23,7 @@ from lightning_id.experiments.pretrained import (
 from reproduction.published import published
 from tests.commands import refused
 from tests.profile.photographs import QUICK, make_files, measured
+from tests.quick import draw_quickly
 
 KINDS = ["Colours", "Always0", "two_outputs"]
 
@@ -41,6 +42,7 @@ def compared(tmp_path_factory) -> tuple[Path, str, dict]:
         patch.chdir(folder)
         patch.syspath_prepend(str(folder))
         make_files()
+        draw_quickly(patch)
         histories = {f"net{i}": measured(f"{kind}", layers="pool") for i, kind in enumerate(KINDS)}
         for name in ("net0", "net1"):
             histories[name].save(Path("before", name))

@@ -3,6 +3,7 @@ import sys
 import pytest
 
 from tests.profile.photographs import make_files
+from tests.quick import draw_quickly
 
 
 @pytest.fixture
@@ -11,5 +12,6 @@ def photographs(monkeypatch, tmp_path):
     monkeypatch.chdir(tmp_path)
     monkeypatch.syspath_prepend(str(tmp_path))
     make_files()
+    draw_quickly(monkeypatch)
     yield
     sys.modules.pop("nets_of_profile", None)

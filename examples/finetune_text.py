@@ -20,7 +20,7 @@ from torch.utils.data import DataLoader, random_split
 from docstrings import sentences, unpack_minilm
 from lightning_id import History, IntrinsicDimensionCallback
 from lightning_id.history.queries import metric_values, profiles
-from lightning_id.history.tables import end_notes, end_table, value_with_error
+from lightning_id.history.tables import end_notes, end_rows, end_table, value_with_error
 from lightning_id.profile.text import load_text_network
 
 PACKAGES = ["asyncio", "email", "tkinter", "unittest", "multiprocessing", "logging", "json", "http"]
@@ -98,6 +98,7 @@ def page(history: History, n_train: int, packages: Sequence[str], picture: str) 
         share = f"{accuracy[validation]:.1%}" if validation in accuracy else ""
         cells = [str(validation.step), share, *(bars.get(name, "") for name in layers)]
         lines.append(f"| {' | '.join(cells)} |")
+    head, *rows = end_rows(history)
     n_val = max(r["n_samples"] for r in history.records)
     return f"""# A fine-tuning, watched
 
@@ -117,9 +118,7 @@ TwoNN dimensions. {" ".join(end_notes(history))}
 
 `change` is that since the pretrained weights, by paired error bars.
 
-```text
-{end_table(history)}
-```
+{chr(10).join(f"| {' | '.join(row)} |" for row in [head, ["---"] * len(head), *rows])}
 """
 
 

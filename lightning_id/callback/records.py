@@ -4,7 +4,7 @@ from collections.abc import Iterable
 
 from lightning_id.callback.comparisons import Comparisons, compare_layers
 from lightning_id.callback.failures import FailurePolicy
-from lightning_id.history import BEFORE_TRAINING, FIT, History, Validation
+from lightning_id.history import History, Validation
 from lightning_id.recording.results import LayerResult
 
 
@@ -15,15 +15,18 @@ def add_results(
     validation: Validation,
     data: str,
     reduce: str,
-    comparisons: Comparisons,
+    comparisons: Comparisons | None,
     failures: FailurePolicy,
 ) -> None:
-    """Add each result to the history and to ``done`` as soon as it is estimated."""
+    """Add each result to the history and to ``done`` as soon as it is estimated.
+
+    Without comparisons it has no changes since earlier measurements.
+    """
     n_records = len(history.records)
     for result in results:
         done.append(result)
         # Notes on the batches mean that other samples are measured at every validation.
-        if validation.stage in (BEFORE_TRAINING, FIT) and not result.batch_notes:
+        if comparisons is not None and not result.batch_notes:
             comparisons.compare(data, result)
         for fields in result.records():
             history.append(**validation._asdict(), data=data, reduce=reduce, **fields)

@@ -234,7 +234,8 @@ class RunningMeasurement:
         measurement = self._measurements[each.name]
         # Those of the first measurement and of the last of each stage are kept: of a fit the last
         # is known at its end.
-        in_fit = self.moment.validation.stage == FIT
+        stage = self.moment.validation.stage
+        in_fit = stage == FIT
         needs_spectra = not (in_fit and history.spectra_by_set.get(each.name))
         add_results(
             measurement.results(estimators, needs_spectra),
@@ -243,7 +244,7 @@ class RunningMeasurement:
             self.moment.validation,
             each.name,
             self._options.rule.reduce,
-            self._carried.comparisons,
+            self._carried.comparisons if stage in (BEFORE_TRAINING, FIT) else None,
             self._failures,
         )
         self.nbytes[each.name] = measurement.nbytes

@@ -92,27 +92,26 @@ def profile_text(
     weights: Literal["trained", "untrained", "both"] = "trained",
 ) -> History:
     """Measure the layers of a model with trained, untrained or both weights."""
-    history = History()
-    for untrained in (True, False):
-        if weights not in ("both", "untrained" if untrained else "trained"):
-            continue
-        network, collate = load_text_network(model, untrained, settings.seed)
-        layers = settings.layers
-        watch = Monitor(
-            network,
-            DataLoader(text.lines, settings.batch_size, collate_fn=collate),  # type: ignore[arg-type]
-            layers=layers if isinstance(layers, str) else list(layers),
-            estimators=settings.estimators,
-            n_samples=len(text.lines),
-            seed=None,
-            reduce=settings.reduce,
-            memory_limit=settings.memory_limit,
-        )
-        watch.measure(BEFORE_TRAINING if untrained else "validate")
-        history.records += watch.history.records
-        for data, spectra in watch.history.spectra_by_set.items():
-            history.spectra_by_set.setdefault(data, {}).update(spectra)
-    return history
+    network, collate = load_text_network(model, weights != "trained", settings.seed)
+    layers = settings.layers
+    watch = Monitor(
+        network,
+        DataLoader(text.lines, settings.batch_size, collate_fn=collate),  # type: ignore[arg-type]
+        layers=layers if isinstance(layers, str) else list(layers),
+        estimators=settings.estimators,
+        n_samples=len(text.lines),
+        seed=None,
+        reduce=settings.reduce,
+        memory_limit=settings.memory_limit,
+    )
+    if weights != "trained":
+        watch.measure(BEFORE_TRAINING)
+    if weights == "both":
+        trained, _ = load_text_network(model, untrained=False, seed=settings.seed)
+        network.load_state_dict(trained.state_dict())
+    if weights != "untrained":
+        watch.measure("validate")
+    return watch.history
 
 
 def _shuffled(line: str, generator: torch.Generator) -> str:

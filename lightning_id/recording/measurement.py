@@ -205,7 +205,8 @@ class Measurement:
         result = LayerResult(name, None, order, plan.depths.get(name), layer.width)
         result.notes = self._notes(name, layer, plan)
         result.batch_notes = self._batch_notes(name)
-        result.rule_notes = self._recorder.selector(name).rule_notes()
+        selector = self._recorder.selector(name)
+        result.rule_notes, result.padding_notes = selector.rule_notes(), selector.padding_notes()
         if layer.rows is None:
             result.estimates = dict.fromkeys(estimators, Estimate(reason=layer.reason))
             return result

@@ -67,6 +67,7 @@ class LayerResult:
     notes: list[str] = field(default_factory=list)  # on the rows of this layer
     batch_notes: list[str] = field(default_factory=list)  # the same for all layers they concern
     rule_notes: list[str] = field(default_factory=list)  # of `rows_per_sample`: no remarks
+    padding_notes: list[str] = field(default_factory=list)  # on masks: no remarks
     changes: dict[str, Changes] = field(default_factory=dict)  # since earlier measurements
 
     def add(self, found: Estimates) -> None:
@@ -91,7 +92,7 @@ class LayerResult:
             "ambient_dimension": self.ambient_dimension,
         }
         for name, estimate in self.estimates.items():
-            notes = [*self.batch_notes, *self.rule_notes, *self.notes]
+            notes = [*self.batch_notes, *self.rule_notes, *self.padding_notes, *self.notes]
             notes += [estimate.note] if estimate.note else []
             fields = estimate.to_dict() | {"note": "; ".join(notes) or None}
             if name in self.changes:

@@ -123,12 +123,15 @@ class RowSelector:
         return left_out + [text for text, holds in self._open.items() if holds]
 
     def rule_notes(self) -> list[str]:
-        """Return the effect of options, and of padding in the batches, on the rows."""
+        """Return the effect of ``rows_per_sample`` and of tokens as rows."""
         per = self._rows_per_sample
         notes = [f"{per} rows one after another are one sample"] if per not in (1, *_PER) else []
         notes += [_PER[per]] if isinstance(per, str) else []
-        notes += [_TOKENS] * (self._token_draw is not None)
-        return notes + [f"padding by {source} is left out" for source in sorted(self._sources)]
+        return notes + [_TOKENS] * (self._token_draw is not None)
+
+    def padding_notes(self) -> list[str]:
+        """Return the masks by which padding in the batches was left out."""
+        return [f"padding by {source} is left out" for source in sorted(self._sources)]
 
     def count_later_call(self, output: Any) -> None:
         """Count the rows of a later call in a batch, if the first call had too few."""

@@ -7,7 +7,7 @@ from tokenizers import Tokenizer
 from tokenizers.models import WordLevel
 from tokenizers.pre_tokenizers import WhitespaceSplit
 
-from lightning_id.functional import twonn_dimension
+from lightning_id.functional import change, twonn_dimension
 from lightning_id.history import History
 from lightning_id.profile import command
 from lightning_id.profile.text import load_text_network, read_text
@@ -62,7 +62,7 @@ def test_trained_and_untrained_weights_on_the_means_over_true_tokens(folder, lin
     history = History.load(out)
     assert [v.stage for v in history.validations()] == ["before_training", "validate"]
 
-    texts = read_text(lines, 2000, seed=0).lines
+    texts, rows = read_text(lines, 2000, seed=0).lines, {}
     for untrained, stage in ((True, "before_training"), (False, "validate")):
         network, collate = load_text_network(str(folder), untrained, seed=0)
         batch = collate(texts)
@@ -71,8 +71,17 @@ def test_trained_and_untrained_weights_on_the_means_over_true_tokens(folder, lin
             hidden = network.eval()(**batch, output_hidden_states=True).hidden_states
         expected = [twonn_dimension((h * mask).sum(1) / mask.sum(1)).value for h in hidden]
         records = [r for r in history.records if r["stage"] == stage and r["label"] is None]
-        found = {r["layer"]: r["value"] for r in records if r["estimator"] == "twonn"}
-        assert [found[name] for name in layers.split(",")] == pytest.approx(expected, rel=1e-4)
+        found = {r["layer"]: r for r in records if r["estimator"] == "twonn"}
+        here = [found[name] for name in layers.split(",")]
+        assert [r["value"] for r in here] == pytest.approx(expected, rel=1e-4)
+        rows[stage] = [(h * mask).sum(1) / mask.sum(1) for h in hidden]
+        highest = max(range(3), key=expected.__getitem__)
+        for record, x in zip(here, rows[stage], strict=True):
+            error = change(rows[stage][highest], x).std_error
+            assert record["from_peak_std_error"] == pytest.approx(error, rel=1e-3, abs=1e-4)
+    for record, pair in zip(here, zip(*rows.values(), strict=True), strict=True):
+        assert record["change"] == pytest.approx(change(*pair).value, abs=1e-3)
+        assert record["change_std_error"] == pytest.approx(change(*pair).std_error, rel=1e-3)
 
 
 def test_options_of_images_are_refused(folder, lines, capsys):

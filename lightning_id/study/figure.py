@@ -37,7 +37,9 @@ def draw_study(analysis: Analysis) -> Figure:
         return text_figure("No training has both a dimension and an error.")
     names = [name for name in varied(known, analysis.settings) if name != SEED_NAME]
     factors: list[str | None] = [
-        name for name in names if len({row[name] for row in known}) <= MOST_LEVELS
+        name
+        for name in names
+        if len(levels := {row[name] for row in known}) <= MOST_LEVELS and None not in levels
     ]
     factors = factors or [None]
     first = next(iter(analysis.relations))

@@ -18,9 +18,9 @@ from lightning_id.study.analysis import (
 )
 from lightning_id.study.statistics import LEVEL, RESAMPLES, RESAMPLING_SEED, Correlation
 from lightning_id.study.table import SEED_NAME, Row
-from lightning_id.study.verdict import ANSWERS, RULES, SIGNIFICANT, verdict
+from lightning_id.study.verdict import ANSWERS, DIRECTIONS, RULES, SIGNIFICANT, verdict
 
-_SIGNS = {1: "yes: higher with higher error", -1: "yes: higher with lower error", 0: "no"}
+_OF_A_RULE = {"kind": "one setting", "direction": " or ".join(DIRECTIONS.values())}
 
 
 def study_page(
@@ -52,7 +52,7 @@ def study_page(
         "## How the verdict follows",
         SIGNIFICANT + " The first rule that holds decides:",
         "\n".join(
-            f"- **{kind}** ({RULES[kind]}). {ANSWERS[kind].format(kind='one setting')}"
+            f"- **{kind}** ({RULES[kind]}). {ANSWERS[kind].format_map(_OF_A_RULE)}"
             for kind in RULES
         ),
         "## How it was made",
@@ -80,7 +80,7 @@ def _cells_of(found: Correlation) -> list[str]:
         return [*counts, "", none, "", "inconclusive", "", _number(rho.value), ""]
     level = f"{100 * found.level:.3g} %"
     without = f"{r.least:.2f} to {r.most:.2f}"
-    significant = _SIGNS[found.sign]
+    significant = f"yes: {DIRECTIONS[found.sign]}" if found.sign else "no"
     return [*counts, level, str(r), f"{r.p:.2g}", significant, without, str(rho), f"{rho.p:.2g}"]
 
 
@@ -113,8 +113,8 @@ def _with_settings(analysis: Analysis) -> list[str]:
         return []
     return [
         "## With the settings",
-        "Pearson's r over all runs. A setting that moves both the dimension and the error"
-        " correlates them, whether or not one depends on the other.",
+        "Pearson's r over all runs that have the setting. A setting that moves both the dimension"
+        " and the error correlates them, whether or not one depends on the other.",
         markdown_table([["r of", *map(title_of, columns)], *body]),
     ]
 

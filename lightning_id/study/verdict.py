@@ -38,12 +38,13 @@ RULES = {
     WITHIN_SOME_GROUPS: "anything else: significant within a group, and not within every one or"
     " not over all runs",
 }
+DIRECTIONS = {1: "higher with higher error", -1: "higher with lower error"}
 ANSWERS = {
     INCONCLUSIVE: "Inconclusive.",
     DIRECTIONS_DIFFER: "No: the direction of the relation depends on which runs are compared.",
     NO_RELATION: "No relation is found.",
-    BETWEEN_GROUPS_ONLY: "No: the relation is one between groups of runs; among like runs none is"
-    " found.",
+    BETWEEN_GROUPS_ONLY: "No: over all runs the dimension is {direction}; where {kind} is held"
+    " equal, no relation is found.",
     BY_ONE_SETTING_ONLY: "No: the relation is found only among runs that differ in {kind}; where it"
     " is held equal, none is found.",
     WITHIN_ALL_GROUPS: "Yes, in this study: the relation is there within every group as well.",
@@ -66,7 +67,10 @@ def verdict(relation: Relation) -> Verdict:
         return Verdict(INCONCLUSIVE, f"{ANSWERS[INCONCLUSIVE]} {reason}")
     setting = _only_setting(relation)
     kind = _kind(relation, setting)
-    return Verdict(kind, ANSWERS[kind].format(kind=setting))
+    kinds = dict.fromkeys(group.kind for group in testable(relation.groups))
+    equal = setting or " or ".join("all but the seed" if k == SEED else k for k in kinds)
+    direction = DIRECTIONS.get(relation.over_all.sign, "")
+    return Verdict(kind, ANSWERS[kind].format(kind=equal, direction=direction))
 
 
 def is_wide(low: int | float, high: int | float) -> bool:

@@ -68,6 +68,19 @@ def test_a_relation_that_follows_one_setting_is_named_after_it(chance):
     assert verdict(related(widths(table(everywhere, chance=chance)))).kind == ("within all groups")
 
 
+def test_a_relation_between_groups_has_its_direction_and_what_is_held_equal():
+    groups = MADE["between groups only"]
+
+    def downwards(*numbers):
+        dimension, error = groups(*numbers)
+        return -dimension, error
+
+    for made, error in ((groups, "higher"), (downwards, "lower")):
+        text = verdict(related(table(made))).text
+        assert f"the dimension is higher with {error} error; where " in text
+        assert "or all but the seed is held equal, no relation is found." in text
+
+
 def test_the_verdicts_on_both_sides_of_zero_are_mirrors():
     def downwards(*numbers):
         dimension, error = everywhere(*numbers)

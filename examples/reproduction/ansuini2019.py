@@ -422,7 +422,8 @@ CLAIMS = [
                 list(_FIG4["top5_error"].values()), list(_FIG4["ID"].values())
             ),
         },
-        obstacle="it takes the 14 networks, whose weights this script does not download",
+        obstacle="it takes the 14 networks, whose weights this script does not download;"
+        " docs/study_architectures.md has small networks",
         form=".3f",
     ),
     Claim(

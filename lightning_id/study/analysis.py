@@ -259,10 +259,20 @@ def _groups(
 
 def _split(rows: Iterable[Row], columns: Sequence[str]) -> dict[str, list[Row]]:
     parts: dict[str, list[Row]] = {}
-    for row in rows:
+    for row in sorted(rows, key=lambda row: [order_of(row[name]) for name in columns]):
         label = ", ".join(f"{title_of(name)} {value_text(row[name])}" for name in columns)
         parts.setdefault(label, []).append(row)
-    return dict(sorted(parts.items(), key=lambda part: part[0]))
+    return parts
+
+
+def order_of(value: Any) -> tuple[bool, Any]:
+    """Return a key that sorts settings: numbers, missing ones, all others as text.
+
+    >>> sorted(["b", 32, None, 8], key=order_of)
+    [8, 32, None, 'b']
+    """
+    is_number = isinstance(value, (int, float))
+    return not is_number, value if is_number else "" if value is None else str(value)
 
 
 def value_text(value: Any) -> str:

@@ -18,7 +18,7 @@ from lightning_id.figures._drawing import (
     style_axes,
     text_figure,
 )
-from lightning_id.study.analysis import Analysis, is_share, title_of, value_text, varied
+from lightning_id.study.analysis import Analysis, is_share, order_of, title_of, value_text, varied
 from lightning_id.study.table import SEED_NAME, Row
 
 MARKERS = "os^Dv<>P*X"
@@ -91,7 +91,7 @@ def _points(
     axes: Axes, rows: Sequence[Row], x: Sequence[float], y: Sequence[float], factor: str | None
 ) -> None:
     values = [None if factor is None else row[factor] for row in rows]
-    levels = sorted(set(values), key=lambda v: (isinstance(v, str), 0 if v is None else v))
+    levels = sorted(set(values), key=order_of)
     handles = []
     for number, level in enumerate(levels):
         here = [i for i, value in enumerate(values) if value == level]

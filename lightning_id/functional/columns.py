@@ -277,7 +277,7 @@ class Columns:
             # large offset; subtracting the means of the rows and columns removes it.
             mean = moment.mean(0, dtype=torch.float64)
             shift = (mean - mean.mean() / 2).to(dtype)
-            return moment - shift - shift[:, None]
+            return (moment - shift).sub_(shift[:, None])
         centred = self.centred(slice(0, self.ambient_dimension), dtype)
         centred -= centred.mean(0)
         centred *= _inverse_deviation(centred) if standardize else ~_is_constant(centred)

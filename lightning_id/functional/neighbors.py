@@ -208,7 +208,8 @@ class NeighborSearch:
         """Find neighbours by differences of the nearest candidates; some may be uncertain."""
         candidates = self._propose(k, distinct, distinct)
         dtype = self._columns.dtype
-        found = _Found(*nearest(self._columns, distinct, candidates.index, k, dtype))
+        rows = None if distinct is self._every else distinct
+        found = _Found(*nearest(self._columns, rows, candidates.index, k, dtype))
         certain = self._is_certain(found.distance2, candidates) & self._has_digits(found)
         uncertain = self._columns.all_reduce_sum((~certain).int()) > 0
         self._readings.add(n_uncertain=uncertain.sum())

@@ -86,13 +86,14 @@ def _largest(
 
 def nearest(
     columns: Columns,
-    rows: Int[Tensor, " m"],
+    rows: Int[Tensor, " m"] | None,
     candidates: Int[Tensor, "m c"],
     k: int,
     dtype: torch.dtype,
 ) -> Ranked:
     """Return squared distances, ascending, and numbers of the k nearest candidates of some rows.
 
+    ``rows`` None is all rows.
     From differences: these, their squares and sums over at most 4096 columns in ``dtype``, sums
     beyond in float64. In float32 a distance is right to 1e-7 of itself.
     """
@@ -104,11 +105,12 @@ def nearest(
     for part in columns.blocks():
         block = x[:, part]
         for low in range(0, m, chunk):
-            mine = block[rows[low : low + chunk]].to(dtype)
+            some = slice(low, low + chunk)
+            mine = block[some if rows is None else rows[some]].to(dtype)
             for j in range(c):
-                difference = block.index_select(0, candidates[low : low + chunk, j]).to(dtype)
+                difference = block.index_select(0, candidates[some, j]).to(dtype)
                 difference.sub_(mine).square_()
-                distance2[low : low + chunk, j] += difference.sum(1)
+                distance2[some, j] += difference.sum(1)
     distance2, order = columns.all_reduce_sum(distance2).sort(dim=1)
     return distance2[:, :k], candidates.gather(1, order[:, :k])
 

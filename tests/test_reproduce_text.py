@@ -38,9 +38,8 @@ def test_a_verdict_holds_fails_or_is_inconclusive_by_its_paired_bar(example):
 
 def test_the_sentences_are_plain_no_near_duplicates_and_the_same_ones_each_time(example):
     sentences = example["sentences"]
-    found = sentences(["json", "http", "email"], 60)
-    assert len(found) == 60 < len(sentences(["json", "http", "email"]))
-    assert found == sentences(["json", "http", "email"], 60)
+    found = sentences(["json", "http", "email"])
+    assert sentences(["json", "http", "email"], 60) == found[:60] != found
     bags = [set(re.findall(r"\w+", text.lower())) for text, _ in found]
     assert all(len(a & b) < 0.5 * len(a | b) for a, b in combinations(bags, 2))
     assert all(20 <= len(text) <= 200 for text, _ in found)

@@ -20,7 +20,7 @@ from lightning_id.study.statistics import LEVEL, RESAMPLES, RESAMPLING_SEED, Cor
 from lightning_id.study.table import SEED_NAME, Row
 from lightning_id.study.verdict import ANSWERS, DIRECTIONS, RULES, SIGNIFICANT, verdict
 
-_OF_A_RULE = {"kind": "one setting", "direction": " or ".join(DIRECTIONS.values())}
+_OF_A_RULE = {"kind": "one setting", "direction": "higher with higher (or lower) error"}
 
 
 def study_page(

@@ -95,17 +95,11 @@ def correlate(
     elif len(set(units)) == 1:
         units = np.arange(len(a))
     n_units = len(set(units))
-    again = _resample(units, within, np.random.default_rng(seed), resamples)
     reason = _reason(a, b, n_units)
-    is_testable = reason is None
-    return Correlation(
-        n_runs=len(a),
-        n_units=n_units,
-        level=level,
-        pearson=_coefficient(a, b, again, level, is_testable, ranked=False),
-        spearman=_coefficient(a, b, again, level, is_testable, ranked=True),
-        reason=reason,
-    )
+    rng = np.random.default_rng(seed)
+    again = None if reason else _resample(units, n_units, within, rng, resamples)
+    pearson, spearman = (_coefficient(a, b, again, level, ranked) for ranked in (False, True))
+    return Correlation(len(a), n_units, level, pearson, spearman, reason)
 
 
 @dataclass(frozen=True)
@@ -118,12 +112,12 @@ class _Resamples:
 
 
 def _resample(
-    units: Int[np.ndarray, " n"], within: bool, generator: np.random.Generator, resamples: int
+    units: Int[np.ndarray, " n"],
+    n_units: int,
+    within: bool,
+    generator: np.random.Generator,
+    resamples: int,
 ) -> _Resamples:
-    n_units = len(set(units))
-    if not n_units:
-        nothing = np.empty((0, 0))
-        return _Resamples(nothing, nothing, nothing.astype(np.int64))
     drawn = generator.multinomial(n_units, np.full(n_units, 1 / n_units), size=resamples)
     return _Resamples(
         boot=drawn[:, units].astype(np.float64),
@@ -151,11 +145,11 @@ def _exchanges(
 
 
 def _coefficient(
-    a: Array, b: Array, again: _Resamples, level: float, is_testable: bool, ranked: bool
+    a: Array, b: Array, again: _Resamples | None, level: float, ranked: bool
 ) -> Coefficient:
     measure = _spearman if ranked else _pearson
     value = float(measure(np.ones((1, len(a))), a, b)[0]) if len(a) else np.nan
-    if not is_testable:
+    if again is None:
         return Coefficient(value)
     booted = measure(again.boot, a, b)
     low, high = np.nanquantile(booted, [(1 - level) / 2, (1 + level) / 2])

@@ -1,5 +1,7 @@
 """The table of finished runs, from histories written here."""
 
+import re
+
 import numpy as np
 import pandas as pd
 import pytest
@@ -14,6 +16,7 @@ from lightning_id.study.table import (
     rows_of,
     short_names,
 )
+from tests.pages import ROOT
 
 PREDICTORS = ["last_hidden", "peak", "peak_depth", "peak_over_last", "pca/last_hidden", "twonn/fc1"]
 
@@ -93,6 +96,18 @@ def test_runs_are_collected_with_the_settings_that_differ(tmp_path):
 def test_settings_of_loggers_and_of_hydra_are_read(tmp_path, name):
     folders = [run(tmp_path / str(lr), f"lr: {lr}", name) for lr in (0.1, 0.01)]
     assert [row["lr"] for row in collect(folders)] == [0.1, 0.01]
+
+
+def test_the_jobs_of_a_sweep_of_hydra_are_collected_by_the_pattern_of_the_page(tmp_path):
+    sweep = tmp_path / "multirun" / "2026-01-01" / "12-00-00"
+    for job, lr in enumerate((0.1, 0.01)):
+        run(sweep / str(job), f"lr: {lr}", ".hydra/config.yaml")
+    (sweep / "2").mkdir()  # a job that failed
+    (sweep / "multirun.yaml").write_text("hydra: {}")
+    page = (ROOT / "docs/how-to/study.md").read_text()
+    (pattern,) = re.findall(r'Path\("multirun"\)\.glob\("(.*)"\)', page)
+    found = collect(sorted((tmp_path / "multirun").glob(pattern)))
+    assert [row["lr"] for row in found] == [0.1, 0.01]
 
 
 def test_runs_without_settings_are_cells_of_their_own(tmp_path):

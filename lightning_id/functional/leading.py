@@ -52,7 +52,11 @@ class Leading:
     ) -> int | None:
         """Return the certified count and keep its vectors; None if there is none."""
         start = self.vectors.pop(standardize, None)
-        start = start.to(moment) if start is not None and len(start) == len(moment) else None
+        start = (
+            start.to(moment, non_blocking=True)
+            if start is not None and len(start) == len(moment)
+            else None
+        )
         part = moment
         if alive is not None:
             part, start = moment[alive[:, None], alive], None if start is None else start[alive]
@@ -96,7 +100,7 @@ def leading_count(
     size = len(moment)
     trace = moment.diagonal().sum(dtype=torch.float64)
     norm = torch.linalg.vector_norm(moment, dtype=torch.float64)
-    trace, norm = torch.stack((trace, norm)).tolist()
+    trace, norm = torch.stack((trace, norm)).cpu().tolist()
     target, most = share * trace, size // _LARGEST_SHARE
     margin = ROUNDINGS * torch.finfo(moment.dtype).eps * norm
     # Cauchy-Schwarz: c eigenvalues hold at most √c of the norm.
@@ -150,7 +154,7 @@ def _next_block(ritz: _Ritz, width: int) -> Float[Tensor, "r m"]:
 
 def _random(like: Float[Tensor, "r m"], width: int) -> Float[Tensor, "r w"]:
     generator = torch.Generator().manual_seed(0)
-    return torch.randn(len(like), width, generator=generator).to(like)
+    return torch.randn(len(like), width, generator=generator).to(like, non_blocking=True)
 
 
 def _is_below(moment: Float[Tensor, "r r"], ritz: _Ritz, k: int, limit: float) -> bool:
@@ -168,7 +172,9 @@ def _is_below(moment: Float[Tensor, "r r"], ritz: _Ritz, k: int, limit: float) -
     spare = 0.9 * (room - excess)
     needed = raised[:, at] - level
     weights = (needed + spare / max(k, int((needed + spare / k > 0).sum()))).clamp_min(0)
-    return _bound(moment, ritz.vectors[:, weights > 0], weights[weights > 0], level, k) < limit
+    used = (weights > 0).nonzero()[:, 0]
+    vectors = ritz.vectors[:, used.to(moment.device, non_blocking=True)]
+    return _bound(moment, vectors, weights[used], level, k) < limit
 
 
 def _bound(
@@ -180,12 +186,12 @@ def _bound(
 ) -> float:
     """Return an upper bound of the sum of the k leading eigenvalues, infinite if there is none."""
     vectors = vectors.double()
-    scaled = vectors * weights.to(vectors.device)
+    scaled = vectors * weights.to(vectors.device, non_blocking=True)
     above = moment.to(torch.float64, copy=True).addmm_(scaled, vectors.T, beta=-1)
     above.diagonal().add_(level)
     traces = (scaled * vectors).sum(), moment.diagonal().sum(dtype=torch.float64)
     failed = torch.linalg.cholesky_ex(above).info.double()
-    weight, trace, has_failed = torch.stack((*traces, failed)).tolist()
+    weight, trace, has_failed = torch.stack((*traces, failed)).cpu().tolist()
     if has_failed:
         return math.inf
     rounding = 4 * len(moment) * torch.finfo(torch.float64).eps

@@ -145,13 +145,13 @@ class NeighborSearch:
 
     def look_ahead(self, k: int) -> None:
         """Add to the next reading the k nearest of every row, right if no row repeats another."""
-        is_suspect, x = self._is_suspect, self._columns.x
+        is_suspect = self._is_suspect
         self._columns.look_ahead()
-        is_here = x.device.type == "cpu"  # where reading costs nothing
-        if k >= self._proposals[0].shape[1] or (is_here and bool(is_suspect.any())):
+        is_here = self._reads_for_nothing
+        if k >= min(3, len(self._every) - 1) or (is_here and bool(is_suspect.any())):
             return
         self._attempted = self._attempt(k, self._every)
-        if not is_here and x.element_size() < 4:  # of half precision nearly all rows are scored
+        if not is_here and self._columns.x.element_size() < 4:  # nearly all rows are scored then
             index = self._attempted.found.index
             scores = score_pairs(self._columns, self._every, index)
             self._readings.add(scores=torch.stack((*scores, index.double())))
@@ -206,7 +206,9 @@ class NeighborSearch:
 
     def _attempt(self, k: int, distinct: Int[Tensor, " m"]) -> _Attempt:
         """Find neighbours by differences of the nearest candidates; some may be uncertain."""
-        candidates = self._propose(k, distinct, distinct)
+        # Where another attempt would wait, more candidates leave hardly a row uncertain.
+        n = k if self._reads_for_nothing else max(CANDIDATES, k + 3)
+        candidates = self._propose(n, distinct, distinct)
         dtype = self._columns.dtype
         rows = None if distinct is self._every else distinct
         found = _Found(*nearest(self._columns, rows, candidates.index, k, dtype))
@@ -292,8 +294,14 @@ class NeighborSearch:
 
     @cached_property
     def _proposals(self) -> tuple[Float[Tensor, "n c"], Int[Tensor, "n c"]]:
-        """Nearest three rows, equal rows among them: enough for order 2 unless there are such."""
-        return self._proposer.ranked(None, None, min(3, self._columns.n_samples - 1))
+        """Nearest rows, equal rows among them: enough for order 2 unless there are such."""
+        n = 3 if self._reads_for_nothing else CANDIDATES + 1
+        return self._proposer.ranked(None, None, min(n, self._columns.n_samples - 1))
+
+    @property
+    def _reads_for_nothing(self) -> bool:
+        """Whether values can be read without waiting."""
+        return self._columns.x.device.type == "cpu"
 
     def _propose(self, k: int, own: Int[Tensor, " f"], distinct: Int[Tensor, " m"]) -> Candidates:
         """Return k candidates, or all there are, among the distinct rows for some of them."""

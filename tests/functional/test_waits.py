@@ -7,7 +7,8 @@ import pytest
 import torch
 
 from lightning_id import manifolds
-from lightning_id.functional import Geometry, get_estimator, pca_dimension
+from lightning_id.functional import Geometry, get_estimator, pca_dimension, twonn_dimension
+from lightning_id.functional.leading import Leading
 from lightning_id.functional.registry import ESTIMATORS
 from lightning_id.recording.kept import hashes_of_few
 from lightning_id.recording.storage import Storage
@@ -65,6 +66,28 @@ def test_twonn_and_pca_of_a_layer_wait_four_times(cloud):
     assert waits.count <= 4, waits.by_name  # neighbours, diagonal, solver, eigenvalues
     assert on_device(CLOUDS[cloud], ["twonn"])[1].by_name == {"copy to the CPU": 1}
     assert found == estimates(CLOUDS[cloud], ("twonn", "pca"))
+
+
+def test_rows_that_are_uncertain_among_three_candidates_are_not_waited_for_again():
+    step = 0.02 * (1 - 2 * (torch.arange(30) % 2))
+    x = torch.cat((BALL, *(BALL[:50] + move for move in (0.02, -0.020001, 1.0001 * step))))
+    (found,), waits = on_device(x, ["twonn"])
+    assert waits.by_name == {"copy to the CPU": 1}
+    assert found.value == pytest.approx(twonn_dimension(x).value, rel=1e-6)
+
+
+def test_a_certified_count_waits_less_when_it_starts_from_the_last_one():
+    x, leading, counts = manifolds.ball(600, 5, ambient=700), Leading(), []
+    for _ in range(2):
+        with Waits() as waits:
+            geometry = Geometry(OnDevice(x))
+            geometry.leading = leading
+            found = pca_dimension(geometry)
+        assert found.computation == "certified"
+        assert found.value == pca_dimension(x).value
+        counts.append(waits.count)
+    assert counts[1] <= 7  # rows, diagonal, trace, solver, Ritz values, bound, moment
+    assert counts[0] >= counts[1]
 
 
 @pytest.mark.parametrize("names", [[name] for name in sorted(ESTIMATORS)], ids="".join)

@@ -264,9 +264,9 @@ class Geometry:
         None where `leading` is None, or all eigenvalues are needed or known.
         """
         size = min(self.n_samples, self.ambient_dimension)
-        if self.leading is None or standardize in self._spectra or not 0 < share < 1:
+        if self.leading is None or self.leading.needs_all or standardize in self._spectra:
             return None
-        if not SMALLEST <= size <= LARGEST:
+        if not SMALLEST <= size <= LARGEST or not 0 < share < 1:
             return None
         with exact_arithmetic(self.x.device):
             moment = self._columns.second_moment(standardize)

@@ -28,18 +28,19 @@ from lightning_id.functional.eigenvalues import LaterSpectrum, LinAlgError
 
 SMALLEST, LARGEST = 512, 4096  # rows of a matrix: elsewhere all eigenvalues are computed
 ROUNDINGS = 16  # measured: at most 5 in all eigenvalues, 7 in Ritz values
-_ROUNDS = 8
-_LARGEST_SHARE = 6  # a count above a sixth of all is left to the full decomposition
-_FIRST_BLOCK = 12  # a twelfth of all: the random vectors of a first count
+_ROUNDS = 4
+_LARGEST_SHARE = 16  # a count above a sixteenth of all is left to the full decomposition
 _WIDEN = 1.2  # eigenvalues outside of a block may be larger than its smallest Ritz value
 _PREDICTED = 0.05  # of the room of the upper bound: the factorisation is not tried above
 
 
 @dataclass
 class Leading:
-    """Vectors with which the counts of a layer begin, and its spectrum, should it be needed."""
+    """The last counts of a layer, with which the next begin, and its spectrum, to be computed."""
 
     vectors: dict[bool, Float[Tensor, "r m"]] = field(default_factory=dict)  # by `standardize`
+    counts: dict[tuple[float, bool], int] = field(default_factory=dict)  # by share too
+    needs_all: bool = False  # all eigenvalues are computed in any case
     spectrum: LaterSpectrum | None = None
 
     def count(
@@ -50,7 +51,10 @@ class Leading:
         noise: float,
         standardize: bool,
     ) -> int | None:
-        """Return the certified count and keep its vectors; None if there is none."""
+        """Return the certified count; None if there is none."""
+        last = self.counts.get((share, standardize))
+        if last is not None and last > len(moment) // _LARGEST_SHARE:
+            return None
         start = self.vectors.pop(standardize, None)
         start = (
             start.to(moment, non_blocking=True)
@@ -61,22 +65,21 @@ class Leading:
         if alive is not None:
             part, start = moment[alive[:, None], alive], None if start is None else start[alive]
         try:
-            found = leading_count(part, share, noise, start)
+            value, vectors = leading_count(part, share, noise, start, last)
         except LinAlgError:
             return None
-        if found is None:
-            return None
-        vectors = found.vectors
         if alive is not None:
             vectors = vectors.new_zeros(len(moment), vectors.shape[1]).index_copy(0, alive, vectors)
         self.vectors[standardize] = vectors
-        return found.value
+        if value is not None:
+            self.counts[share, standardize] = value
+        return value
 
 
 class LeadingCount(NamedTuple):
-    """A certified count, and vectors near the leading eigenvectors, to begin the next one with."""
+    """A count if certified, and vectors near the leading eigenvectors, to begin the next with."""
 
-    value: int
+    value: int | None
     vectors: Float[Tensor, "r m"]
 
 
@@ -92,10 +95,12 @@ def leading_count(
     share: float,
     noise: float,
     start: Float[Tensor, "r m"] | None = None,
-) -> LeadingCount | None:
-    """Return how many leading eigenvalues hold a share below 1 of the trace, None if uncertain.
+    expected: int | None = None,
+) -> LeadingCount:
+    """Return how many leading eigenvalues hold a share below 1 of the trace.
 
     ``moment`` is positive semidefinite, and eigenvalues up to ``noise`` of its largest are noise.
+    Begins with ``start``, or with random vectors for the expected count.
     """
     size = len(moment)
     trace = moment.diagonal().sum(dtype=torch.float64)
@@ -103,10 +108,12 @@ def leading_count(
     trace, norm = torch.stack((trace, norm)).cpu().tolist()
     target, most = share * trace, size // _LARGEST_SHARE
     margin = ROUNDINGS * torch.finfo(moment.dtype).eps * norm
+    if start is None:
+        start = _random(moment, _width(expected or most * 2 // 3, size))
     # Cauchy-Schwarz: c eigenvalues hold at most √c of the norm.
     if target**2 >= most * norm**2:
-        return None
-    block = moment @ (_random(moment, size // _FIRST_BLOCK) if start is None else start)
+        return LeadingCount(None, start)
+    block = moment @ start
     for _ in range(_ROUNDS):
         ritz = _ritz(moment, block)
         values, sums = ritz.values, ritz.values.cumsum(0)
@@ -117,13 +124,13 @@ def leading_count(
             # More than needed, because the smallest Ritz values have not converged.
             count += int((target - float(sums[-1])) / max(float(values[-1]), floor)) * 2 // 3
         elif float(values[count - 1]) < 2 * floor or bool((abs(sums - target) < margins).any()):
-            return None  # the full decomposition leaves noise out, and decides ties
+            break  # the full decomposition leaves noise out, and decides ties
         elif count == 1 or _is_below(moment, ritz, count - 1, target - float(margins[count - 1])):
             return LeadingCount(count, ritz.vectors[:, : _width(count, size)])
         if count > most:
-            return None
+            break
         block = _next_block(ritz, _width(count, size))
-    return None
+    return LeadingCount(None, ritz.vectors)
 
 
 def _width(count: int, size: int) -> int:

@@ -134,13 +134,16 @@ def pca_dimension(
     geometry = geometry_of(x)
     if geometry.reason is None:
         noise = rounding_noise(torch.ones(1), geometry.n_samples, _dtype(geometry))
-        count = geometry.leading_count(explained_variance, standardize, noise)
-        if count is not None:
-            return replace(_linear(geometry, count), computation=CERTIFIED)
+        certified = geometry.leading_count(explained_variance, standardize, noise)
+        if certified is not None:
+            return replace(_linear(geometry, certified), computation=CERTIFIED)
     spectrum = spectrum_or_reason(geometry, standardize)
     if isinstance(spectrum, str):
         return _linear(geometry, math.nan, spectrum)
-    return _linear(geometry, spectrum.components(explained_variance))
+    count = spectrum.components(explained_variance)
+    if geometry.leading is not None:
+        geometry.leading.counts[explained_variance, standardize] = count
+    return _linear(geometry, count)
 
 
 def participation_ratio(x: Tensor | Geometry, standardize: bool = False) -> Estimate:

@@ -82,7 +82,7 @@ class LayerEstimates:
     fingerprint: Fingerprint
     all_rows: Estimates
     classes: dict[int, Estimates]
-    leading: Leading | None = None  # vectors with which the next counts begin: r x m, m < r / 4
+    leading: Leading  # with which the next counts begin; its vectors are r x m, m <= r / 4
 
     def as_kept(self) -> "LayerEstimates":
         """Return the same estimates, marked as kept, without seconds."""

@@ -92,7 +92,7 @@ class Measurement:
         self._few: dict[str, Tensor] = {}  # hashes of some rows of every layer
         self._planner: Planner | None = None
         self._estimating = 0.0  # seconds
-        self._counts_leading = False
+        self._needs_all = True  # eigenvalues
         self._n_batches = 0
         self._pad_token = pad_token_of(model)
         self._padding_key = ""  # of a mask in the batches that is not used
@@ -173,7 +173,7 @@ class Measurement:
         Unless spectra are needed at once, components are counted without them where possible: on
         one rank, because several must do the same.
         """
-        self._counts_leading = not needs_spectra and self._processes.size == 1
+        self._needs_all = needs_spectra or self._processes.size > 1
         plan = self._gathered_plan()
         same = self._layer_equal_to_last_hidden(plan)
         labels = self._gathered_labels()
@@ -232,10 +232,8 @@ class Measurement:
     ) -> LayerEstimates:
         """Run the estimators on all rows of a layer, then on the rows of each class."""
         assert layer.rows is not None
-        leading = None
-        if self._counts_leading:
-            last = None if before is None else before.leading
-            leading = Leading() if last is None else Leading(last.vectors)
+        last = Leading() if before is None else before.leading
+        leading = Leading(last.vectors, last.counts, self._needs_all)
         found = run_estimators(layer.rows, estimators, self._processes, leading)
         estimates = LayerEstimates(layer.fingerprint, found, {}, leading)
         for label in () if self._options.rule.has_own_samples(name) else labels:

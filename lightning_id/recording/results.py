@@ -123,8 +123,8 @@ def run_estimators(
 
     With ``leading`` components are counted without all eigenvalues, where no estimator needs them.
     """
-    if any(estimator_spec(name).needs_spectrum for name in estimators):
-        leading = None
+    if leading is not None and any(estimator_spec(name).needs_spectrum for name in estimators):
+        leading.needs_all = True
     found = Estimates()
     geometry: Geometry | None = None
     for name, estimator in estimators.items():

@@ -19,7 +19,7 @@ def fit(folder, **options):
     """Return the callback, the history files written after every measurement, and the Trainer."""
     torch.random.default_generator.manual_seed(0)
     generator = torch.Generator().manual_seed(0)
-    x = torch.randn(100, 5, generator=generator) @ torch.randn(5, 64, generator=generator)
+    x = torch.randn(100, 3, generator=generator) @ torch.randn(3, 64, generator=generator)
     data = DataLoader(TensorDataset(x.reshape(100, 1, 8, 8), x[:, 0].gt(0).long()), 50)
     callback = IntrinsicDimensionCallback(LAYERS, n_samples=100, **options)
     runner = trainer(folder, callbacks=[callback], max_epochs=4, logger=CSVLogger(folder))

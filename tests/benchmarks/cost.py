@@ -42,7 +42,10 @@ STEPS, BATCH, IMAGES, RESNET_BAR = 12, 64, 50_000, 1.03  # of ResNet-18
 PARTS = {  # where the time of a measurement goes, and the functions that take it
     "record": [("recording.recorder.Recorder", "_guarded")],
     "Gram": [("functional.columns.Columns", "gram_matrix")],
-    "neighbours": [("functional.neighbors.NeighborSearch", "find")],
+    "neighbours": [
+        ("functional.neighbors.NeighborSearch", "look_ahead"),
+        ("functional.neighbors.NeighborSearch", "find"),
+    ],
     "spectrum": [
         ("functional.geometry.Geometry", "spectrum"),
         ("functional.geometry.Geometry", "leading_count"),

@@ -25,6 +25,7 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 from lightning_id.functional.eigenvalues import LaterSpectrum, LinAlgError
+from lightning_id.functional.products import add_triangle
 
 SMALLEST, LARGEST = 512, 4096  # rows of a matrix: elsewhere all eigenvalues are computed
 ROUNDINGS = 16  # measured: at most 5 in all eigenvalues, 7 in Ritz values
@@ -192,11 +193,10 @@ def _bound(
     k: int,
 ) -> float:
     """Return an upper bound of the sum of the k leading eigenvalues, infinite if there is none."""
-    vectors = vectors.double()
-    scaled = vectors * weights.to(vectors.device, non_blocking=True)
-    above = moment.to(torch.float64, copy=True).addmm_(scaled, vectors.T, beta=-1)
+    scaled = vectors.double() * weights.sqrt().to(vectors.device, non_blocking=True)
+    above = add_triangle(-moment.double(), scaled, first=False)  # the factorisation reads no more
     above.diagonal().add_(level)
-    traces = (scaled * vectors).sum(), moment.diagonal().sum(dtype=torch.float64)
+    traces = scaled.square().sum(), moment.diagonal().sum(dtype=torch.float64)
     failed = torch.linalg.cholesky_ex(above).info.double()
     weight, trace, has_failed = torch.stack((*traces, failed)).cpu().tolist()
     if has_failed:

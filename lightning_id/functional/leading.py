@@ -29,7 +29,7 @@ from lightning_id.functional.products import add_triangle
 
 SMALLEST, LARGEST = 512, 4096  # rows of a matrix: elsewhere all eigenvalues are computed
 ROUNDINGS = 16  # measured: at most 5 in all eigenvalues, 7 in Ritz values
-_ROUNDS = 4
+_ROUNDS = 3
 _LARGEST_SHARE = 16  # a count above a sixteenth of all is left to the full decomposition
 _WIDEN = 1.2  # eigenvalues outside of a block may be larger than its smallest Ritz value
 _PREDICTED = 0.05  # of the room of the upper bound: the factorisation is not tried above

@@ -7,6 +7,7 @@ validation samples, `probe` for others, `steps` to measure between training step
 """
 
 import os
+import sys
 import tempfile
 import warnings
 
@@ -70,7 +71,9 @@ def put_fault(fault: str, is_last: bool, patch: pytest.MonkeyPatch) -> None:
 
     def failing(device, ok=True):
         left[0] -= 1
-        if left[0] == 0 and ok:
+        if left[0] == 0 and sys._getframe(1).f_code.co_name == "estimate":
+            left[0] = 1  # nothing can fail between an estimator and its check: at the next one
+        elif left[0] == 0 and ok:
             raise ZeroDivisionError("injected")
         check_peers(device, ok)
 

@@ -232,7 +232,7 @@ class RunningMeasurement:
         self, each: SampleSet, estimators: Mapping[str, Estimator], history: History
     ) -> None:
         measurement = self._measurements[each.name]
-        # Those of the first measurement and of the last of each stage are kept: of a fit the last
+        # Spectra of the first measurement and of the last of each stage are kept: of a fit the last
         # is known at its end.
         stage = self.moment.validation.stage
         in_fit = stage == FIT

@@ -1,7 +1,7 @@
 """How many leading eigenvalues hold a share of the trace, certified without the others.
 
 Subspace iteration gives orthonormal vectors v of the matrix A and Ritz values θ. Sums of the
-leading Ritz values are lower bounds of those of the eigenvalues (Ky Fan). Upper bounds: for any
+leading Ritz values are lower bounds of the sums of eigenvalues (Ky Fan). Upper bounds: for any
 level μ, vectors and weights d >= 0,
 
     if μ 1 + Σ d_i v_i v_iᵀ - A >= 0, k leading eigenvalues add up to k μ + Σ d_i |v_i|² at most,

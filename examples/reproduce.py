@@ -92,7 +92,7 @@ def fit(name: str, runs: Path, extra: Sequence[str]) -> None:
 
 def profile(name: str, runs: Path, photos: Path) -> None:
     """Profile a trained network and the same untrained, and note how it was made."""
-    estimators = "twonn,pca,pca_standardized,twonn_gaussian"
+    estimators = "twonn,pca,ess,pca_standardized,twonn_gaussian"
     options = ["--both", "--estimators", estimators, "--seed", "0"]
     folder = (runs / "runs" / name / f"version_{_next_version(name, runs)}").resolve()
     words = ["profile", name, "--data", str(photos.resolve()), *options, "--out", str(folder)]

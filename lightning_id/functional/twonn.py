@@ -50,7 +50,7 @@ def twonn_dimension(
     Returns:
         The dimension (not rounded), standard error, 95 % interval, counts, and the
         Kolmogorov-Smirnov distance of the N ratios from the fitted law, with a note where it is
-        above its 0.05 % point (see `lightning_id.functional.law.is_law_broken`). NaN with a reason
+        above its 1 % point (see `lightning_id.functional.law.is_law_broken`). NaN with a reason
         where there is no estimate: fewer than three distinct rows, more than half of them tied, a
         value beyond the columns or rows by more than its error, NaN or infinite values.
 

@@ -11,27 +11,35 @@ from lightning_id.functional import (
     twonn_dimension,
 )
 from lightning_id.functional.law import KS_LIMIT, LAW_NOTE
-from tests.functional.clouds import noisy
-from tests.pages import example
+from tests.pages import ROOT, example
+
+law = example("law")
 
 
-def cube(n):
-    return torch.rand(n, 2, generator=torch.Generator().manual_seed(1))
+def test_the_point_is_that_of_a_simulation():
+    for points in law.upper_points(200, 1000).values():
+        neighbours = [point for name, point in points.items() if name != "independent"]
+        assert 1.2 < min(neighbours) < max(neighbours) < KS_LIMIT + 0.08  # known to 0.04 from 1000
 
 
-def near_duplicates(n):
-    x = manifolds.gaussian(n, 10)
-    x[: n // 4] = noisy(x[n // 4 : 2 * (n // 4)], 1e-3)
-    return x
-
-
-@pytest.mark.parametrize("method", ["linear", "mle"])
-def test_the_limit_is_beyond_the_highest_hundredth_of_a_simulation(method):
-    points = example("law").upper_points(200, 1000, method)
-    neighbours = [point for name, point in points.items() if name != "independent"]
-    assert 1.2 < min(neighbours) < max(neighbours) < 1.43 + 0.08  # known to 0.04 from 1000
-    rare = example("law").upper_points(50, 4000, method, 0.0005)
-    assert max(rare.values()) < KS_LIMIT + 0.15
+def test_the_page_has_few_false_alarms_and_the_clouds_that_must_be_found():
+    page = (ROOT / "docs" / "law.md").read_text()
+    rows = [line.strip("| ").split(" | ") for line in page.splitlines() if line.startswith("| ")]
+    points = [
+        float(cell) for row in rows if row[0] in ("linear", "censored MLE") for cell in row[2:]
+    ]
+    assert max(points) == pytest.approx(KS_LIMIT, abs=0.06)
+    noted = {(row[0], row[1]): float(row[-1][:-1]) for row in rows if row[-1].endswith("%")}
+    assert len(noted) == 2 * len(law.CLOUDS)
+    for n in ("1000", "2000"):
+        for cloud in ("S^2", "5-ball", "S^10", "20-d Gaussian", "100-d Gaussian"):
+            assert noted[cloud, n] <= 2
+        for cloud in ("half 2-d, half 20-d", "near-duplicates, 5 %", "near-duplicates, 25 %"):
+            assert noted[cloud, n] == 100
+    assert noted["square in 20 columns, noise 0.002", "2000"] > 80
+    tokens = [row for row in rows if row[1] == "one token each"]
+    assert [row[0] for row in tokens] == ["untrained", "trained"]
+    assert all(len(set(row[-1].split(" of "))) == 1 for row in tokens)  # all layers
 
 
 @pytest.mark.parametrize("n", [100, 500])
@@ -47,7 +55,7 @@ def test_few_false_alarms_where_the_law_holds(n):
         )
     ]
     broken = [twonn_dimension(x).note is not None for x in clouds]
-    assert not any(broken)
+    assert sum(broken) <= 0.02 * len(broken)
 
 
 @pytest.mark.parametrize("method", ["linear", "mle"])
@@ -55,8 +63,8 @@ def test_few_false_alarms_where_the_law_holds(n):
     "x",
     [
         manifolds.mixture(1000, (2, 20)),
-        near_duplicates(2000),
-        noisy(cube(2000) @ torch.eye(2, 20), 0.002),
+        law.near_duplicates(2000, 0.25, seed=0),
+        law.noisy_square(2000, 20, 0.002, seed=0),
     ],
     ids=["mixed dimensions", "near-duplicates", "noisy plane"],
 )

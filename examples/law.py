@@ -29,7 +29,6 @@ from lightning_id.experiments.sources import given_root
 from lightning_id.functional import Geometry, is_law_broken, twonn_dimension
 from lightning_id.functional.law import KS_LIMIT, LAW_NOTE
 from lightning_id.history import History, Record
-from lightning_id.history.queries import breaks_law
 from lightning_id.history.tables import markdown_table
 from lightning_id.profile.run import Settings
 from lightning_id.profile.text import Text, profile_text
@@ -264,7 +263,7 @@ def _ranges(records: list[Record]) -> list[str]:
     return [
         f"{min(values):.2f} to {max(values):.2f}",
         f"{min(distances):.1f} to {max(distances):.1f}",
-        f"{sum(map(breaks_law, records))} of {len(records)}",
+        f"{sum(is_law_broken(r['goodness'], r['n_used']) for r in records)} of {len(records)}",
     ]
 
 

@@ -30,7 +30,7 @@ from lightning_id.functional.products import add_triangle
 SMALLEST, LARGEST = 512, 4096  # rows of a matrix: elsewhere all eigenvalues are computed
 ROUNDINGS = 16  # measured: at most 5 in all eigenvalues, 7 in Ritz values
 _ROUNDS = 3
-_LARGEST_SHARE = 16  # a count above a sixteenth of all is left to the full decomposition
+_LARGEST_SHARE = 12  # a count above a twelfth of all is left to the full decomposition
 _WIDEN = 1.2  # eigenvalues outside of a block may be larger than its smallest Ritz value
 _PREDICTED = 0.05  # of the room of the upper bound: the factorisation is not tried above
 
@@ -122,13 +122,13 @@ def leading_count(
         margins = margin * torch.arange(1, len(values) + 1).sqrt()
         count = int((sums - margins < target).sum()) + 1
         if count > len(values):
-            # More than needed, because the smallest Ritz values have not converged.
+            # Too many, because the smallest Ritz values have not converged.
             count += int((target - float(sums[-1])) / max(float(values[-1]), floor)) * 2 // 3
         elif float(values[count - 1]) < 2 * floor or bool((abs(sums - target) < margins).any()):
             break  # the full decomposition leaves noise out, and decides ties
         elif count == 1 or _is_below(moment, ritz, count - 1, target - float(margins[count - 1])):
             return LeadingCount(count, ritz.vectors[:, : _width(count, size)])
-        if count > most:
+        if count > (2 * most if count > len(values) else most):
             break
         block = _next_block(ritz, _width(count, size))
     return LeadingCount(None, ritz.vectors)

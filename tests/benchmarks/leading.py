@@ -123,8 +123,8 @@ def table(kept: list[tuple[int, str, bool, Tensor]]) -> str:
             taken, found = timed(follow)
             last[layer] = states[-1]
             how = "warm" if before.vectors else "cold"
-            how = how if found is not None else f"{how}: all eigenvalues needed"
-            how = "not tried" if found is None and not states[-1].vectors else how
+            if found is None:  # all eigenvalues are computed after that
+                how, taken = f"{how}, then all", taken + seconds
             cells += [f"{taken:.0f}", f"{seconds / taken:.2f}", how]
         else:
             last[layer] = Leading()

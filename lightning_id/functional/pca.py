@@ -133,7 +133,7 @@ def pca_dimension(
     """
     geometry = geometry_of(x)
     if geometry.reason is None:
-        noise = rounding_noise(torch.ones(1), geometry.n_samples, _dtype(geometry))
+        noise = rounding_noise(torch.ones(1, device="cpu"), geometry.n_samples, _dtype(geometry))
         certified = geometry.leading_count(explained_variance, standardize, noise)
         if certified is not None:
             return replace(_linear(geometry, certified), computation=CERTIFIED)

@@ -1,6 +1,7 @@
 """A finished MNIST run, looked at in TensorBoard in a real browser."""
 
 import sys
+from pathlib import Path
 
 import pytest
 
@@ -23,7 +24,11 @@ def run(tmp_path_factory):
         patch.chdir(folder)
         patch.setattr(sys, "argv", ["lightning-id"])
         without_data(patch, folder)
-        main(["fit", "--config", str(CONFIGS / "mnist.yaml"), *FEW, "--trainer.max_epochs=3"])
+        # Of so few rows there is no expected simplex skewness, whose chart would be empty.
+        plain = (CONFIGS / "mnist.yaml").read_text().replace("[twonn, pca, ess]", "[twonn, pca]")
+        Path("mnist.yaml").write_text(plain)
+        fit = ["fit", "--config", "mnist.yaml", *FEW, "--data.n_val=96", "--trainer.max_epochs=3"]
+        main(fit)
     return folder / "runs" / "mnist" / "version_0"
 
 

@@ -1157,7 +1157,8 @@ CASES: dict[str, Case] = {
         "transformers",
         hf_vit,
         layers=(
-            "input net.vit.layers.0 net.vit.layers.1 net.vit.layers.2 last_hidden net.classifier"
+            "input net.vit.embeddings net.vit.layers.0 net.vit.layers.1 net.vit.layers.2"
+            " last_hidden net.classifier"
         ),
         input_of="net.vit.embeddings.patch_embeddings.projection",
         head="net.classifier",

@@ -114,4 +114,4 @@ def test_tokens_of_a_stream_are_drawn_from_all_of_its_samples():
     rows = drawn(n=20, tokens_per_sample=1)
     assert torch.equal(seen[0], rows)
     assert rows[:, 0].max() > 40
-    assert "padding by attention_mask is left out" in result.rule_notes
+    assert "padding by attention_mask is left out" in result.padding_notes

@@ -27,12 +27,17 @@ def browser():
 
 
 def opened(browser, path, page, width=1200):
+    from selenium.webdriver.support.wait import WebDriverWait
+
     path.write_text(page, encoding="utf-8")
     size = {"width": width, "height": 900, "deviceScaleFactor": 1, "mobile": False}
     browser.execute_cdp_cmd("Emulation.setDeviceMetricsOverride", size)
     browser.get_log("performance")
     browser.get(path.as_uri())
-    return next(iter(browser.find_elements("id", "profile")), None)
+    if 'id="profile"' not in page:
+        return None
+    # On a busy machine the driver can return before the page is parsed.
+    return WebDriverWait(browser, 30).until(lambda _: browser.find_element("id", "profile"))
 
 
 def drawn(browser, key):

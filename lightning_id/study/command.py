@@ -6,8 +6,9 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from lightning_id.history.tables import aligned
-from lightning_id.study.analysis import analyse
+from lightning_id.study.analysis import Analysis, analyse
 from lightning_id.study.executors import EXECUTORS
+from lightning_id.study.page import verdicts
 from lightning_id.study.runs import Runs, prepare_study
 from lightning_id.study.table import PREDICTORS, sample_sets, with_settings
 
@@ -20,13 +21,14 @@ def main(args: Sequence[str]) -> None:
     options = parser.parse_args(args)
     try:
         is_study = Path(options.study[0]).suffix in _FILES
-        path = _train(options) if is_study else _analyse(options)
+        written = _train(options) if is_study else _analyse(options)
     except (FileNotFoundError, ValueError) as error:
         parser.error(str(error))
     except KeyboardInterrupt:
         sys.exit("Stopped. Finished trainings are kept: the same command continues.")
-    if path is not None:
-        sys.stdout.write(f"{path}\n")
+    if written is not None:
+        analysis, path = written
+        sys.stdout.write("".join(f"{line}\n" for line in [*verdicts(analysis), path]))
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -57,7 +59,7 @@ def _parser() -> argparse.ArgumentParser:
     return parser
 
 
-def _train(options: argparse.Namespace) -> Path | None:
+def _train(options: argparse.Namespace) -> tuple[Analysis, Path] | None:
     if len(options.study) > 1:
         raise ValueError(f"expected one study, got {', '.join(options.study)}")
     runs = prepare_study(
@@ -68,10 +70,10 @@ def _train(options: argparse.Namespace) -> Path | None:
         sys.stdout.write(f"{_table(runs)}\n")
         return None
     runs.train(options.executor, options.workers)
-    return runs.write(options.page)[1]
+    return runs.write(options.page)
 
 
-def _analyse(options: argparse.Namespace) -> Path:
+def _analyse(options: argparse.Namespace) -> tuple[Analysis, Path]:
     """Analyse finished runs."""
     if options.error is None:
         raise ValueError("`--error`: expected a metric, for example '1 - val_acc', got none")
@@ -85,7 +87,7 @@ def _analyse(options: argparse.Namespace) -> Path:
         settings=settings,
     )
     page = Path("page.md") if options.page is None else Path(options.page)
-    return analysis.save(page, error=options.error)
+    return analysis, analysis.save(page, error=options.error)
 
 
 def _table(runs: Runs) -> str:

@@ -31,7 +31,7 @@ def study_page(
     parts = [
         "# Does the dimension of the last hidden layer predict generalisation?",
         f"Written by `{command}`; nothing here is typed by hand." if command else "",
-        *[f"**{_upper(title_of(name))}:** {verdict(r).text}" for name, r in relations.items()],
+        *[f"**{text.replace(':', ':**', 1)}" for text in verdicts(analysis)],
         f"![Dimension against error]({picture})",
         "*Each point is one training; a logarithmic axis where the errors range widely. All numbers"
         f" of all trainings: [{table}]({table}).*",
@@ -59,6 +59,12 @@ def study_page(
         "\n".join(f"- {fact}" for fact in _how_made(analysis)),
     ]
     return "\n\n".join(part for part in parts if part) + "\n"
+
+
+def verdicts(analysis: Analysis) -> list[str]:
+    """Return the verdict on each dimension in a sentence."""
+    relations = analysis.relations.items()
+    return [f"{_upper(title_of(name))}: {verdict(relation).text}" for name, relation in relations]
 
 
 def _correlations(relation: Relation) -> str:

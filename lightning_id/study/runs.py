@@ -155,21 +155,19 @@ class Runs:
     def train(self, executor: str = "local", workers: int | None = None) -> None:
         """Run the trainings that have no result, below a progress bar."""
         missing = self.missing()
-        with _modules_known(self.modules):
-            if self.study.rehearse and len(missing) == len(self.trainings):
+        folders = [self.folder_of(training) for training in missing]
+        total, failed = len(self.trainings), 0
+        with _modules_known(self.modules), _bar() as bar:
+            n_done = total - len(missing)
+            task = bar.add_task("trainings", total=total, completed=n_done, failed="")
+            if self.study.rehearse and not n_done:
                 self._rehearse(missing[:MOST_REHEARSALS])
-            for training in missing:
-                shutil.rmtree(self.folder_of(training), ignore_errors=True)  # half of one, failed
-                prepare(self.folder_of(training), training, self.study)
-            folders = [self.folder_of(training) for training in missing]
-            failed = 0
-            with _bar() as bar:
-                n_done = len(self.trainings) - len(missing)
-                total = len(self.trainings)
-                task = bar.add_task("trainings", total=total, completed=n_done, failed="")
-                for folder in EXECUTORS[executor](folders, workers, self.study.resources):
-                    failed += not (folder / RESULT).exists()
-                    bar.update(task, advance=1, failed=f"{failed} failed" if failed else "")
+            for folder, training in zip(folders, missing, strict=True):
+                shutil.rmtree(folder, ignore_errors=True)  # half of one, failed
+                prepare(folder, training, self.study)
+            for folder in EXECUTORS[executor](folders, workers, self.study.resources):
+                failed += not (folder / RESULT).exists()
+                bar.update(task, advance=1, failed=f"{failed} failed" if failed else "")
 
     def write(self, page: str | Path | None = None) -> tuple[Analysis, Path]:
         """Write table, page and figure, and return the analysis and the page."""

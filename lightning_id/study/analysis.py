@@ -1,7 +1,7 @@
 """Which correlations of a study are looked at: over all runs, and within groups of like runs."""
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -60,6 +60,12 @@ class Analysis:
     relations: dict[str, Relation]
     settings: list[str]
     others: list[str] = field(default_factory=list)
+    outcome: str = ""  # the error as it was asked for: a metric, or one less it
+
+    def is_share(self, column: str) -> bool:
+        """Return whether a column of errors is shown in percent: a loss below 1 is no share."""
+        is_loss = self.outcome and not metric_of(self.outcome)[1]
+        return not is_loss and all(abs(row[column] or 0) <= 1 for row in self.rows)
 
     def save(self, page: str | Path, command: str = "", error: str = "") -> Path:
         """Write a page in Markdown, and figure and table next to it, with the same name.
@@ -79,8 +85,9 @@ class Analysis:
         page.parent.mkdir(parents=True, exist_ok=True)
         picture, table = page.with_suffix(".png"), page.with_suffix(".csv")
         write_csv(table, self.rows)
-        draw_study(self).savefig(picture)
-        text = study_page(self, picture.name, table.name, command, error)
+        named = replace(self, outcome=error or self.outcome)
+        draw_study(named).savefig(picture)
+        text = study_page(named, picture.name, table.name, command)
         page.write_text(text, encoding="utf-8")
         return page
 
@@ -156,11 +163,6 @@ def varied(rows: Sequence[Row], settings: Sequence[str]) -> list[str]:
 def is_number(rows: Sequence[Row], column: str) -> bool:
     """Return whether a column holds numbers alone, or nothing."""
     return all(isinstance(row[column], (int, float, type(None))) for row in rows)
-
-
-def is_share(rows: Sequence[Row], column: str) -> bool:
-    """Return whether all numbers of a column are in [0, 1], to be shown in percent."""
-    return all(row[column] is None or -1 <= row[column] <= 1 for row in rows)
 
 
 def title_of(name: str) -> str:

@@ -18,7 +18,7 @@ from lightning_id.figures._drawing import (
     style_axes,
     text_figure,
 )
-from lightning_id.study.analysis import Analysis, is_share, order_of, title_of, value_text, varied
+from lightning_id.study.analysis import Analysis, order_of, title_of, value_text, varied
 from lightning_id.study.table import SEED_NAME, Row
 
 MARKERS = "os^Dv<>P*X"
@@ -43,10 +43,11 @@ def draw_study(analysis: Analysis) -> Figure:
     ]
     factors = factors or [None]
     first = next(iter(analysis.relations))
-    draw = partial(_scatter, rows=known, error=analysis.error)
+    scale = 100 if analysis.is_share(analysis.error) else 1
+    draw = partial(_scatter, rows=known, error=analysis.error, scale=scale)
     panels: list[Callable[[Axes], None]] = [
         *[partial(draw, measure=measure, factor=factors[0]) for measure in analysis.relations],
-        partial(_deviations, rows=known, error=analysis.error, measure=first, factor=factors[0]),
+        partial(_deviations, **draw.keywords, measure=first, factor=factors[0]),
         *[partial(draw, measure=first, factor=factor) for factor in factors[1:]],
     ]
     panels = panels[:MOST_PANELS]
@@ -57,8 +58,10 @@ def draw_study(analysis: Analysis) -> Figure:
     return figure
 
 
-def _scatter(axes: Axes, rows: Sequence[Row], error: str, measure: str, factor: str | None) -> None:
-    scale, unit = (100, " in %") if is_share(rows, error) else (1, "")
+def _scatter(
+    axes: Axes, rows: Sequence[Row], error: str, scale: int, measure: str, factor: str | None
+) -> None:
+    unit = " in %" if scale > 1 else ""
     errors = [scale * row[error] for row in rows]
     _points(axes, rows, [row[measure] for row in rows], errors, factor)
     if min(errors) > 0 and max(errors) > LOG_RANGE * min(errors):
@@ -69,9 +72,9 @@ def _scatter(axes: Axes, rows: Sequence[Row], error: str, measure: str, factor: 
 
 
 def _deviations(
-    axes: Axes, rows: Sequence[Row], error: str, measure: str, factor: str | None
+    axes: Axes, rows: Sequence[Row], error: str, scale: int, measure: str, factor: str | None
 ) -> None:
-    scale, unit = (100, " in points") if is_share(rows, error) else (1, "")
+    unit = " in points" if scale > 1 else ""
     x, y = _from_cell_mean(rows, measure), _from_cell_mean(rows, error)
     _points(axes, rows, x, [scale * each for each in y], factor)
     axes.axhline(0, color="0.7", linewidth=0.8, zorder=0)

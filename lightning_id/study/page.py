@@ -12,7 +12,6 @@ from lightning_id.study.analysis import (
     Relation,
     correlation,
     is_number,
-    is_share,
     title_of,
     value_text,
 )
@@ -23,11 +22,9 @@ from lightning_id.study.verdict import ANSWERS, DIRECTIONS, RULES, SIGNIFICANT, 
 _OF_A_RULE = {"kind": "one setting", "direction": "higher with higher (or lower) error"}
 
 
-def study_page(
-    analysis: Analysis, picture: str, table: str, command: str = "", error: str = ""
-) -> str:
+def study_page(analysis: Analysis, picture: str, table: str, command: str = "") -> str:
     """Return the page."""
-    relations = analysis.relations
+    relations, outcome = analysis.relations, analysis.outcome
     parts = [
         "# Does the dimension of the last hidden layer predict generalisation?",
         f"Written by `{command}`; nothing here is typed by hand." if command else "",
@@ -36,7 +33,7 @@ def study_page(
         "*Each point is one training; a logarithmic axis where the errors range widely. All numbers"
         f" of all trainings: [{table}]({table}).*",
         f"## With the {title_of(analysis.error)}",
-        (f"The {title_of(analysis.error)} is `{error}`. " if error else "")
+        (f"The error is `{outcome}`. " if outcome not in ("", analysis.error) else "")
         + "Pearson's r and Spearman's rank correlation with bootstrap intervals, the p-value of a"
         " permutation test, and the range of r when each cell in turn is left out. A cell is a"
         " choice of settings; its runs differ in the seed, and are resampled, exchanged and left"
@@ -144,6 +141,7 @@ def _cells(analysis: Analysis) -> str:
     rows, error = analysis.rows, analysis.error
     settings = [name for name in analysis.settings if name != SEED_NAME]
     errors = [name for name in (error, "train_error", "gap") if name in rows[0]]
+    forms = [(100, ".1f") if analysis.is_share(name) else (1, ".4g") for name in errors]
     cells: dict[Any, list[Row]] = {}
     for row in rows:
         cells.setdefault(row["cell"], []).append(row)
@@ -151,16 +149,15 @@ def _cells(analysis: Analysis) -> str:
         [
             *[markdown_text(value_text(cell[0][name])) for name in settings],
             *[_spread((row[name] for row in cell), 1, ".2f") for name in analysis.relations],
-            *[_spread((row[name] for row in cell), *_form(rows, name)) for name in errors],
+            *[
+                _spread((row[name] for row in cell), *form)
+                for name, form in zip(errors, forms, strict=True)
+            ],
         ]
         for cell in cells.values()
     ]
-    shares = [f"{title_of(e)}{' %' if is_share(rows, e) else ''}" for e in errors]
+    shares = [f"{title_of(e)}{' %' if analysis.is_share(e) else ''}" for e in errors]
     return markdown_table([[*map(title_of, [*settings, *analysis.relations]), *shares], *body])
-
-
-def _form(rows: Sequence[Row], name: str) -> tuple[int, str]:
-    return (100, ".1f") if is_share(rows, name) else (1, ".4g")
 
 
 def _how_made(analysis: Analysis) -> list[str]:

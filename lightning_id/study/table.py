@@ -20,8 +20,8 @@ Row = dict[str, Any]
 PREDICTORS = "last_hidden", "peak", "peak_depth", "peak_over_last"
 SEED_NAME = "seed"
 COUNTS = "n_samples_"  # begins the columns of the numbers of samples
-# Files with the settings of a run, written by LightningCLI, by loggers and by Hydra.
-CONFIGS = "config.yaml", "hparams.yaml", ".hydra/config.yaml"
+# Files with the settings of a run, written by LightningCLI, loggers, Hydra and a study.
+CONFIGS = "config.yaml", "hparams.yaml", ".hydra/config.yaml", "training.yaml"
 # Where a run writes to: no settings.
 PLACES = "default_root_dir", "save_dir", "dirpath", "version", "log_dir"
 

@@ -140,6 +140,15 @@ def test_an_error_that_is_no_share_is_not_in_percent(few, page):
     assert draw_study(analysed(large)).axes[0].get_ylabel() == "error"
 
 
+def test_a_loss_is_not_in_percent_and_is_named_once(few, tmp_path):
+    text = analysed(few).save(tmp_path / "page.md", error="val/mse").read_text()
+    assert lines_of(text, "Cells")[0][-1] == "error"
+    assert "The error is `val/mse`." in text
+    losses = [{k.replace("error", "val/mse"): v for k, v in row.items()} for row in few]
+    named = analyse(losses, "val/mse", PREDICTORS, GROUPS, SETTINGS)
+    assert "is `val/mse`" not in named.save(tmp_path / "page.md", error="val/mse").read_text()
+
+
 def test_every_rule_is_on_the_page(page):
     assert all(f"- **{kind}** ({rule})." in page for kind, rule in RULES.items())
 

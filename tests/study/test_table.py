@@ -92,8 +92,8 @@ def test_runs_are_collected_with_the_settings_that_differ(tmp_path):
     assert "default_root_dir" not in rows[0]
 
 
-@pytest.mark.parametrize("name", ["hparams.yaml", ".hydra/config.yaml"])
-def test_settings_of_loggers_and_of_hydra_are_read(tmp_path, name):
+@pytest.mark.parametrize("name", ["hparams.yaml", ".hydra/config.yaml", "training.yaml"])
+def test_settings_of_loggers_of_hydra_and_of_a_study_are_read(tmp_path, name):
     folders = [run(tmp_path / str(lr), f"lr: {lr}", name) for lr in (0.1, 0.01)]
     assert [row["lr"] for row in collect(folders)] == [0.1, 0.01]
 

@@ -245,9 +245,10 @@ def test_a_command_line_of_ones_own_trains(forks):
 def test_folders_of_finished_runs_are_analysed(study, trainings, capsys):
     folders = [str(study / "runs" / each.identity) for each in trainings[:2]]
     main(["study", *folders, "--error", "1 - val_acc", "--page", "found.md"])
-    reason = "Needs 24 runs with both numbers, got 2."
-    shown = f"Last hidden dimension (val): Inconclusive. {reason}\nfound.md\n"
-    assert capsys.readouterr().out == shown
+    *verdicts, page = capsys.readouterr().out.splitlines()
+    reason = "Inconclusive. Needs 24 runs with both numbers, got 2."
+    assert verdicts == [f"Last hidden dimension ({data}): {reason}" for data in ("val", "train")]
+    assert page == "found.md"
     rows, ours = read("found.csv"), read(study / "page.csv")
     assert [row["width"] for row in rows] == ["4", "8"]
     for mine, theirs in zip(rows, ours[:2], strict=True):

@@ -36,7 +36,8 @@ SAMPLES, RATIO = "samples", "1 + parts / without"  # of docs/cost.md
 
 def cost_table(page: str) -> str:
     """Return the added time for each number of samples."""
-    rows = [line.strip("| \n").split(" | ") for line in page.splitlines() if line.startswith("| ")]
+    first = page.split("\n## ", maxsplit=1)[0]  # of the paper's network, in all layers
+    rows = [line.strip("| \n").split(" | ") for line in first.splitlines() if line.startswith("| ")]
     head, _without, *body = rows
     cells = [HEAD, ["---"] * len(HEAD)]
     for row in body:

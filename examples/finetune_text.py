@@ -19,8 +19,7 @@ from torch.utils.data import DataLoader, random_split
 
 from docstrings import sentences, unpack_minilm
 from lightning_id import History, IntrinsicDimensionCallback
-from lightning_id.functional.law import is_law_broken
-from lightning_id.history.queries import metric_values, profiles
+from lightning_id.history.queries import breaks_law, metric_values, profiles
 from lightning_id.history.tables import end_notes, end_rows, end_table, value_with_error
 from lightning_id.profile.text import load_text_network
 
@@ -95,8 +94,7 @@ def page(history: History, n_train: int, packages: Sequence[str], picture: str) 
     names = ["step", "accuracy", *(name.removeprefix("encoder.encoder.") for name in layers)]
     lines = [f"| {' | '.join(names)} |", "|---" * len(names) + "|"]
     for validation, records in profiles(history, "twonn").items():
-        marks = ["*" * is_law_broken(r["goodness"], r["n_used"]) for r in records]
-        bars = {r["layer"]: value_with_error(r) + x for r, x in zip(records, marks, strict=True)}
+        bars = {r["layer"]: value_with_error(r) + "*" * breaks_law(r) for r in records}
         share = f"{accuracy[validation]:.1%}" if validation in accuracy else ""
         cells = [str(validation.step), share, *(bars.get(name, "") for name in layers)]
         lines.append(f"| {' | '.join(cells)} |")

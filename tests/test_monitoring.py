@@ -150,6 +150,12 @@ def test_wrong_arguments_raise_before_the_loop():
         monitor(Toy().net, toy_data(), layers=["fc99"])
 
 
+@pytest.mark.parametrize("option", ["sets", "dataloader_idx", "n_sample"])
+def test_options_of_the_callback_alone_and_misspelt_ones_raise(option):
+    with pytest.raises(TypeError, match=option):
+        monitor(Toy(), TensorDataset(torch.randn(20, 1, 8, 8)), **{option: 1})
+
+
 def test_a_compiled_model_is_measured_as_the_module_inside():
     pl.seed_everything(0, verbose=False)
     net = nn.Sequential(nn.Linear(6, 6), nn.Tanh())

@@ -2,11 +2,13 @@
 
 import warnings
 from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any, Literal
 
 from lightning_utilities.core.rank_zero import rank_zero_warn
 from pytorch_lightning import Callback
 
+from lightning_id._checks import whole_number
 from lightning_id.callback.budget import Budget
 from lightning_id.callback.failures import FailurePolicy, OnError
 from lightning_id.callback.outputs import Outputs
@@ -159,7 +161,7 @@ class CallbackBase:
         self.prefix = prefix
         self.history = History()
         self.last_metrics: dict[str, float] = {}
-        self._settings = settings_of(
+        settings = settings_of(
             layers=layers,
             n_samples=n_samples,
             seed=seed,
@@ -173,9 +175,10 @@ class CallbackBase:
             last_hidden=last_hidden,
             positions=positions,
             tokens_per_sample=tokens_per_sample,
-            sets=sample_sets(data) if probe is None else sets_of_probe(probe),
-            dataloader_idx=dataloader_idx,
         )
+        sets = sample_sets(data) if probe is None else sets_of_probe(probe)
+        at = whole_number("dataloader_idx", dataloader_idx, least=0)
+        self._settings = replace(settings, sets=sets, dataloader_idx=at)
         self.n_samples, self.seed = self._settings.n_samples, self._settings.seed
         self._validations = 0  # run so far, sanity checks not counted
         self._carried = Carried()

@@ -40,7 +40,7 @@ class LoggedMetrics:
         self._ended = Validation(FIT, trainer.current_epoch, logger_step(trainer) - 1)
 
     def of_epoch(self, trainer: AnyTrainer) -> tuple[Validation, dict[str, float]] | None:
-        """Return place and metrics of the training epoch that ended, except for returned ones.
+        """Return place and metrics of the training epoch that ended, each metric once.
 
         None between the beginning of an epoch and ``on_train_epoch_end`` of the module.
         """

@@ -34,12 +34,12 @@ class Settings:
 
     layers: str | list[str] | dict[str, str]
     last_hidden: str | None
-    sets: list[SampleSet]
     n_samples: int
     seed: int | None
-    dataloader_idx: int
     may_project: bool  # layers that exceed a limit of free memory
     options: Options
+    sets: Sequence[SampleSet] = ()  # of a callback, as the number of the loader
+    dataloader_idx: int = 0
 
     def select(self, module: nn.Module) -> tuple[dict[str, str], str | None]:
         """Return the layers with the names they are shown under, and the last hidden one."""
@@ -72,20 +72,16 @@ def settings_of(
     last_hidden: str | None = None,
     positions: Sequence[int] | None = None,
     tokens_per_sample: int | None = None,
-    sets: Sequence[SampleSet] = (),
-    dataloader_idx: int = 0,
 ) -> Settings:
-    """Return the settings for arguments of the callback; raise for one that is out of range."""
+    """Return the settings of callback and monitor; raise for an argument that is out of range."""
     seed = None if seed is None else whole_number("seed", seed, least=0)
     drawn = positions, tokens_per_sample
     rule = RowRule(reduce, sample_dim, max_features, seed or 0, rows_per_sample, *drawn)
     return Settings(
         layers=layers,
         last_hidden=last_hidden,
-        sets=list(sets),
         n_samples=whole_number("n_samples", n_samples, MIN_DISTINCT, WHY),
         seed=seed,
-        dataloader_idx=whole_number("dataloader_idx", dataloader_idx, least=0),
         may_project=is_automatic(layers),
         options=Options(
             rule=rule,

@@ -165,7 +165,7 @@ def _save(model: str, history: History, folder: Path, estimators: Sequence[str])
     accuracy = ", ".join(f"accuracy {share:.1%} ({stage})" for stage, share in accuracies(history))
     found = "\n".join(f"{topic}: {text}" for topic, text in findings(history))
     _print(
-        f"\n{model}: {accuracy or 'no accuracy, no labels, or not of its outputs'}"
+        f"\n{model}: {accuracy or 'no accuracy: no labels, or none of its outputs'}"
         f"\n\n{end_table(history, estimators)}\n\n{found}\n\n"
         f"Dimension against depth:  {folder / PICTURE}\n"
         f"All records:              {folder / RECORDS_FILE}"

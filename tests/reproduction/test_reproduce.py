@@ -133,9 +133,10 @@ def test_an_unknown_name_is_an_error_that_lists_the_names(reproduce, capsys):
     assert "'mnist_dynamics'" in capsys.readouterr().err
 
 
-def test_a_run_between_steps_is_shown_by_step(reproduce):
+def measured_at(reproduce, steps):
+    """Return a history of one layer, measured at steps; at 0 before training."""
     history = reproduce.History()
-    for step in range(0, 30, 5):
+    for step in steps:
         history.append(
             stage="fit" if step else BEFORE_TRAINING,
             epoch=0,
@@ -146,23 +147,16 @@ def test_a_run_between_steps_is_shown_by_step(reproduce):
             estimator="twonn",
             value=1.0,
         )
-    lines = reproduce.dimensions(history).splitlines()
+    return history
+
+
+def test_a_run_between_steps_is_shown_by_step(reproduce):
+    lines = reproduce.dimensions(measured_at(reproduce, range(0, 30, 5))).splitlines()
     assert [line.split()[1] for line in lines[2:]] == ["0", "5", "10", "20", "25"]
 
 
 def test_a_run_between_steps_without_the_untrained_network_begins_at_its_first_step(reproduce):
-    history = reproduce.History()
-    for step in (5, 10):
-        history.append(
-            stage="fit",
-            epoch=0,
-            step=step,
-            layer="d1",
-            order=0,
-            depth=1.0,
-            estimator="twonn",
-            value=1.0,
-        )
+    history = measured_at(reproduce, (5, 10))
     assert reproduce.dimensions(history).splitlines()[2:] == ["| 5 | 1.00 |", "| 10 | 1.00 |"]
 
 

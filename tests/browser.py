@@ -99,6 +99,16 @@ def tensorboard(run: Path) -> Iterator[str]:
         process.wait()
 
 
+def load(browser: Any, page: Path) -> None:
+    """Open a file, and wait for all of it: after another page the driver can return too early."""
+    from selenium.webdriver.support.wait import WebDriverWait
+
+    shown = page.resolve().as_uri(), "complete"
+    browser.get(shown[0])
+    state = "return [location.href, document.readyState]"
+    WebDriverWait(browser, DRAWS_IN).until(lambda _: tuple(browser.execute_script(state)) == shown)
+
+
 def charts(browser: Any, address: str, page: str, n_charts: int) -> dict[str, Any]:
     """Open a page of TensorBoard, and return the points of every line drawn, by title of its chart.
 

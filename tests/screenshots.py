@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from lightning_id.report import write_report
-from tests.browser import charts, headless_chromium, images, tensorboard
+from tests.browser import charts, headless_chromium, images, load, tensorboard
 
 ID_CHARTS = 8  # id/last_hidden and its ends, id/peak and its depth and ratio, id/twonn, id/pca
 PAGE_CHARTS = 5  # TwoNN, PCA, last hidden layer, and loss and accuracy
@@ -36,7 +36,9 @@ def look(run: Path, out: Path) -> dict[str, dict[str, Any]]:
             drawn[page] = find()
             browser.save_screenshot(str(out / f"tensorboard_{page}.png"))
         report = write_report([run], out / "report.tmp.html")
-        browser.get(report.resolve().as_uri())
+        load(browser, report)
+        labels = browser.find_elements("css selector", "#profile .xtick")
+        drawn["report"] = {"layers": [label.text for label in labels]}
         browser.save_screenshot(str(out / "report.png"))
         report.unlink()
     return drawn

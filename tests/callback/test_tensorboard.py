@@ -65,6 +65,11 @@ def test_the_pictures_are_on_the_page_of_images(drawn):
     assert all(width > 600 for widths in page.values() for width in widths)
 
 
+def test_the_report_names_the_layers_below_their_profile(drawn):
+    names = ["input", "conv1, pool1", "conv2, pool2", "d1", "output"]
+    assert drawn[0]["report"] == {"layers": names}
+
+
 def test_every_page_has_its_picture(drawn):
     names = [f"tensorboard_{page}.png" for page in ("custom_scalars", "images", "scalars")]
     assert sorted(path.name for path in drawn[1].iterdir()) == ["report.png", *names]

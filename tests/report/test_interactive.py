@@ -8,7 +8,7 @@ import pytest
 from lightning_id import History
 from lightning_id.functional.law import LAW_NOTE
 from lightning_id.report.page import html_page
-from tests.browser import find_chromium, headless_chromium
+from tests.browser import find_chromium, headless_chromium, load
 from tests.report.histories import LAST, NASTY, measured, page_of_little, whole_run
 from tests.study.helpers import wait_until
 
@@ -27,17 +27,12 @@ def browser():
 
 
 def opened(browser, path, page, width=1200):
-    from selenium.webdriver.support.wait import WebDriverWait
-
     path.write_text(page, encoding="utf-8")
     size = {"width": width, "height": 900, "deviceScaleFactor": 1, "mobile": False}
     browser.execute_cdp_cmd("Emulation.setDeviceMetricsOverride", size)
     browser.get_log("performance")
-    browser.get(path.as_uri())
-    if 'id="profile"' not in page:
-        return None
-    # On a busy machine the driver can return before the page is parsed.
-    return WebDriverWait(browser, 30).until(lambda _: browser.find_element("id", "profile"))
+    load(browser, path)
+    return next(iter(browser.find_elements("id", "profile")), None)
 
 
 def drawn(browser, key):

@@ -1,6 +1,7 @@
 """Measurements in a training loop of one's own, or of another library, without Lightning."""
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from inspect import signature
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Protocol, runtime_checkable
@@ -8,14 +9,14 @@ from typing import Any, Protocol, runtime_checkable
 from torch import Tensor, distributed, nn
 from torch.utils.data import DataLoader, Dataset
 
-from lightning_id._checks import whole_number
+from lightning_id._checks import close_names, whole_number
 from lightning_id.callback.comparisons import Comparisons
 from lightning_id.callback.failures import FailurePolicy, OnError
 from lightning_id.callback.keys import metrics_of
 from lightning_id.callback.records import add_results
 from lightning_id.callback.schedule import AtSteps
 from lightning_id.callback.sets import VAL
-from lightning_id.callback.settings import settings_of
+from lightning_id.callback.settings import Settings
 from lightning_id.functional import get_estimator
 from lightning_id.history import BEFORE_TRAINING, FIT, History, Validation, folder_of
 from lightning_id.recording.activations import eager
@@ -68,7 +69,8 @@ class Monitor:
         self._loader = _loader(samples, batch_size)
         self._every = None if every is None else _schedule(every)
         self._estimators = {name: get_estimator(name) for name in estimators}
-        self._settings = settings_of(**options)
+        _check_known(options)
+        self._settings = Settings(**options)
         # A wrong name raises here, before anything is trained.
         self._names, self._last_hidden = self._settings.select(self._model)
         self._prefix, self._data = prefix, data
@@ -277,6 +279,14 @@ def _schedule(every: int | StepSchedule) -> StepSchedule:
     if isinstance(every, StepSchedule):
         return every
     return AtSteps([0], then_every=whole_number("every", every, least=1))
+
+
+def _check_known(options: Mapping[str, Any]) -> None:
+    """Raise for an option that there is not, with the nearest ones."""
+    arguments = {**signature(Monitor).parameters, **signature(Settings).parameters}
+    known = arguments.keys() - {"options"}
+    for name in options.keys() - known:
+        raise TypeError(f"monitor() has no option {name!r}.{close_names(name, sorted(known))}")
 
 
 def _call(model: nn.Module, batch: Any) -> Any:

@@ -152,8 +152,14 @@ def test_wrong_arguments_raise_before_the_loop():
 
 @pytest.mark.parametrize("option", ["sets", "dataloader_idx", "n_sample"])
 def test_options_of_the_callback_alone_and_misspelt_ones_raise(option):
-    with pytest.raises(TypeError, match=option):
+    with pytest.raises(TypeError, match=rf"^monitor\(\) has no option '{option}'\."):
         monitor(Toy(), TensorDataset(torch.randn(20, 1, 8, 8)), **{option: 1})
+
+
+@pytest.mark.parametrize(("given", "near"), [("n_sample", "n_samples"), ("on_eror", "on_error")])
+def test_a_misspelt_option_raises_with_the_nearest_ones(given, near):
+    with pytest.raises(TypeError, match=rf"{given}'\. Close: '{near}'"):
+        monitor(Toy(), TensorDataset(torch.randn(20, 1, 8, 8)), **{given: 1})
 
 
 def test_a_compiled_model_is_measured_as_the_module_inside():

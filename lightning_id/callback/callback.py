@@ -2,7 +2,6 @@
 
 import warnings
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import replace
 from typing import TYPE_CHECKING, Any, Literal
 
 from lightning_utilities.core.rank_zero import rank_zero_warn
@@ -23,7 +22,7 @@ from lightning_id.callback.preflight import (
 from lightning_id.callback.running import Carried, Moment, RunningMeasurement
 from lightning_id.callback.schedule import EveryNValidations, Schedule
 from lightning_id.callback.sets import VAL, Data, OfTheFit, sample_sets, sets_of_probe
-from lightning_id.callback.settings import settings_of
+from lightning_id.callback.settings import CallbackSettings
 from lightning_id.callback.trainers import AnyModule, AnyTrainer, callbacks_of, stage_of
 from lightning_id.functional import get_estimator
 from lightning_id.history import BEFORE_TRAINING, History
@@ -161,7 +160,7 @@ class CallbackBase:
         self.prefix = prefix
         self.history = History()
         self.last_metrics: dict[str, float] = {}
-        settings = settings_of(
+        self._settings = CallbackSettings(
             layers=layers,
             n_samples=n_samples,
             seed=seed,
@@ -175,10 +174,9 @@ class CallbackBase:
             last_hidden=last_hidden,
             positions=positions,
             tokens_per_sample=tokens_per_sample,
+            sets=sample_sets(data) if probe is None else sets_of_probe(probe),
+            dataloader_idx=whole_number("dataloader_idx", dataloader_idx, least=0),
         )
-        sets = sample_sets(data) if probe is None else sets_of_probe(probe)
-        at = whole_number("dataloader_idx", dataloader_idx, least=0)
-        self._settings = replace(settings, sets=sets, dataloader_idx=at)
         self.n_samples, self.seed = self._settings.n_samples, self._settings.seed
         self._validations = 0  # run so far, sanity checks not counted
         self._carried = Carried()

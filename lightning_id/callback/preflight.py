@@ -5,7 +5,7 @@ from typing import Any
 
 from lightning_id._checks import class_given
 from lightning_id.callback.schedule import EveryNValidations, Schedule
-from lightning_id.callback.settings import Settings
+from lightning_id.callback.settings import CallbackSettings
 from lightning_id.callback.trainers import (
     AnyModule,
     AnyTrainer,
@@ -60,7 +60,7 @@ def check_names(argument: str, value: object, shown: Iterable[str]) -> None:
         )
 
 
-def check_layers(settings: Settings, module: AnyModule) -> None:
+def check_layers(settings: CallbackSettings, module: AnyModule) -> None:
     """Raise for a name of a layer that does not exist, or a rule for one that is not measured."""
     names, _ = settings.select(module)
     rule = settings.options.rule

@@ -13,7 +13,7 @@ from lightning_id.callback.keys import metrics_of
 from lightning_id.callback.probe import Probe, probe_loader
 from lightning_id.callback.records import add_results
 from lightning_id.callback.sets import VAL, SampleSet, sets_of_stage
-from lightning_id.callback.settings import Settings
+from lightning_id.callback.settings import CallbackSettings
 from lightning_id.callback.trainers import (
     AnyModule,
     AnyTrainer,
@@ -87,7 +87,7 @@ class RunningMeasurement:
         self,
         trainer: AnyTrainer,
         module: AnyModule,
-        settings: Settings,
+        settings: CallbackSettings,
         moment: Moment,
         carried: Carried,
         failures: FailurePolicy,

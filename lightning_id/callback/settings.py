@@ -1,7 +1,7 @@
-"""Settings that all measurements of a callback share, made from its arguments."""
+"""Settings that all measurements of a callback or monitor share: its arguments, checked."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Literal
 
 from torch import nn
@@ -28,18 +28,46 @@ WHY = "TwoNN needs a sample and its two nearest neighbours"
 SMALLEST_CLASS = 100  # samples: below, the error bar of one class is above 10 %
 
 
-@dataclass(frozen=True)
+@dataclass
 class Settings:
-    """The samples and layers of every measurement; named as the arguments."""
+    """The samples and layers of every measurement: arguments that callback and monitor share."""
 
-    layers: str | list[str] | dict[str, str]
-    last_hidden: str | None
-    n_samples: int
-    seed: int | None
-    may_project: bool  # layers that exceed a limit of free memory
-    options: Options
-    sets: Sequence[SampleSet] = ()  # of a callback, as the number of the loader
-    dataloader_idx: int = 0
+    layers: str | list[str] | dict[str, str] = "auto"
+    n_samples: int = 2000
+    seed: int | None = 0
+    reduce: Reduce = "flatten"
+    sample_dim: int | Mapping[str, int] | None = None
+    rows_per_sample: RowsPerSample = 1
+    mask_key: str | int | None = None
+    per_class: bool | int = False
+    max_features: int | None = None
+    memory_limit: int | float | Literal["auto"] | None = "auto"
+    last_hidden: str | None = None
+    positions: Sequence[int] | None = None
+    tokens_per_sample: int | None = None
+    options: Options = field(init=False)
+
+    def __post_init__(self) -> None:
+        """Check the arguments, and make the options of a measurement from them."""
+        self.n_samples = whole_number("n_samples", self.n_samples, MIN_DISTINCT, WHY)
+        self.seed = None if self.seed is None else whole_number("seed", self.seed, least=0)
+        self.options = Options(
+            rule=RowRule(
+                self.reduce,
+                self.sample_dim,
+                self.max_features,
+                self.seed or 0,
+                self.rows_per_sample,
+                self.positions,
+                self.tokens_per_sample,
+            ),
+            mask_key=self.mask_key,
+            smallest_class=smallest_class(self.per_class),
+            limits=row_limits(self.memory_limit),
+            is_limit_free=self.memory_limit == "auto",
+            may_project=is_automatic(self.layers) and self.memory_limit == "auto",
+            is_input_named=is_named(INPUT, self.layers),
+        )
 
     def select(self, module: nn.Module) -> tuple[dict[str, str], str | None]:
         """Return the layers with the names they are shown under, and the last hidden one."""
@@ -54,44 +82,15 @@ class Settings:
         """Return the options of a measurement, with the free memory where that is the limit."""
         if not self.options.is_limit_free:
             return self.options
-        limits = free_memory(device_of(module), processes)
-        return replace(self.options, limits=limits, may_project=self.may_project)
+        return replace(self.options, limits=free_memory(device_of(module), processes))
 
 
-def settings_of(
-    layers: str | list[str] | dict[str, str] = "auto",
-    n_samples: int = 2000,
-    seed: int | None = 0,
-    reduce: Reduce = "flatten",
-    sample_dim: int | Mapping[str, int] | None = None,
-    rows_per_sample: RowsPerSample = 1,
-    mask_key: str | int | None = None,
-    per_class: bool | int = False,
-    max_features: int | None = None,
-    memory_limit: int | float | Literal["auto"] | None = "auto",
-    last_hidden: str | None = None,
-    positions: Sequence[int] | None = None,
-    tokens_per_sample: int | None = None,
-) -> Settings:
-    """Return the settings of callback and monitor; raise for an argument that is out of range."""
-    seed = None if seed is None else whole_number("seed", seed, least=0)
-    drawn = positions, tokens_per_sample
-    rule = RowRule(reduce, sample_dim, max_features, seed or 0, rows_per_sample, *drawn)
-    return Settings(
-        layers=layers,
-        last_hidden=last_hidden,
-        n_samples=whole_number("n_samples", n_samples, MIN_DISTINCT, WHY),
-        seed=seed,
-        may_project=is_automatic(layers),
-        options=Options(
-            rule=rule,
-            mask_key=mask_key,
-            smallest_class=smallest_class(per_class),
-            limits=row_limits(memory_limit),
-            is_limit_free=memory_limit == "auto",
-            is_input_named=is_named(INPUT, layers),
-        ),
-    )
+@dataclass
+class CallbackSettings(Settings):
+    """The settings of a callback: also its sample sets, and the number of the loader."""
+
+    sets: Sequence[SampleSet] = ()
+    dataloader_idx: int = 0
 
 
 def row_limits(memory_limit: int | float | Literal["auto"] | None) -> Limits:

@@ -32,10 +32,7 @@ class Budget:
         return time.monotonic() - self._started
 
     def allows(self, broadcast: Callable[[tuple[float, float]], tuple[float, float]]) -> bool:
-        """Return whether the share is not exceeded, by the clock of rank 0 on all ranks.
-
-        The first time that it is, a warning is given.
-        """
+        """Return whether the share is kept, by the clock of rank 0; warn once if it is not."""
         if self.share is None:
             return True
         spent, elapsed = broadcast((self.spent, self.elapsed))

@@ -21,11 +21,7 @@ SHARE = 0.01  # of the time since the fit began; the final figures are drawn wha
 
 
 class Charts:
-    """Draws figures of the history into every logger, on rank 0 only.
-
-    A figure shows all earlier measurements, so that leaving some figures out loses nothing: they
-    are drawn as often as one percent of the time allows, and once more at the end.
-    """
+    """Draws figures of the history into every logger, on rank 0 only."""
 
     def __init__(self, prefix: str = "") -> None:
         self.prefix = prefix
@@ -77,10 +73,7 @@ class Charts:
         estimators: Sequence[str],
         metrics: Sequence[str],
     ) -> None:
-        """Lay out TensorBoard's page of custom scalars, once a run.
-
-        Layers are named as in the keys, by the prefix of the keys of their sample set.
-        """
+        """Lay out TensorBoard's custom scalars, once a run; ``layers`` are by key prefix."""
         for logger in loggers:
             if is_tensorboard(logger) and id(logger) not in self._laid_out:
                 self._laid_out.add(id(logger))

@@ -1,18 +1,14 @@
 """The difference of every estimate from other measurements of a fit, and from other layers."""
 
 from collections.abc import Iterable, Sequence
-from typing import Any, NamedTuple
+from typing import Any
 
 from lightning_id.functional.change import Change, change_of_estimates
 from lightning_id.functional.estimate import Estimate, Influence
 from lightning_id.history import Record
 from lightning_id.recording.results import Changes, LayerResult
 
-
-class _Key(NamedTuple):
-    data: str
-    layer: str
-    estimator: str
+_Key = tuple[str, str, str]  # sample set, layer, estimator
 
 
 class Comparisons:
@@ -22,52 +18,42 @@ class Comparisons:
     """
 
     def __init__(self) -> None:
-        self._first: dict[_Key, Estimate] = {}
-        self._previous: dict[_Key, Estimate] = {}
-        self._lowest: dict[_Key, Estimate] = {}
+        self._before: dict[str, dict[_Key, Estimate]] = {"first": {}, "previous": {}, "lowest": {}}
 
     def compare(self, data: str, result: LayerResult) -> None:
         """Write the changes of a layer into its result, and keep its estimates for the next."""
+        first, previous, lowest = self._before.values()
         for name, estimate in result.estimates.items():
             if estimate.reason is not None or estimate.influence is None:
                 continue
-            key = _Key(data, result.layer, name)
-            if key in self._first:
-                kept = self._first[key], self._previous[key], self._lowest[key]
-                result.changes[name] = Changes(*(_from(before, estimate) for before in kept))
-            self._previous[key] = _kept(estimate)
-            self._first.setdefault(key, self._previous[key])
-            if estimate.value <= self._lowest.setdefault(key, self._previous[key]).value:
-                self._lowest[key] = self._previous[key]
+            key = data, result.layer, name
+            if key in first:
+                before = first[key], previous[key], lowest[key]
+                result.changes[name] = Changes(*(_from(each, estimate) for each in before))
+            previous[key] = _kept(estimate)
+            first.setdefault(key, previous[key])
+            if estimate.value <= lowest.setdefault(key, previous[key]).value:
+                lowest[key] = previous[key]
 
     def clear(self) -> None:
         """Forget the estimates: a different model is measured."""
-        self._first.clear()
-        self._previous.clear()
-        self._lowest.clear()
+        for estimates in self._before.values():
+            estimates.clear()
 
     def state_dict(self) -> dict[str, Any]:
         """Return the estimates in plain types, which ``torch.load(weights_only=True)`` reads."""
-        return {
-            "first": _plain(self._first),
-            "previous": _plain(self._previous),
-            "lowest": _plain(self._lowest),
-        }
+        return {name: _plain(estimates) for name, estimates in self._before.items()}
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         """Replace the estimates by the ones of a `state_dict`."""
-        self._first = _estimates(state_dict["first"])
-        self._previous = _estimates(state_dict["previous"])
-        # Earlier versions kept no lowest.
-        self._lowest = _estimates(state_dict.get("lowest", state_dict["previous"]))
+        for name in self._before:  # earlier versions kept no lowest
+            plain = state_dict.get(name, state_dict["previous"])
+            self._before[name] = _estimates(plain)
 
 
 def compare_layers(results: Sequence[LayerResult], records: Iterable[Record]) -> None:
-    """Write the paired differences of layers into the records of one measurement.
-
-    From the first layer, which is the input where it is measured, and from that with the largest
-    value. Layers whose rows are not the samples are left out.
-    """
+    """Write the paired differences from the first layer and from the peak into the records."""
+    # Layers whose rows are not the samples are left out.
     estimates: dict[str, dict[str, Estimate]] = {}
     for result in results:
         for name, estimate in result.estimates.items() if not result.rule_notes else ():
@@ -102,16 +88,16 @@ def _kept(estimate: Estimate) -> Estimate:
     )
 
 
-def _plain(estimates: dict[_Key, Estimate]) -> dict[tuple[str, str, str], tuple[Any, ...]]:
+def _plain(estimates: dict[_Key, Estimate]) -> dict[_Key, tuple[Any, ...]]:
     return {
-        (data, layer, name): (estimate.value, influence.shares, influence.neighbors)
-        for (data, layer, name), estimate in estimates.items()
+        key: (estimate.value, influence.shares, influence.neighbors)
+        for key, estimate in estimates.items()
         if (influence := estimate.influence) is not None
     }
 
 
-def _estimates(plain: dict[tuple[str, str, str], tuple[Any, ...]]) -> dict[_Key, Estimate]:
+def _estimates(plain: dict[_Key, tuple[Any, ...]]) -> dict[_Key, Estimate]:
     return {
-        _Key(*key): Estimate(value, influence=Influence(shares, neighbors))
+        key: Estimate(value, influence=Influence(shares, neighbors))
         for key, (value, shares, neighbors) in plain.items()
     }

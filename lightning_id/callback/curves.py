@@ -13,11 +13,7 @@ FOLDER = "layers"
 
 
 class LayerCurves:
-    """Writes ``id/<estimator>`` into the run ``layers/<order>-<layer>`` of each layer, on rank 0.
-
-    TensorBoard colours and names the lines of a chart by their run. Writers are opened when they
-    are needed; a new one in the same folder appends.
-    """
+    """Writes ``id/<estimator>`` into a run ``layers/<order>-<layer>`` of each layer, on rank 0."""
 
     def __init__(self, prefix: str = "") -> None:
         self.prefix = prefix

@@ -20,10 +20,7 @@ def warn_on_first_rank(text: str) -> None:
 
 
 class FailurePolicy:
-    """Warns, raises or ignores, and repeats no message; the name of the owner begins each.
-
-    ``emit`` warns on one rank: Lightning knows the ranks before there is a process group.
-    """
+    """Warns, raises or ignores, and repeats no message; the name of the owner begins each."""
 
     def __init__(
         self, on_error: str, owner: str, emit: Callable[[str], None] = warn_on_first_rank
@@ -32,7 +29,7 @@ class FailurePolicy:
             raise ValueError(f"`on_error`: expected 'warn', 'raise' or 'ignore', got {on_error!r}")
         self.on_error = on_error
         self._owner = owner
-        self._emit = emit
+        self._emit = emit  # on one rank: Lightning knows it before there is a process group
         self._reported: set[tuple[str, str]] = set()  # layer, or "" for none, and cause
 
     def report_once(
@@ -46,10 +43,7 @@ class FailurePolicy:
             (emit or self._emit)(f"{self._owner}: {text}")
 
     def report_layers(self, results: Sequence[LayerResult]) -> None:
-        """Emit the remarks on layers: each cause once, for all its layers.
-
-        A failure on this rank is in the log of this rank only: the others refer to it.
-        """
+        """Emit the remarks on layers: each cause once, for all its layers."""
         causes: dict[tuple[str, bool], list[tuple[str, str]]] = {}
         for result in results:
             for text in result.remarks():

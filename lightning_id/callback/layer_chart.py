@@ -23,10 +23,7 @@ def layer_curves(history: History, estimator: str) -> dict[str, Curve]:
 def log_layer_chart(
     loggers: Iterable[Any], key: str, curves: Mapping[str, Curve], estimator: str, step: int
 ) -> list[tuple[Any, Exception]]:
-    """Store the chart in every logger of W&B or MLflow; return the failed ones, with the error.
-
-    W&B keeps it at its step, MLflow as an HTML file of the run that is replaced every time.
-    """
+    """Store the chart in every logger of W&B or MLflow; return the failed ones, with the error."""
     failures = []
     for logger in loggers if curves else ():
         classes = {base.__name__ for base in type(logger).__mro__}

@@ -21,10 +21,7 @@ class LoggedMetrics:
         self._recorded: tuple[Validation | None, set[str]] = None, set()  # the last place, names
 
     def at_validation(self, trainer: AnyTrainer, place: Validation) -> dict[str, float]:
-        """Return the metrics that are final at the end of a validation or test.
-
-        These are all of the validation, and all of single training steps.
-        """
+        """Return the metrics of a validation or test, and those of single training steps."""
         logged: dict[str, Tensor] = trainer.callback_metrics
         current = {
             name: value
@@ -40,10 +37,7 @@ class LoggedMetrics:
         self._ended = Validation(FIT, trainer.current_epoch, logger_step(trainer) - 1)
 
     def of_epoch(self, trainer: AnyTrainer) -> tuple[Validation, dict[str, float]] | None:
-        """Return place and metrics of the training epoch that ended, each metric once.
-
-        None between the beginning of an epoch and ``on_train_epoch_end`` of the module.
-        """
+        """Return place and new metrics of the training epoch that ended; None before it has."""
         if self._ended is None:
             return None
         logged, names = trainer.callback_metrics, training_names(trainer)

@@ -23,10 +23,7 @@ MANY_KEYS = 200  # the most that one hosted tracker accepts in a request
 
 
 class Outputs:
-    """Writes, logs, prints and draws the history of one callback.
-
-    The prefix begins every logged key and names the folder of the files.
-    """
+    """Writes, logs, prints and draws the history of one callback."""
 
     def __init__(
         self,

@@ -33,12 +33,7 @@ class Probe(ChosenBatches):
         begin_batch: Callable[[Any], None],
         end_batch: Callable[[], None],
     ) -> None:
-        """Pass the batches through the model, each between the two callables.
-
-        By ``predict_step(batch, batch_idx)`` if the user wrote one, else by ``forward`` of the
-        first element of a sequence, of the items of a mapping as keywords if it takes them, or of
-        any other batch as a whole.
-        """
+        """Pass the batches through the model, each between the two callables."""
         with _as_in_validation(trainer, module):
             for index, batch in enumerate(self.batches):
                 moved = batch_on_device(trainer, module, batch)

@@ -18,10 +18,7 @@ def add_results(
     comparisons: Comparisons | None,
     failures: FailurePolicy,
 ) -> None:
-    """Add each result to the history and to ``done`` as soon as it is estimated.
-
-    Without comparisons it has no changes since earlier measurements.
-    """
+    """Add each result to the history and to ``done`` as soon as it is estimated."""
     n_records = len(history.records)
     for result in results:
         done.append(result)

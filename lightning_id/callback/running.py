@@ -50,11 +50,8 @@ class Moment:
 
     @property
     def logs_directly(self) -> bool:
-        """Whether the loggers are called without Lightning.
-
-        Lightning drops metrics logged in a sanity check, and most metrics logged between
-        validations.
-        """
+        """Whether the loggers are called without Lightning, which would drop the metrics."""
+        # It drops metrics logged in a sanity check, and most metrics logged between validations.
         return not self.in_validation or self.validation.stage == BEFORE_TRAINING
 
 
@@ -77,11 +74,7 @@ class Carried:
 
 
 class RunningMeasurement:
-    """Records and estimates the sample sets of one measurement.
-
-    Hooks record the set that a running validation or test iterates over; a `Probe` passes every
-    other set through the model. The `Carried` are read and updated.
-    """
+    """Records and estimates the sample sets of one measurement, by hooks or a `Probe` each."""
 
     def __init__(
         self,
@@ -140,10 +133,7 @@ class RunningMeasurement:
                 measurement.end_batch()
 
     def estimate(self, estimators: Mapping[str, Estimator], history: History) -> None:
-        """Estimate set after set and layer after layer, and add the records to the history.
-
-        Records and results are identical on all ranks. Rows are freed as soon as they are used.
-        """
+        """Estimate set after set, free the rows, and add the records to the history."""
         self.pass_probes()
         plans = self._carried.plans
         is_first = not plans

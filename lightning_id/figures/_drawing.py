@@ -171,13 +171,10 @@ def name_bar(figure: Figure, axes: Axes, names: Sequence[str], colors: Sequence[
 def draw_band(
     axes: Axes, x: Iterable[int | float], records: Iterable[Record], color: Any, alpha: float = 0.25
 ) -> None:
-    """Draw the 95 % intervals of records at places x; records without one are left out.
-
-    A single interval is a stroke: a band over one point has no width.
-    """
+    """Draw the 95 % intervals of records at places x; records without one are left out."""
     known = [(at, *ends) for at, r in zip(x, records, strict=True) if (ends := band(r))]
     places, lows, highs = zip(*known, strict=True) if known else ((), (), ())
-    if len(known) == 1:
+    if len(known) == 1:  # a band over one point has no width
         axes.vlines(places, lows, highs, color=color, alpha=alpha, linewidth=6, zorder=1)
     axes.fill_between(places, lows, highs, color=color, alpha=alpha, linewidth=0, zorder=1)
 

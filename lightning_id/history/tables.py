@@ -14,11 +14,7 @@ from lightning_id.history.records import History, Record, Validation, has_value
 def layer_rows(
     history: History, shown: Sequence[Validation], estimators: Sequence[str]
 ) -> list[list[str]]:
-    """Return a header and a row for each layer: name, depth, width, dimensions with their errors.
-
-    A second measurement in ``shown``, the one before training, is put next to the first, after the
-    change of the first estimator since the first measurement, where there is one.
-    """
+    """Return a header and a row for each layer: name, depth, width, dimensions with errors."""
     header = ["layer", "depth", "width"]
     titles = [estimator_spec(name).title for name in estimators]
     for validation in shown:
@@ -52,10 +48,7 @@ def layer_rows(
 
 
 def end_rows(history: History, names: Sequence[str] | None = None) -> list[list[str]]:
-    """Return the `layer_rows` of the last measurement and of the one before training.
-
-    The estimators are by default TwoNN and PCA, or all if neither was measured.
-    """
+    """Return the `layer_rows` of the last measurement and of the one before training."""
     newest, before = last(history), before_training(history)
     if newest is None:
         return []
@@ -68,10 +61,7 @@ def end_rows(history: History, names: Sequence[str] | None = None) -> list[list[
 def end_table(
     history: History, names: Sequence[str] | None = None, columns: int | None = None
 ) -> str:
-    """Return `end_rows` as text; columns before training that exceed a width are left out.
-
-    The first to go is that whose change is in the table.
-    """
+    """Return `end_rows` as text; columns before training that exceed a width are left out."""
     rows = end_rows(history, names)
     if not rows:
         return "Nothing was measured."

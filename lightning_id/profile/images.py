@@ -36,10 +36,7 @@ class Source:
 
 @dataclass(frozen=True)
 class Images:
-    """The chosen images: ascending positions in their source, and caveats about the choice.
-
-    `classes` are the names by label, None without labels.
-    """
+    """The chosen images: ascending positions in their source, class names if known, and caveats."""
 
     source: Source
     positions: list[int]
@@ -68,12 +65,7 @@ class Prepared(Dataset[tuple[Tensor, int] | tuple[Tensor]]):
 
 
 def choose_images(data: str, n_samples: int = 2000, seed: int = 0) -> Images:
-    """Choose images uniformly by a private generator, reading each once and replacing broken ones.
-
-    The data are a folder with a folder of images per class, or of images; ``NAME:FOLDER``, the test
-    split of a data set of torchvision, downloaded if missing; or a ``.npy`` file of inputs
-    (n, ...), integers other than uint8 read as int64 (tokens), all other numbers as float32.
-    """
+    """Choose images uniformly by a private generator; broken ones are replaced by others."""
     if n_samples < MIN_DISTINCT:
         raise ValueError(f"`--n-samples`: expected at least {MIN_DISTINCT}, got {n_samples}")
     source = _source(data)

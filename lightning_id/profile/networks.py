@@ -257,10 +257,7 @@ def _load_weights(network: nn.Module, file: str) -> None:
 
 
 def _without_prefix(state: Mapping[str, Any], keys: Sequence[str]) -> Mapping[str, Any]:
-    """Return the network's part of a state that was saved with a surrounding module.
-
-    A LightningModule that keeps its network as ``self.model`` saves ``"model.conv.weight"``.
-    """
+    """Return the network's part of a state that was saved with a surrounding module."""
     ends = [name.removesuffix(keys[0]) for name in state if name.endswith(f".{keys[0]}")]
     for prefix in ends:
         if all(prefix + key in state for key in keys):

@@ -24,11 +24,7 @@ ACCURACY = "val_acc"
 
 @dataclass(frozen=True)
 class Settings:
-    """Arguments of `lightning_id.IntrinsicDimensionCallback`, and of the evaluation.
-
-    No number depends on the batch size. The seed is for the weights of an untrained network; an
-    image size of None is that of the network's training, or 224.
-    """
+    """Arguments of the callback and of the evaluation; no number depends on the batch size."""
 
     layers: str | Sequence[str] = "auto"
     estimators: Sequence[str] = ("twonn", "pca")
@@ -37,7 +33,7 @@ class Settings:
     memory_limit: int | float | None = 4
     batch_size: int = 32
     seed: int = 0
-    image_size: int | None = None
+    image_size: int | None = None  # that of the training, or 224
 
 
 class Evaluation(LightningModule):

@@ -134,13 +134,10 @@ def _looked_at(module: nn.Module, prefix: str) -> list[_Child]:
 
 
 def _kind(module: nn.Module) -> tuple[type, ...] | None:
-    """Return the kind that repeated blocks share; None for a module that is no block.
-
-    That of a Sequential is what it holds: the stages of a ResNet are alike, the features and the
-    classifier of a VGG are not.
-    """
+    """Return the kind that repeated blocks share; None for a module that is no block."""
     if is_leaf(module) or isinstance(module, (_ConvNd, nn.Linear)) or not has_weights(module):
         return None
+    # The stages of a ResNet are alike, the features and the classifier of a VGG are not.
     held = {type(child) for child in module.children()} if type(module) is nn.Sequential else set()
     return (type(module), *sorted(held, key=lambda kind: kind.__qualname__))
 
@@ -227,11 +224,8 @@ def _pick_widths(module: nn.Module, children: list[_Child]) -> None:
 
 
 def _end_of(children: list[_Child], at: int, is_ordered: bool) -> int:
-    """Return where the activation of a convolution is, or its norm, or the convolution itself.
-
-    Only norms are known to follow it where the order of registration may be another.
-    """
-    for i in range(at + 1, len(children)):
+    """Return where the activation of a convolution is, or its norm, or the convolution itself."""
+    for i in range(at + 1, len(children)):  # only norms are known to follow in any order
         child = children[i].module
         is_plain = type(child).__module__.startswith("torch.nn.") and not has_parameters(child)
         if children[i].picks or not (isinstance(child, _NORMS) or (is_ordered and is_plain)):

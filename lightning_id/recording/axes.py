@@ -51,10 +51,7 @@ class Axes:
     def of_samples(
         self, module: nn.Module, shape: tuple[int, ...], fits: Callable[[int], bool]
     ) -> tuple[Literal[0, 1], bool]:
-        """Return the axis of the samples in an output, and whether the other one is as likely.
-
-        ``fits`` returns whether an axis of some length may be that of the samples.
-        """
+        """Return the axis of the samples in an output, and whether the other one is as likely."""
         if len(shape) < 3 or isinstance(module, _SPATIAL):
             return 0, False
         batch_first = self._batch_first(module)
@@ -70,10 +67,7 @@ class Axes:
     def of_features(
         self, module: nn.Module, shape: tuple[int, ...]
     ) -> tuple[FeatureAxis | None, bool]:
-        """Return the axis of the features, and whether the other one is as likely.
-
-        The samples lie along axis 0. None if no module has a width that fits.
-        """
+        """Return the axis of the features, if any fits, and whether the other one is as likely."""
         key = id(module), shape[1:]
         if key not in self._features:
             self._features[key] = self._find_features(module, shape)

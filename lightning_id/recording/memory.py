@@ -16,23 +16,16 @@ _BLOCK = 4096  # columns that an estimate centres at a time, in float32, besides
 
 
 def free_memory(device: torch.device, processes: Processes) -> Limits:
-    """Return the free bytes of a device and of the host: the smallest of all ranks.
-
-    Ranks on one machine have equal parts of its host memory. None where nothing is known.
-    """
+    """Return the free bytes of a device and of the host, the least of all ranks."""
     gathered = processes.all_gather((platform.node(), free_on_device(device), free_on_host()))
-    n_ranks = Counter(machine for machine, _, _ in gathered)
+    n_ranks = Counter(machine for machine, _, _ in gathered)  # have equal parts of its memory
     devices = [free for _, free, _ in gathered if free is not None]
     hosts = [free // n_ranks[machine] for machine, _, free in gathered if free is not None]
     return Limits(min(devices, default=None), min(hosts, default=None))
 
 
 def room_for_rows(free: Limits, n_samples: int) -> Limits:
-    """Return the bytes that the rows of all layers may take on the device and in host memory.
-
-    A quarter of the free bytes after the work memory of an estimate, which is an n x n matrix and
-    a block of 4096 columns in float32. None where the free memory is not known.
-    """
+    """Return the bytes that rows may take, a share of bytes free after the work of an estimate."""
     work = 4 * n_samples * (n_samples + _BLOCK)
     return Limits(*(None if each is None else int(SHARE * max(0, each - work)) for each in free))
 
@@ -50,11 +43,7 @@ def free_on_device(device: torch.device) -> int | None:
 
 
 def free_on_host() -> int | None:
-    """Return the bytes of host memory that this process could still take; None if not known.
-
-    The least of: memory that is available on the machine, the rest below the limit of its control
-    group (containers, batch systems), the rest below the limit of its address space (``ulimit``).
-    """
+    """Return the host memory that this process may still take: the least by machine and limits."""
     sources: list[Callable[[], int | None]] = [available, left_in_control_group, left_in_addresses]
     known = []
     for source in sources:
@@ -79,11 +68,7 @@ def available() -> int | None:
 def left_in_control_group(
     root: Path = Path("/sys/fs/cgroup"), own: Path = Path("/proc/self/cgroup")
 ) -> int | None:
-    """Return the least memory left below a limit of the control groups of this process.
-
-    ``root`` is where control groups of version 1 or 2 are mounted, ``own`` the file that names them
-    for the process. None without a limit.
-    """
+    """Return the least memory left below a limit of the control groups, of version 1 or 2."""
     left = []
     for line in own.read_text().splitlines():
         number, controllers, path = line.split(":", 2)

@@ -155,11 +155,9 @@ def only_child(root: nn.Module) -> str | None:
 
 
 def called_module(root: nn.Module, module: nn.Module) -> nn.Module:
-    """Return the module whose output is that of a module, and which is called if any of it is.
-
-    Code may run the modules of a Sequential one after another, without the Sequential: its output
-    is that of its last module, as long as that stands nowhere else in the network.
-    """
+    """Return the module whose output is that of a module, and which is called if any of it is."""
+    # Code may run the modules of a Sequential one after another, without the Sequential: its output
+    # is that of its last module, as long as that stands nowhere else in the network.
     while type(module) is nn.Sequential and len(module) and not module._forward_hooks:
         last = module[-1]
         if not takes_hooks(last) or sum(each is last for _, each in _walk(root, "")) > 1:

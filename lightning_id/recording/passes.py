@@ -88,11 +88,7 @@ def evaluating(model: nn.Module) -> Iterator[None]:
 def arguments_of(
     batch: Any, forward: Callable[..., Any]
 ) -> tuple[tuple[Any, ...], Mapping[str, Any]]:
-    """Return the arguments that a forward takes of a batch.
-
-    The first element of a sequence, the items of a mapping as keywords if it takes them, or any
-    other batch as a whole.
-    """
+    """Return the arguments that a forward takes of a batch: its first element, items, or all."""
     if isinstance(batch, (list, tuple)):
         return (batch[0],), {}
     if is_mapping(batch) and _takes(forward, items := dict(batch.items())):

@@ -29,10 +29,7 @@ class Plan:
 
 
 class Planner:
-    """Watches the first batch, whose input and last hidden representation it records.
-
-    An input of token ids is left out unless `is_input_named`; then it has no estimate.
-    """
+    """Watches the first batch, whose input and last hidden representation it records."""
 
     def __init__(
         self,

@@ -136,10 +136,7 @@ class Recorder:
     def keep(
         self, name: str, output: Tensor, module: nn.Module, before: KeptRows | None
     ) -> KeptRows | None:
-        """Return the chosen rows of a tensor, for `record_kept`; None if there are none.
-
-        ``before`` are the rows of the call before: a later one has none, or is a chunk.
-        """
+        """Return the chosen rows for `record_kept`; ``before`` are the rows of the last call."""
         if before is not None and self._rule.rows_of(name) != "chunks":
             return None
         selector = self._new_selector(name) if before is None else before.selector

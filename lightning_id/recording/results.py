@@ -40,14 +40,11 @@ class Changes(NamedTuple):
 
     def columns(self) -> dict[str, float]:
         """Return the columns of a history."""
-        return {
-            "change": self.from_first.value,
-            "change_std_error": self.from_first.std_error,
-            "change_previous": self.from_previous.value,
-            "change_previous_std_error": self.from_previous.std_error,
-            "change_lowest": self.from_lowest.value,
-            "change_lowest_std_error": self.from_lowest.std_error,
-        }
+        columns: dict[str, float] = {}
+        names = "change", "change_previous", "change_lowest"
+        for name, change in zip(names, self, strict=True):
+            columns |= {name: change.value, f"{name}_std_error": change.std_error}
+        return columns
 
 
 @dataclass
@@ -119,10 +116,7 @@ def run_estimators(
     processes: Processes,
     leading: Leading | None = None,
 ) -> Estimates:
-    """Estimate from the rows of all ranks; an estimator that fails does not stop the others.
-
-    With ``leading`` components are counted without all eigenvalues, where no estimator needs them.
-    """
+    """Estimate from the rows of all ranks; an estimator that fails does not stop the others."""
     if leading is not None and any(estimator_spec(name).needs_spectrum for name in estimators):
         leading.needs_all = True
     found = Estimates()

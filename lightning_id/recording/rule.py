@@ -47,23 +47,7 @@ RowsPerSample = Rows | Mapping[str, Rows]
 
 @dataclass(frozen=True)
 class RowRule:
-    """How the output of a layer becomes one row per sample.
-
-    Attributes:
-        reduce: How tokens or maps become one row; see the table of this module.
-        sample_dim: The axis of the samples: one for all layers, or by the name that a layer is
-            shown under. None, or a layer that is not named: see `lightning_id.recording.axes`.
-        max_features: Wider rows are projected to this width at random; None for never.
-        seed: Seed of the projection.
-        rows_per_sample: Rows that belong to a sample, for all layers or by name; see the table of
-            this module. 1 for layers that are not named.
-        positions: The places among the true tokens of a sample that ``"tokens"`` may draw, negative
-            ones from the end; None for all.
-        tokens_per_sample: Tokens of one sample that ``"tokens"`` may draw at most; None for all.
-
-    Raises:
-        ValueError: If a value is out of its range.
-    """
+    """How the output of a layer becomes one row per sample: arguments of the callback, checked."""
 
     reduce: Reduce = "flatten"
     sample_dim: int | Mapping[str, int] | None = None

@@ -98,10 +98,7 @@ class ReservoirSamples:
         self._seen = 0
 
     def next_batch(self, batch_size: int) -> tuple[Int[Tensor, " r"], Int[Tensor, " r"]]:
-        """Return the rows of the next batch that are chosen so far, and the slot of each.
-
-        A slot that is in use is taken over.
-        """
+        """Return the rows of the next batch that are chosen so far, and the slot of each."""
         placed: dict[int, int] = {}  # slot -> row: a later row of the batch may replace an earlier
         keys = self._keys(batch_size)
         for row in self._may_be_chosen(keys):
@@ -170,11 +167,9 @@ def why_unsized(loader: object) -> str:
 def _share_of_rank(
     sampler: DistributedSampler[Any], n_seen: int, n_samples: int, seed: int | None
 ) -> FixedSamples:
-    """Choose globally with a shared seed, then keep the samples that this rank will see, if any.
-
-    Rank r of w sees samples r, r + w, ... and, so that all ranks see as many, some of the first
-    ones again at the end: these are never chosen.
-    """
+    """Choose globally with a shared seed, then keep the samples that this rank will see, if any."""
+    # Rank r of w sees samples r, r + w, ... and, so that all ranks see as many, some of the first
+    # ones again at the end: these are never chosen.
     world = sampler.num_replicas
     size = min(len(sampler.dataset), n_seen * world)  # type: ignore[arg-type]
     positions = choose_samples(size, n_samples, seed)
@@ -185,10 +180,7 @@ def _share_of_rank(
 
 
 def pass_size(loader: object, n_batches: int | float) -> int | None:
-    """Return how many samples the first batches of a loader hold, if that is known beforehand.
-
-    It is not for a stream, another kind of loader than a `DataLoader`, or batches of unequal size.
-    """
+    """Return how many samples the first batches of a loader hold, if that is known beforehand."""
     if not isinstance(loader, DataLoader) or isinstance(loader.dataset, IterableDataset):
         return None
     batches = loader.batch_sampler

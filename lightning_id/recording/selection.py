@@ -81,11 +81,7 @@ class RowSelector:
         return self._own_samples is not None or len(batch.rows) > 0
 
     def select(self, batch: Batch, output: Any, module: nn.Module | None) -> Selected | None:
-        """Return copies of the chosen rows and their slots; None if there are none.
-
-        Raises ValueError if the output has no rows for the samples of the batch. ``module`` states
-        the axes; without one, axis 0 holds the samples.
-        """
+        """Return copies of the chosen rows and their slots, if any; raise if none fit."""
         padded, tokens = pad(output)
         tensor = first_tensor(padded)
         if isinstance(output, Tensor) and self._reduce == "flatten":
@@ -219,10 +215,7 @@ class RowSelector:
         return tokens.reshape(-1, n * tokens.shape[1], tokens.shape[2]), -1
 
     def _fits(self, batch: Batch, shape: tuple[int, ...], axis: int) -> bool:
-        """Whether an output has the rows of its batch; raise if not, except for a last small batch.
-
-        A module may pad a batch that is smaller than the ones before: its samples are left out.
-        """
+        """Whether an output has the rows of its batch; raise if not, but for a last small one."""
         if len(shape) <= axis:
             raise ValueError(f"expected {batch.size} samples along axis {axis}, got shape {shape}")
         axes = {
@@ -234,7 +227,7 @@ class RowSelector:
         self._largest_batch = max(self._largest_batch, batch.size)
         if axis in axes:
             return True
-        if is_smaller and not self._fitting_axes:
+        if is_smaller and not self._fitting_axes:  # a module may pad it: it is left out
             return False
         if self._rows_per_sample == 1 and shape[axis] < batch.size:
             self._short = axis, shape[axis]

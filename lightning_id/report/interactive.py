@@ -249,10 +249,7 @@ def _places(line: _Line, spacing: str) -> list[float]:
 
 
 def _spacings(lines: Sequence[_Line]) -> dict[str, dict[str, Any]]:
-    """Return places of all traces and the axis, by name of the spacing.
-
-    The axis has the names of the layers if all runs have the same.
-    """
+    """Return places of all traces and the axis, with names of layers that all runs share."""
     found = {}
     for spacing in (BY_DEPTH, BY_ORDER):
         x = [_places(line, spacing) for line in lines for _ in range(2)]

@@ -19,10 +19,7 @@ class Accuracy(NamedTuple):
 
     @property
     def has_learnt(self) -> bool | None:
-        """Whether the last accuracy is far enough above chance; None where that is not known.
-
-        A twentieth of the way to 1, or twice chance where that is less: 0.145 for 10 outputs.
-        """
+        """Whether the last accuracy is far enough above chance; None where that is not known."""
         if self.chance is None:
             return None
         least = min(self.chance + LEARNT * (1 - self.chance), 2 * self.chance)

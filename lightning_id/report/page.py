@@ -64,10 +64,7 @@ _CAPTIONS = {  # by the kind of figure: its title and a sentence
 
 
 def html_page(runs: Mapping[str, History]) -> str:
-    """Return the report as HTML, about 5 MB, nearly all of it the plotting library.
-
-    The page is complete; its own policy forbids the browser to fetch anything.
-    """
+    """Return the report as HTML without any request, about 5 MB, nearly all of it plotly."""
     environment = Environment(
         loader=FileSystemLoader(Path(__file__).parent),
         autoescape=True,

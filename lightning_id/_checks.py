@@ -72,14 +72,15 @@ def kind_of(text: str, name: str | None = None) -> str:
     return re.sub(r"\d+(\.\d+)?(e[+-]?\d+)?", "…", text.replace(name, "…") if name else text)
 
 
-def listed(names: Sequence[str], most: int = 6) -> str:
-    """Return the first names as text, and the number of the others.
+def listed(items: Iterable[str], most: int = 6) -> str:
+    """Return the first items as text, and the number of the others.
 
     >>> listed(["a", "b", "c"], most=2)
-    "'a', 'b' and 1 more"
+    'a, b and 1 more'
     """
-    more = len(names) - most
-    return ", ".join(map(repr, names[:most])) + (f" and {more} more" if more > 0 else "")
+    every = list(items)
+    more = len(every) - most
+    return ", ".join(every[:most]) + (f" and {more} more" if more > 0 else "")
 
 
 def on_layers(texts: Sequence[tuple[str, str]], n_layers: int) -> str:
@@ -96,8 +97,8 @@ def on_layers(texts: Sequence[tuple[str, str]], n_layers: int) -> str:
     if len(equal) == n_layers > 1:
         where = f"all {n_layers} layers"
     else:
-        where = f"layer{'s' * (len(equal) > 1)} {listed(equal)}"
-    rest = f"; the same, with other numbers, in {listed(others)}" if others else ""
+        where = f"layer{'s' * (len(equal) > 1)} {listed(map(repr, equal))}"
+    rest = f"; the same, with other numbers, in {listed(map(repr, others))}" if others else ""
     return f"{where}: {first}{rest}"
 
 

@@ -3,8 +3,7 @@
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from inspect import signature
 from pathlib import Path
-from types import TracebackType
-from typing import Any, Protocol, runtime_checkable
+from typing import Any
 
 from torch import Tensor, distributed, nn
 from torch.utils.data import DataLoader, Dataset
@@ -14,7 +13,7 @@ from lightning_id.callback.comparisons import Comparisons
 from lightning_id.callback.failures import FailurePolicy, OnError
 from lightning_id.callback.keys import metrics_of
 from lightning_id.callback.records import add_results
-from lightning_id.callback.schedule import AtSteps
+from lightning_id.callback.schedule import AtSteps, Schedule
 from lightning_id.callback.sets import VAL
 from lightning_id.callback.settings import Settings
 from lightning_id.functional import get_estimator
@@ -25,16 +24,13 @@ from lightning_id.recording.measurement import Measurement
 from lightning_id.recording.modules import device_of
 from lightning_id.recording.passes import ChosenBatches, arguments_of, batch_to, evaluating
 from lightning_id.recording.plan import Plan
-from lightning_id.recording.processes import DistributedProcesses, Processes, SingleProcess
+from lightning_id.recording.processes import (
+    DistributedProcesses,
+    Processes,
+    SingleProcess,
+    rank_here,
+)
 from lightning_id.recording.results import LayerResult
-
-
-@runtime_checkable
-class StepSchedule(Protocol):
-    """Steps at which to measure: `lightning_id.AtSteps`, `lightning_id.LogSpaced`."""
-
-    def at_step(self, step: int) -> bool:
-        """Return whether to measure after so many steps."""
 
 
 class Monitor:
@@ -50,7 +46,7 @@ class Monitor:
         self,
         model: nn.Module,
         samples: Iterable[Any] | Dataset[Any],
-        every: int | StepSchedule | None = None,
+        every: int | Schedule | None = None,
         *,
         estimators: Sequence[str] = ("twonn", "pca"),
         on_error: OnError = "warn",
@@ -66,8 +62,9 @@ class Monitor:
         self.last_metrics: dict[str, float] = {}
         self.n_steps = 0
         self._model = unwrapped(model)
-        self._loader = _loader(samples, batch_size)
-        self._every = None if every is None else _schedule(every)
+        is_set = isinstance(samples, Dataset)
+        self._loader = DataLoader(samples, batch_size) if is_set else samples
+        self._every = _schedule(every)
         self._estimators = {name: get_estimator(name) for name in estimators}
         _check_known(options)
         self._settings = Settings(**options)
@@ -85,17 +82,12 @@ class Monitor:
         self._failures = FailurePolicy(on_error, "lightning_id.monitor")
 
     def __enter__(self) -> "Monitor":
-        if self._every is not None and self._every.at_step(0):
+        if self._every.at_step(0):
             self.measure(BEFORE_TRAINING)
         return self
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
-        if kind is None and self._every is not None and self._last_measured != self.n_steps:
+    def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
+        if kind is None and self._every.has_steps and self._last_measured != self.n_steps:
             self.measure()
 
     def step(self, epoch: int = 0) -> dict[str, float] | None:
@@ -111,8 +103,7 @@ class Monitor:
             none was due.
         """
         self.n_steps += 1
-        is_due = self._every is not None and self._every.at_step(self.n_steps)
-        return self.measure(epoch=epoch) if is_due else None
+        return self.measure(epoch=epoch) if self._every.at_step(self.n_steps) else None
 
     def record(self, epoch: int = 0, **metrics: float | Tensor) -> None:
         """Add metrics of your own at this step to the history, for the report and its figures."""
@@ -153,7 +144,7 @@ class Monitor:
         self._failures.report_layers(results)
         self.last_metrics = metrics_of(results, self._prefix)
         self._save()
-        if self._log is not None and self._is_first_rank:
+        if self._log is not None and rank_here() == 0:
             with self._failures.guard("log the metrics", lambda: None):
                 self._log(self.last_metrics, self.n_steps)
         return self.last_metrics
@@ -163,19 +154,23 @@ class Monitor:
         several = distributed.is_initialized() and distributed.get_world_size() > 1
         return DistributedProcesses() if several else SingleProcess()
 
-    @property
-    def _is_first_rank(self) -> bool:
-        return not distributed.is_initialized() or distributed.get_rank() == 0
-
     def _pass(self) -> Measurement | None:
         """Record the chosen samples in one pass; None if that failed on this rank."""
-        rank = distributed.get_rank() if distributed.is_initialized() else 0
-        settings, world = self._settings, self._processes.size
+        settings, processes = self._settings, self._processes
         made: list[Measurement] = []
         with self._failures.guard("pass the samples", lambda: self._cancel(*made)):
             n_samples, seed = settings.n_samples, settings.seed
-            chosen = ChosenBatches(self._loader, n_samples, seed, rank, world)
-            measurement = self._new(chosen)
+            chosen = ChosenBatches(self._loader, n_samples, seed, rank_here(), processes.size)
+            measurement = Measurement(
+                self._model,
+                self._names,
+                chosen.samples,
+                settings.options_of(self._model, processes),
+                self._plan,
+                processes,
+                self._last_hidden,
+                self._kept,
+            )
             made.append(measurement)
             device = device_of(self._model)
             with eager(), evaluating(self._model):
@@ -187,21 +182,9 @@ class Monitor:
             return measurement
         return None
 
-    def _new(self, chosen: ChosenBatches) -> Measurement:
-        return Measurement(
-            self._model,
-            self._names,
-            chosen.samples,
-            self._settings.options_of(self._model, self._processes),
-            self._plan,
-            self._processes,
-            self._last_hidden,
-            self._kept,
-        )
-
     def _save(self) -> None:
         """Append the new records to the files in the folder."""
-        if self._folder is not None and self._is_first_rank:
+        if self._folder is not None and rank_here() == 0:
             with self._failures.guard("write the history", lambda: None):
                 self.history.save(self._folder, *self._written)
                 self._written = len(self.history.records), len(self.history.metrics)
@@ -216,7 +199,7 @@ class Monitor:
 def monitor(
     model: nn.Module,
     samples: Iterable[Any] | Dataset[Any],
-    every: int | StepSchedule | None = None,
+    every: int | Schedule | None = None,
     **options: Any,
 ) -> Monitor:
     """Measure the layers of a model on fixed samples, in any PyTorch loop.
@@ -269,15 +252,11 @@ def unwrapped(model: nn.Module) -> nn.Module:
     return model
 
 
-def _loader(samples: Iterable[Any] | Dataset[Any], batch_size: int) -> Iterable[Any]:
-    if isinstance(samples, Dataset):
-        return DataLoader(samples, batch_size)
-    return samples
-
-
-def _schedule(every: int | StepSchedule) -> StepSchedule:
-    if isinstance(every, StepSchedule):
+def _schedule(every: int | Schedule | None) -> Schedule:
+    if isinstance(every, Schedule):
         return every
+    if every is None:
+        return Schedule()  # never
     return AtSteps([0], then_every=whole_number("every", every, least=1))
 
 

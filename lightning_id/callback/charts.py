@@ -5,9 +5,10 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from lightning_utilities.core.rank_zero import rank_zero_info, rank_zero_warn
+from lightning_utilities.core.rank_zero import rank_zero_info
 
 from lightning_id._checks import how_to_install
+from lightning_id.callback.failures import FailurePolicy
 from lightning_id.callback.layer_chart import layer_curves, log_layer_chart
 from lightning_id.callback.loggers import PAGE, is_tensorboard, log_figure, tensorboard_layout
 from lightning_id.history import History
@@ -23,12 +24,12 @@ SHARE = 0.01  # of the time since the fit began; the final figures are drawn wha
 class Charts:
     """Draws figures of the history into every logger, on rank 0 only."""
 
-    def __init__(self, prefix: str = "") -> None:
+    def __init__(self, prefix: str, failures: FailurePolicy) -> None:
         self.prefix = prefix
+        self._failures = failures
         self._spent = 0.0
         self._costs = 0.0  # seconds of the last drawing
         self._drawn = 0  # records in the last figures
-        self._failed: set[str] = set()  # reported failures: loggers, matplotlib
         self._laid_out: set[int] = set()  # loggers
 
     def draw(
@@ -55,13 +56,17 @@ class Charts:
             ]
             failures += self._log_layer_charts(history, loggers, step)
             for logger, failure in failures:
-                self._warn_once(type(logger).__name__, failure)
-        except ModuleNotFoundError as error:
-            if not self._failed:
-                self._failed.add("matplotlib")
-                rank_zero_info(
-                    f"No figures are drawn without {error.name}: {how_to_install('report')}"
+                name = type(logger).__name__
+                self._failures.report_once(
+                    f"{name} could not store the figure; other loggers were not affected:"
+                    f" {failure!r}",
+                    key=f"figures of {name}",
                 )
+        except ModuleNotFoundError as error:
+            self._failures.report_once(
+                f"No figures are drawn without {error.name}: {how_to_install('report')}",
+                emit=rank_zero_info,
+            )
             return
         self._costs = time.monotonic() - start
         self._spent += self._costs
@@ -121,10 +126,3 @@ class Charts:
         if len(sets) > 1 and estimator == "twonn":
             key = f"{self.prefix}id/last_hidden_over_time"
             yield key, last_hidden_over_time(history, width=WIDTH)
-
-    def _warn_once(self, logger: str, failure: Exception) -> None:
-        if logger not in self._failed:
-            self._failed.add(logger)
-            rank_zero_warn(
-                f"{logger} could not store the figure; other loggers were not affected: {failure!r}"
-            )

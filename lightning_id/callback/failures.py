@@ -5,9 +5,8 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Literal, get_args
 
-from torch import distributed
-
 from lightning_id._checks import kind_of, on_layers
+from lightning_id.recording.processes import rank_here
 from lightning_id.recording.results import LayerResult
 
 OnError = Literal["warn", "raise", "ignore"]
@@ -15,7 +14,7 @@ OnError = Literal["warn", "raise", "ignore"]
 
 def warn_on_first_rank(text: str) -> None:
     """Warn on the first rank of a process group, or without one."""
-    if not distributed.is_initialized() or distributed.get_rank() == 0:
+    if rank_here() == 0:
         warnings.warn(text, stacklevel=4)
 
 

@@ -40,7 +40,7 @@ class Outputs:
         self._failures = failures
         self._terminal = Terminal(prefix)
         self._table_is_due = False  # of a validation or test, printed when its bar is finished
-        self._charts = Charts(prefix) if draws else None
+        self._charts = Charts(prefix, failures) if draws else None
         self._curves = LayerCurves(prefix) if draws_layers else None
         self.start()
 

@@ -13,34 +13,23 @@ from lightning_id.callback.trainers import (
     call_through_wrapper,
     loaders_of_fit,
 )
-from lightning_id.recording.passes import (
-    ChosenBatches,
-    arguments_of,
-    evaluating,
-    has_known_samples,
-)
+from lightning_id.recording.measurement import Measurement
+from lightning_id.recording.passes import arguments_of, evaluating, has_known_samples
 
 _LIGHTNING = ("pytorch_lightning", "lightning")
 
 
-class Probe(ChosenBatches):
-    """Chosen samples of a loader, passed through the module of a Trainer."""
-
-    def run(
-        self,
-        trainer: AnyTrainer,
-        module: AnyModule,
-        begin_batch: Callable[[Any], None],
-        end_batch: Callable[[], None],
-    ) -> None:
-        """Pass the batches through the model, each between the two callables."""
-        with _as_in_validation(trainer, module):
-            for index, batch in enumerate(self.batches):
-                moved = batch_on_device(trainer, module, batch)
-                begin_batch(moved)
-                with trainer.precision_plugin.forward_context():
-                    _pass_through(trainer, module, moved, index)
-                end_batch()
+def pass_batches(
+    trainer: AnyTrainer, module: AnyModule, batches: Iterable[Any], measurement: Measurement
+) -> None:
+    """Pass batches through the module of a Trainer, and record each."""
+    with _as_in_validation(trainer, module):
+        for index, batch in enumerate(batches):
+            moved = batch_on_device(trainer, module, batch)
+            measurement.begin_batch(moved)
+            with trainer.precision_plugin.forward_context():
+                _pass_through(trainer, module, moved, index)
+            measurement.end_batch()
 
 
 def probe_loader(trainer: AnyTrainer, name: str, dataloader_idx: int) -> Iterable[Any]:

@@ -1,6 +1,6 @@
 """One measurement of a callback: all sample sets are recorded, then estimated layer by layer."""
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from contextlib import ExitStack
 from dataclasses import dataclass, field
 from typing import Any
@@ -10,7 +10,7 @@ import torch
 from lightning_id.callback.comparisons import Comparisons
 from lightning_id.callback.failures import FailurePolicy
 from lightning_id.callback.keys import metrics_of
-from lightning_id.callback.probe import Probe, probe_loader
+from lightning_id.callback.probe import pass_batches, probe_loader
 from lightning_id.callback.records import add_results
 from lightning_id.callback.sets import VAL, SampleSet, sets_of_stage
 from lightning_id.callback.settings import CallbackSettings
@@ -27,6 +27,7 @@ from lightning_id.history import BEFORE_TRAINING, FIT, History, Validation
 from lightning_id.recording.kept import LayerEstimates
 from lightning_id.recording.layers import LAST_HIDDEN
 from lightning_id.recording.measurement import Measurement
+from lightning_id.recording.passes import ChosenBatches
 from lightning_id.recording.plan import Plan
 from lightning_id.recording.processes import DistributedProcesses, Processes, SingleProcess
 from lightning_id.recording.results import LayerResult
@@ -74,7 +75,7 @@ class Carried:
 
 
 class RunningMeasurement:
-    """Records and estimates the sample sets of one measurement, by hooks or a `Probe` each."""
+    """Records and estimates the sample sets of one measurement, by hooks or by a pass each."""
 
     def __init__(
         self,
@@ -102,7 +103,7 @@ class RunningMeasurement:
         self._options = settings.options_of(module, self._processes)
         self._measurements: dict[str, Measurement] = {}
         self._seconds = 0.0  # of measurements that were dropped or are done
-        self._hooked: str | None = None  # the set that hooks record
+        self._hooked = ""  # the set that hooks record
         self._sets = sets_of_stage(settings.sets, stage_of(trainer))
         self._pending = list(self._sets)  # to be passed through the model
         for each in self._sets:
@@ -120,17 +121,11 @@ class RunningMeasurement:
 
     def begin_batch(self, batch: Any, dataloader_idx: int) -> None:
         """Add the hooks for a batch of the running loader that holds a chosen sample."""
-        measurement = self._recording(dataloader_idx)
-        if measurement is not None:
-            with self._failures.guard("record a batch", self._drop_hooked):
-                measurement.begin_batch(batch)
+        self._record(dataloader_idx, lambda measurement: measurement.begin_batch(batch))
 
     def end_batch(self, dataloader_idx: int) -> None:
         """Remove the hooks."""
-        measurement = self._recording(dataloader_idx)
-        if measurement is not None:
-            with self._failures.guard("record a batch", self._drop_hooked):
-                measurement.end_batch()
+        self._record(dataloader_idx, Measurement.end_batch)
 
     def estimate(self, estimators: Mapping[str, Estimator], history: History) -> None:
         """Estimate set after set, free the rows, and add the records to the history."""
@@ -185,11 +180,11 @@ class RunningMeasurement:
             loader = each.loader
             if isinstance(loader, str):
                 loader = probe_loader(trainer, loader, settings.dataloader_idx)
-            probe = Probe(
+            chosen = ChosenBatches(
                 loader, settings.n_samples, settings.seed, trainer.global_rank, trainer.world_size
             )
-            measurement = self._new(each.name, probe.samples)
-            probe.run(trainer, self._module, measurement.begin_batch, measurement.end_batch)
+            measurement = self._new(each.name, chosen.samples)
+            pass_batches(trainer, self._module, chosen.batches, measurement)
 
     def _new(self, name: str, samples: FixedSamples | ReservoirSamples) -> Measurement:
         self._measurements[name] = Measurement(
@@ -204,11 +199,12 @@ class RunningMeasurement:
         )
         return self._measurements[name]
 
-    def _recording(self, dataloader_idx: int) -> Measurement | None:
-        """Return the measurement of the batches of this loader, if there is one."""
-        if self._hooked is None or dataloader_idx != self._settings.dataloader_idx:
-            return None
-        return self._measurements.get(self._hooked)
+    def _record(self, dataloader_idx: int, action: Callable[[Measurement], None]) -> None:
+        """Run an action of the measurement of the batches of this loader, if there is one."""
+        name = self._hooked
+        if name in self._measurements and dataloader_idx == self._settings.dataloader_idx:
+            with self._failures.guard("record a batch", lambda: self._drop(name)):
+                action(self._measurements[name])
 
     def _is_recorded_everywhere(self, name: str) -> bool:
         """Check on all ranks whether any rank dropped the set; if so, it is dropped here too."""
@@ -240,10 +236,6 @@ class RunningMeasurement:
         self.nbytes[each.name] = measurement.nbytes
         if measurement.plan is not None:
             self._carried.plans[each.name] = measurement.plan
-
-    def _drop_hooked(self) -> None:
-        if self._hooked is not None:
-            self._drop(self._hooked)
 
     def _drop(self, name: str) -> None:
         measurement = self._measurements.pop(name, None)

@@ -25,17 +25,13 @@ def layer_rows(
         for validation in shown
         for estimator in estimators
     ]
-    changes = (
-        {
-            record["layer"]: change
-            for record in history.at(shown[0], estimators[0])
-            if has_value(record)
-            if (change := change_with_error(record))
-        }
-        if estimators
-        else {}
-    )
     n_first = len(estimators)
+    changes = {
+        layer: change
+        for column in columns[:1]
+        for layer, record in column.items()
+        if has_value(record) and (change := change_with_error(record))
+    }
     if changes:
         header.insert(3 + n_first, "change")
     rows = [header]
@@ -75,17 +71,18 @@ def end_table(
 def end_notes(history: History) -> list[str]:
     """Return the caveats of the values of `end_table`, one sentence each."""
     newest = last(history)
-    known = newest is not None and any(
-        has_value(r) and math.isfinite(r["std_error"] or math.nan)
-        for name in estimators(history)
-        for r in history.at(newest, name)
-    )
-    notes = ["± is half of a 95 % interval."] if known else []
-    for name in estimators(history) if newest is not None else ():
+    if newest is None:
+        return []
+    records = {
+        name: list(filter(has_value, history.at(newest, name))) for name in estimators(history)
+    }
+    errors = [r["std_error"] for of_estimator in records.values() for r in of_estimator]
+    has_bars = any(error is not None and math.isfinite(error) for error in errors)
+    notes = ["± is half of a 95 % interval."] if has_bars else []
+    for name, of_estimator in records.items():
         spec = estimator_spec(name)
         bound = spec.lower_bound_above
-        records = history.at(newest, name) if newest is not None else []
-        if bound is not None and any(has_value(r) and r["value"] > bound for r in records):
+        if bound is not None and any(r["value"] > bound for r in of_estimator):
             notes.append(f"Above about {bound} {spec.title} is usually too low.")
     return notes
 

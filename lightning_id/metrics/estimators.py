@@ -16,15 +16,10 @@ from lightning_id.metrics.reservoir import DimensionMetric
 class TwoNNDimension(DimensionMetric):
     """TwoNN intrinsic dimension of all rows seen, or of a uniform sample of them.
 
-    See `lightning_id.functional.twonn_dimension`, and `DimensionMetric` for input, output, sampling
-    and the other arguments. The value depends on the number of rows: the mean over batches or ranks
-    is not the value of all rows, so call ``update`` for every batch and ``compute`` at the end.
-    Equal rows, such as a ``DistributedSampler`` repeats to fill the last batch, count once.
-
-    Args:
-        method: ``"linear"``, the fit of Ansuini et al. (2019), or ``"mle"``, the censored maximum
-            likelihood.
-        discard_fraction: Share of the largest ratios left out of the fit, in [0, 1).
+    ``method`` and ``discard_fraction`` are as of `lightning_id.functional.twonn_dimension`, all
+    else as of `DimensionMetric`. The value depends on the number of rows: the mean over batches or
+    ranks is not the value of all rows. Equal rows, such as a ``DistributedSampler`` repeats to fill
+    the last batch, count once.
 
     Example:
         >>> import torch
@@ -55,13 +50,9 @@ class TwoNNDimension(DimensionMetric):
 class PCADimension(DimensionMetric):
     """Number of principal components of all rows seen, or of a uniform sample of them.
 
-    See `lightning_id.functional.pca_dimension`, and `DimensionMetric` for input, output, sampling
-    and the other arguments. The count cannot exceed the number of rows less one and grows with it:
-    compare only values of equal ``max_samples``. Every row counts, repeated ones too.
-
-    Args:
-        explained_variance: The share, in (0, 1].
-        standardize: Scale every column to unit variance first, as Ansuini et al. (2019) do.
+    ``explained_variance`` and ``standardize`` are as of `lightning_id.functional.pca_dimension`,
+    all else as of `DimensionMetric`. The count grows with the number of rows: compare only values
+    of equal ``max_samples``. Every row counts, repeated ones too.
 
     Example:
         >>> import torch
@@ -93,11 +84,8 @@ class PCADimension(DimensionMetric):
 class ParticipationRatio(DimensionMetric):
     """Participation ratio of the covariance of all rows seen, or of a uniform sample of them.
 
-    See `lightning_id.functional.participation_ratio`, and `DimensionMetric` for input, output,
-    sampling and the other arguments.
-
-    Args:
-        standardize: Scale every column to unit variance first.
+    ``standardize`` is as of `lightning_id.functional.participation_ratio`, all else as of
+    `DimensionMetric`.
 
     Example:
         >>> import torch
@@ -119,13 +107,8 @@ class ParticipationRatio(DimensionMetric):
 class GrideDimension(DimensionMetric):
     """Gride intrinsic dimension of all rows seen, or of a uniform sample of them.
 
-    See `lightning_id.functional.gride_dimension`, and `DimensionMetric` for input, output, sampling
-    and the other arguments. Larger orders measure on a larger scale, which grows as rows get fewer
-    too: compare only values of equal ``max_samples``.
-
-    Args:
-        n1: Order of the nearer neighbour, from 1.
-        n2: Order of the further one, above n1 and below ``max_samples``.
+    ``n1`` and ``n2`` are as of `lightning_id.functional.gride_dimension`, all else as of
+    `DimensionMetric`. Compare only values of equal ``max_samples``: the scale depends on it.
 
     Example:
         >>> import torch
@@ -149,14 +132,8 @@ class GrideDimension(DimensionMetric):
 class MLEDimension(DimensionMetric):
     """Maximum likelihood intrinsic dimension of all rows seen, or of a uniform sample of them.
 
-    See `lightning_id.functional.mle_dimension`, and `DimensionMetric` for input, output, sampling
-    and the other arguments. The scale is that of neighbour k, and grows as rows get fewer: compare
-    only values of equal ``max_samples``.
-
-    Args:
-        k: Neighbours of every row, from 2 (from 3 for the two other averages), below
-            ``max_samples``.
-        average: ``"mackay-ghahramani"``, ``"levina-bickel"`` or ``"unbiased"``.
+    ``k`` and ``average`` are as of `lightning_id.functional.mle_dimension`, all else as of
+    `DimensionMetric`. Compare only values of equal ``max_samples``: the scale depends on it.
 
     Example:
         >>> import torch

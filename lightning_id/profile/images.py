@@ -43,24 +43,20 @@ class Images:
     classes: Sequence[str] | None
     notes: list[str]
 
-    def prepared(self, transform: Transform) -> "Prepared":
-        """Return them transformed to inputs of a network."""
-        return Prepared(self, transform)
 
-
+@dataclass(frozen=True)
 class Prepared(Dataset[tuple[Tensor, int] | tuple[Tensor]]):
     """Inputs for a network, with labels if known; ready inputs are not transformed."""
 
-    def __init__(self, images: Images, transform: Transform) -> None:
-        self._images = images
-        self._transform = transform
+    images: Images
+    transform: Transform
 
     def __len__(self) -> int:
-        return len(self._images.positions)
+        return len(self.images.positions)
 
     def __getitem__(self, index: int) -> tuple[Tensor, int] | tuple[Tensor]:
-        image, label = self._images.source.read(self._images.positions[index])
-        inputs = image if isinstance(image, Tensor) else self._transform(image)
+        image, label = self.images.source.read(self.images.positions[index])
+        inputs = image if isinstance(image, Tensor) else self.transform(image)
         return (inputs,) if label is None else (inputs, label)
 
 

@@ -14,7 +14,7 @@ from torch.utils.data import DataLoader
 from lightning_id.callback import IntrinsicDimensionCallback
 from lightning_id.history import BEFORE_TRAINING, History
 from lightning_id.history.queries import metric_values
-from lightning_id.profile.images import Images
+from lightning_id.profile.images import Images, Prepared
 from lightning_id.profile.networks import Network, load_network
 from lightning_id.recording.layers import INPUT, LAST_HIDDEN, select_layers
 from lightning_id.recording.rule import Reduce
@@ -78,7 +78,7 @@ def profile(
 
 def measure(network: Network, images: Images, settings: Settings) -> History:
     """Measure every layer of a loaded network."""
-    inputs = images.prepared(network.transform)
+    inputs = Prepared(images, network.transform)
     classes = images.classes
     evaluation = Evaluation(network.module, None if classes is None else len(classes))
     if settings.per_class is not False and classes is None:

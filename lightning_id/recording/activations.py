@@ -57,13 +57,12 @@ def record_activations(
         layers: See `lightning_id.recording.select_layers`; ``"last_hidden"`` is for the callback
             only.
         n_samples: Samples to record, at least 1; later ones cost nothing.
-        reduce: How tokens or maps become one row per sample: see `lightning_id.recording.rule`.
-        sample_dim: The axis of the samples, for all layers or by name.
-        rows_per_sample: Rows of a layer that belong to a sample, where these are not one for each,
-            for all layers or by name: see `lightning_id.recording.rule`.
-        positions: The places of the tokens that ``reduce="tokens"`` may draw, counted without
-            padding; negative ones from the end.
-        tokens_per_sample: Tokens of one sample that ``reduce="tokens"`` may draw at most.
+        reduce: How tokens or maps become one row per sample; this and all below are as of
+            `lightning_id.IntrinsicDimensionCallback`.
+        sample_dim: The axis of the samples.
+        rows_per_sample: Rows of a layer that belong to a sample.
+        positions: The places of the tokens that may be drawn.
+        tokens_per_sample: Tokens of one sample that may be drawn at most.
 
     Padding by a keyword ``attention_mask``, or by the padding token of the network in
     ``input_ids``, is left out of the rows, except with ``reduce="flatten"``.

@@ -27,6 +27,12 @@ class Processes(Protocol):
         """Return the estimate, or an error that all ranks agree on; raise if they cannot."""
 
 
+def rank_here() -> int:
+    """Return the rank of this process in the default group; 0 without one."""
+    is_one_of_several = distributed.is_available() and distributed.is_initialized()
+    return distributed.get_rank() if is_one_of_several else 0
+
+
 class SingleProcess:
     """A training in one process."""
 

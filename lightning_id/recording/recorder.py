@@ -5,6 +5,7 @@ from collections import Counter
 from collections.abc import Callable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
+from functools import partial
 from typing import Any, TypeVar
 
 import torch
@@ -85,11 +86,11 @@ class Recorder:
             selector.start_batch()
         for name, module in self._modules.items():
             if self.selector(name).has_rows_in(batch):
-                self._hooks.before(module, self._items_hook(name), with_kwargs=True)
-                self._hooks.after(module, self._output_hook(name))
+                self._hooks.before(module, partial(self._note_items, name), with_kwargs=True)
+                self._hooks.after(module, partial(self._record_call, name))
         for name, module in (given or {}).items():
             if self.selector(name).has_rows_in(batch):
-                self._hooks.before(module, self._input_hook(name), with_kwargs=True)
+                self._hooks.before(module, partial(self._record_given, name), with_kwargs=True)
 
     def end(self) -> None:
         """End the batch and remove the hooks."""
@@ -180,29 +181,19 @@ class Recorder:
         """Free the rows of a layer, if there are any."""
         self._storage.discard(name)
 
-    def _output_hook(self, name: str) -> Callable[..., None]:
-        def hook(_module: nn.Module, _args: Any, output: Any) -> None:
-            self.record(name, output, given=self._items.pop(name, ()))
+    def _note_items(self, name: str, _module: nn.Module, args: Any, kwargs: dict[str, Any]) -> None:
+        """Note the items of mappings that a layer is given, and may add to."""
+        with suppress(Exception):  # the user's forward pass goes on
+            given = [x for x in (*args, *kwargs.values()) if isinstance(x, Mapping)]
+            self._items[name] = tuple(value for each in given for value in each.values())
 
-        return hook
+    def _record_call(self, name: str, _module: nn.Module, _args: Any, output: Any) -> None:
+        self.record(name, output, given=self._items.pop(name, ()))
 
-    def _items_hook(self, name: str) -> Callable[..., None]:
-        """Return a hook that notes the items of mappings, which the layer may add to."""
-
-        def hook(_module: nn.Module, args: Any, kwargs: dict[str, Any]) -> None:
-            with suppress(Exception):  # the user's forward pass goes on
-                given = [x for x in (*args, *kwargs.values()) if isinstance(x, Mapping)]
-                self._items[name] = tuple(value for each in given for value in each.values())
-
-        return hook
-
-    def _input_hook(self, name: str) -> Callable[..., None]:
-        def hook(module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
-            if module is not self._root or not is_redirected(module):
-                given, _ = self._guarded(given_tensor, module, args, kwargs)
-                self.record(name, given, module_of_same_axes(module))
-
-        return hook
+    def _record_given(self, name: str, module: nn.Module, args: Any, kwargs: Any) -> None:
+        if module is not self._root or not is_redirected(module):
+            given, _ = self._guarded(given_tensor, module, args, kwargs)
+            self.record(name, given, module_of_same_axes(module))
 
     def _new_selector(self, name: str) -> RowSelector:
         return RowSelector(name, self._rule, self._axes, self._samples.draws, self._n_rows)

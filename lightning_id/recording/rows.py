@@ -1,4 +1,4 @@
-"""From the output of a layer to one row per sample: see `lightning_id.recording.rule`."""
+"""From the output of a layer to one row per sample, by a `RowRule`."""
 
 import math
 from collections.abc import Callable, Iterable, Mapping
@@ -81,7 +81,7 @@ def reduce_rows(
 
     Args:
         x: Outputs of chosen samples, (r, ...).
-        reduce: See the table of `lightning_id.recording.rule`.
+        reduce: As of `lightning_id.IntrinsicDimensionCallback`.
         mask: True for the tokens that count; None for all.
         draws: A number in [0, 1) per sample, which picks its token for ``"per-position"``.
         features: The axis of the features: 1, or -1 for the last; None for the last of tokens, and

@@ -1,36 +1,4 @@
-"""How the output of a layer becomes one row per sample.
-
-===================  ===========  ================================================================
-``reduce``           from (r, d)  from (r, t, d) tokens or (r, c, h, w) maps, t = h * w places
-===================  ===========  ================================================================
-``"flatten"``        unchanged    (r, t * d), (r, c * h * w)
-``"mean"``           unchanged    (r, d): over the tokens; (r, c): over the places of a map
-``"max"``            unchanged    the same, the largest value
-``"cls"``            unchanged    the first token
-``"last"``           unchanged    the last token that is no padding
-``"per-position"``   unchanged    one token of each sample, drawn once: a sample of all tokens
-``"tokens"``         unchanged    every row is a token: as many as samples, drawn once, uniformly
-                                  from the tokens of all samples together
-===================  ===========  ================================================================
-
-Maps with the features last, (r, h, w, c), and sequences with the features first, (r, c, t), are
-recognized by the module that returns them: see `lightning_id.recording.axes`. Padding is left out,
-except with ``"flatten"``: see `lightning_id.recording.padding`.
-
-===================  ==============================================================================
-``rows_per_sample``  for a layer that returns another number of rows than the batch has samples
-===================  ==============================================================================
-``1``                as many rows as samples; another number is a reason for no estimate
-``k``                ``k`` consecutive rows are one sample, and reduced together as its tokens are:
-                     windows, frames, crops, ``x.view(n * k, ...)``
-``"first"``          the first rows are the samples: the first of two views, ``torch.cat([a, b])``,
-                     the seeds of a sampled neighbourhood, a batch that a module pads
-``"all"``            every row is a sample of its own, chosen uniformly from all rows of the pass:
-                     nodes of graphs, detections, patches
-``"chunks"``         the layer is called several times for a batch, each time with the next of its
-                     samples: the rows of all calls are put together
-===================  ==============================================================================
-"""
+"""How the output of a layer becomes one row per sample, as the user chooses."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -47,7 +15,7 @@ RowsPerSample = Rows | Mapping[str, Rows]
 
 @dataclass(frozen=True)
 class RowRule:
-    """How the output of a layer becomes one row per sample: arguments of the callback, checked."""
+    """Arguments of `lightning_id.IntrinsicDimensionCallback`, which explains them, checked."""
 
     reduce: Reduce = "flatten"
     sample_dim: int | Mapping[str, int] | None = None

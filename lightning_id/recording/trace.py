@@ -2,6 +2,7 @@
 
 import weakref
 from collections.abc import Callable, Mapping
+from functools import partial
 from typing import Any
 
 from torch import Tensor, nn
@@ -42,7 +43,7 @@ class Trace:
         for module in watched_modules(root):
             self._hooks.after(module, self._count)
         for name, module in self._modules.items():
-            self._hooks.after(module, self._note(name))
+            self._hooks.after(module, partial(self._note, name))
         self.ends.attach(root, batch)
 
     def remove(self) -> None:
@@ -76,10 +77,7 @@ class Trace:
         self._given[id(given)] = (weakref.ref(given), self.total)
         return self.total
 
-    def _note(self, name: str) -> Callable[..., None]:
-        def note(*_: Any) -> None:
-            if name not in self.depths:
-                self.order.append(name)
-                self.depths[name] = self.total
-
-        return note
+    def _note(self, name: str, *_: Any) -> None:
+        if name not in self.depths:
+            self.order.append(name)
+            self.depths[name] = self.total

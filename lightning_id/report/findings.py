@@ -13,7 +13,7 @@ from typing import Literal, NamedTuple, get_args
 
 from torch import Tensor
 
-from lightning_id._checks import kind_of
+from lightning_id._checks import kind_of, listed
 from lightning_id.figures import LOWER_BOUND_ABOVE
 from lightning_id.functional import estimator_spec
 from lightning_id.functional.pca import rounding_noise
@@ -32,7 +32,7 @@ from lightning_id.history.tables import value_with_error
 from lightning_id.recording.layers import INPUT, LAST_HIDDEN
 from lightning_id.report.hunchback import bars_of, hunchback, median_of, wide_layers
 from lightning_id.report.learning import accuracy_finding, has_learnt
-from lightning_id.report.wording import NAMES_SHOWN, at, listed, names, percent, short
+from lightning_id.report.wording import at, names, percent, short
 
 PCA_FAR_ABOVE = 3.0  # times TwoNN
 GAP = 2.0  # times the next eigenvalue
@@ -245,7 +245,6 @@ def lower_bounds(history: History) -> str | None:
     layers = _lower_bounds(profile(history, estimator="twonn"))
     if not layers:
         return None
-    values = [at(layer) for layer in layers[:NAMES_SHOWN]]
     broken = [layer["layer"] for layer in layers if queries.breaks_law(layer)]
     unless = (
         f" In {names(broken)} the neighbour ratios do not follow its law, and it may be too high."
@@ -254,7 +253,7 @@ def lower_bounds(history: History) -> str | None:
     )
     return (
         f"Above about {LOWER_BOUND_ABOVE} TwoNN is usually too low:"
-        f" {listed(values, len(layers))}.{unless}"
+        f" {listed(map(at, layers))}.{unless}"
     )
 
 

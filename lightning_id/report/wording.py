@@ -2,11 +2,11 @@
 
 from collections.abc import Sequence
 
+from lightning_id._checks import listed
 from lightning_id.figures._data import shortened
 from lightning_id.history import Estimated
 from lightning_id.history.tables import value_with_error
 
-NAMES_SHOWN = 6  # of the layers in a list
 NAME_LENGTH = 60  # letters of a name in a sentence
 
 
@@ -17,13 +17,7 @@ def at(record: Estimated) -> str:
 
 def names(layers: Sequence[str]) -> str:
     """Return the first names of a list, and the number of the others."""
-    return listed([short(layer) for layer in layers[:NAMES_SHOWN]], len(layers))
-
-
-def listed(shown: Sequence[str], total: int) -> str:
-    """Return the items shown, and how many more there are."""
-    more = total - len(shown)
-    return ", ".join(shown) + (f" and {more} more" if more else "")
+    return listed(map(short, layers))
 
 
 def percent(share: float) -> str:

@@ -10,9 +10,14 @@ from tensorboard.plugins.custom_scalar import layout_pb2, metadata
 
 from lightning_id import History, IntrinsicDimensionCallback
 from lightning_id.callback.charts import SHARE, Charts
+from lightning_id.callback.failures import FailurePolicy
 from tests.toys import Toy, loader, trainer
 
 PICTURES = ["id/depth_profile", "id/layers_over_time", "id/heat_map"]
+
+
+def charts():
+    return Charts("", FailurePolicy("warn", "Callback"))
 
 
 def fit(folder, *loggers, epochs=1, **kwargs):
@@ -68,7 +73,7 @@ def test_the_pictures_are_of_what_was_measured(monkeypatch):
     history.append(
         stage="fit", epoch=0, step=1, layer="a", order=0, depth=0.0, estimator="mle", value=3.0
     )
-    Charts().draw(history, ["a logger"], 1, None, elapsed=0.0, is_last=True)
+    charts().draw(history, ["a logger"], 1, None, elapsed=0.0, is_last=True)
     assert [figure.axes[0].has_data() for figure in drawn] == [True, True, False]
     assert drawn[2].axes[1].has_data()
 
@@ -117,22 +122,22 @@ def history_of(n):
 
 
 def test_drawing_takes_its_share_of_the_time_and_the_last_is_always_drawn(tmp_path):
-    charts, logger = Charts(), Seen()
-    charts.draw(history_of(1), [logger], 1, tmp_path, elapsed=0.0)
+    drawing, logger = charts(), Seen()
+    drawing.draw(history_of(1), [logger], 1, tmp_path, elapsed=0.0)
     assert logger.steps == [1, 1, 1]  # its cost is not known yet
-    charts.draw(history_of(2), [logger], 2, tmp_path, elapsed=0.01 / SHARE)
+    drawing.draw(history_of(2), [logger], 2, tmp_path, elapsed=0.01 / SHARE)
     assert logger.steps == [1, 1, 1]
-    charts.draw(history_of(3), [logger], 3, tmp_path, elapsed=1e6)
-    charts.draw(history_of(3), [logger], 4, tmp_path, elapsed=1e6, is_last=True)  # nothing new
+    drawing.draw(history_of(3), [logger], 3, tmp_path, elapsed=1e6)
+    drawing.draw(history_of(3), [logger], 4, tmp_path, elapsed=1e6, is_last=True)  # nothing new
     assert logger.steps == [1, 1, 1, 3, 3, 3]
-    charts.draw(history_of(4), [logger], 5, tmp_path, elapsed=0.0, is_last=True)
+    drawing.draw(history_of(4), [logger], 5, tmp_path, elapsed=0.0, is_last=True)
     assert logger.steps[-1] == 5
 
 
 def test_a_failing_logger_is_warned_of_once_and_the_others_have_their_pictures(tmp_path):
-    charts, good, bad = Charts(), Seen(), Seen(fails=True)
+    drawing, good, bad = charts(), Seen(), Seen(fails=True)
     with pytest.warns(UserWarning, match=r"Seen could not store the figure.*no route") as caught:
-        charts.draw(history_of(1), [bad, good], 1, tmp_path, elapsed=1e6)
+        drawing.draw(history_of(1), [bad, good], 1, tmp_path, elapsed=1e6)
     assert len(caught) == 1
     assert good.steps == [1, 1, 1]
 
@@ -142,7 +147,7 @@ def test_without_matplotlib_a_message_is_logged_and_the_fit_goes_on(tmp_path, mo
         monkeypatch.delitem(sys.modules, name)
     monkeypatch.setitem(sys.modules, "matplotlib", None)
     with caplog.at_level("INFO"):
-        charts = Charts()
+        drawing = charts()
         for n in (1, 2):
-            charts.draw(history_of(n), [Seen()], n, tmp_path, elapsed=1e6)
+            drawing.draw(history_of(n), [Seen()], n, tmp_path, elapsed=1e6)
     assert caplog.text.count("No figures are drawn without matplotlib") == 1

@@ -10,8 +10,8 @@ from torch import nn
 from torch.utils.data import DataLoader, Dataset, IterableDataset
 
 from lightning_id import AtSteps, History, IntrinsicDimensionCallback
-from lightning_id.callback.probe import Probe
 from lightning_id.functional import twonn_dimension
+from lightning_id.recording.passes import ChosenBatches
 from lightning_id.recording.samples import choose_samples
 from tests.toys import Toy, averaged_weights, count_hooks, fitted, loader, toy_data
 
@@ -253,7 +253,7 @@ def test_processes_share_the_samples_and_pass_as_many_batches(world):
 
     met, batches = [], set()
     for rank in range(world):
-        probe = Probe(DataLoader(Numbers(), 4), 20, seed=0, rank=rank, world=world)
+        probe = ChosenBatches(DataLoader(Numbers(), 4), 20, seed=0, rank=rank, world=world)
         here = list(probe.batches)
         batches.add(tuple(len(batch) for batch in here))
         for batch in here:

@@ -11,7 +11,7 @@ from PIL import Image
 from torch.utils.data import DataLoader
 from torchvision import transforms
 
-from lightning_id.profile.images import choose_images
+from lightning_id.profile.images import Prepared, choose_images
 from lightning_id.recording.samples import choose_samples
 
 TO_TENSOR = transforms.Compose([transforms.Resize((4, 4)), transforms.ToTensor()])
@@ -39,7 +39,7 @@ def folder_of_classes(n_classes: int = 3, n_each: int = 4) -> str:
 
 
 def greys_and_labels(pictures):
-    batches = list(DataLoader(pictures.prepared(TO_TENSOR), batch_size=5))
+    batches = list(DataLoader(Prepared(pictures, TO_TENSOR), batch_size=5))
     greys = torch.cat([batch[0] for batch in batches]).mul(255).round().int()
     assert greys.shape[1:] == (3, 4, 4)
     assert (greys == greys[:, :1, :1, :1]).all()
@@ -201,7 +201,7 @@ def test_inputs_are_given_to_the_network_as_they_are(dtype):
     rows = (np.random.default_rng(0).random((10, 3, 5)) * 255).astype(dtype)
     np.save("rows.npy", rows)
     pictures = choose_images("rows.npy", n_samples=4)
-    (inputs,) = next(iter(DataLoader(pictures.prepared(TO_TENSOR), batch_size=4)))
+    (inputs,) = next(iter(DataLoader(Prepared(pictures, TO_TENSOR), batch_size=4)))
     chosen = choose_samples(10, 4, 0).numpy()
     np.testing.assert_array_equal(inputs.numpy(), rows[chosen].astype(np.float32))
     assert pictures.classes is None

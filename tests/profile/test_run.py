@@ -9,7 +9,7 @@ from torch.utils.data import DataLoader
 
 from lightning_id import record_activations
 from lightning_id.functional import ESTIMATORS, Geometry
-from lightning_id.profile.images import choose_images
+from lightning_id.profile.images import Prepared, choose_images
 from lightning_id.profile.networks import load_network
 from tests.profile.photographs import measured, values
 
@@ -19,7 +19,7 @@ pytestmark = pytest.mark.usefixtures("photographs")
 def test_the_numbers_equal_the_functional_on_the_same_rows():
     history = measured("Colours")
     network = load_network("nets_of_profile:Colours", image_size=16)
-    inputs = choose_images("photos").prepared(network.transform)
+    inputs = Prepared(choose_images("photos"), network.transform)
     layers = ["input", "features.2", "pool", "hidden", "fc"]
     with record_activations(network.module.eval(), layers) as rows, torch.no_grad():
         for batch in DataLoader(inputs, batch_size=5):

@@ -12,11 +12,7 @@ FOLDERS = (HERE / "configs", HERE.parent / "configs")  # of a wheel, of a clone
 
 
 def whole_number(name: str, value: Any, least: int, why: str = "") -> int:
-    """Return an argument that is a whole number of at least `least`; else raise ValueError.
-
-    >>> whole_number("n_samples", 2000, least=1)
-    2000
-    """
+    """Return an argument that is a whole number of at least `least`; else raise ValueError."""
     if isinstance(value, bool) or not hasattr(value, "__index__"):
         raise ValueError(f"`{name}`: expected a whole number, got {value!r}")
     if value < least:
@@ -27,22 +23,14 @@ def whole_number(name: str, value: Any, least: int, why: str = "") -> int:
 
 
 def positive(name: str, value: Any, unit: str) -> float:
-    """Return an argument that is a number above 0, of a unit; else raise ValueError.
-
-    >>> positive("memory_limit", 0.5, "GiB")
-    0.5
-    """
+    """Return an argument that is a number above 0, of a unit; else raise ValueError."""
     if isinstance(value, (bool, str)) or not hasattr(value, "__float__") or not value > 0:
         raise ValueError(f"`{name}`: expected {unit} above 0, got {value!r}")
     return float(value)
 
 
 def class_given(name: str, cls: type) -> str:
-    """Return the message on a class in place of an instance.
-
-    >>> class_given("schedule", dict)
-    '`schedule`: expected an instance, got the class dict; write dict(...)'
-    """
+    """Return the message on a class in place of an instance."""
     return (
         f"`{name}`: expected an instance, got the class {cls.__name__}; write {cls.__name__}(...)"
     )
@@ -115,11 +103,7 @@ def find_config(name: str) -> str:
 
 
 def how_to_install(extra: str) -> str:
-    """Return the commands that install an extra of this package.
-
-    >>> how_to_install("report")
-    'pip install "lightning-id[report]", from a clone pip install ".[report]"'
-    """
+    """Return the commands that install an extra of this package."""
     return f'pip install "lightning-id[{extra}]", from a clone pip install ".[{extra}]"'
 
 

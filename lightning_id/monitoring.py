@@ -62,8 +62,9 @@ class Monitor:
         self.last_metrics: dict[str, float] = {}
         self.n_steps = 0
         self._model = unwrapped(model)
-        is_set = isinstance(samples, Dataset)
-        self._loader = DataLoader(samples, batch_size) if is_set else samples
+        if isinstance(samples, Dataset):
+            samples = DataLoader(samples, batch_size)
+        self._loader = samples
         self._every = _schedule(every)
         self._estimators = {name: get_estimator(name) for name in estimators}
         _check_known(options)

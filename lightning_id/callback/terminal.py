@@ -161,11 +161,7 @@ def epoch_name(trainer: AnyTrainer) -> str:
 
 
 def where_to_look(folder: Path, columns: int | None = None) -> str:
-    """Return the path of a history and the command for a report, on two lines if one is too long.
-
-    >>> where_to_look(Path("logs/version_0"))
-    'history.csv is in logs/version_0: lightning-id report logs/version_0'
-    """
+    """Return the path of a history and the command for a report, on two lines if need be."""
     # To be copied: relative where that is possible, and never broken within.
     inside = folder.is_relative_to(Path.cwd())
     path = str(folder.relative_to(Path.cwd()) if inside else folder)

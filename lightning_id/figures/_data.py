@@ -36,22 +36,14 @@ def metric_label(metric: str, most: int = 20) -> str:
 
 
 def subsample_evenly(items: Sequence[T], most: int) -> list[T]:
-    """Return at most ``most`` (at least 2) items, evenly spaced, with the first and the last.
-
-    >>> subsample_evenly(range(101), 5)
-    [0, 25, 50, 75, 100]
-    """
+    """Return at most ``most`` (at least 2) items, evenly spaced, with the first and the last."""
     if len(items) <= most:
         return list(items)
     return [items[round(i * (len(items) - 1) / (most - 1))] for i in range(most)]
 
 
 def tick_positions(count: int, most: int) -> range:
-    """Return at most ``most`` positions at equal distances, from the first on.
-
-    >>> list(tick_positions(10, 4))
-    [0, 3, 6, 9]
-    """
+    """Return at most ``most`` positions at equal distances, from the first on."""
     return range(0, count, max(1, -(-count // most)))
 
 
@@ -140,13 +132,8 @@ def is_skewed(times: Iterable[int]) -> bool:
 
 
 def shortened(text: str, most: int) -> str:
-    """Return text of at most ``most`` (at least 3) letters, with an ellipsis for its middle.
-
-    More of its end is kept than of its beginning: names of layers differ at the end.
-
-    >>> shortened("encoder.stages.3.blocks.17", 16)
-    'encod….blocks.17'
-    """
+    """Return text of at most ``most`` letters, with an ellipsis for its middle."""
+    # More of its end is kept than of its beginning: names of layers differ at the end.
     if len(text) <= most:
         return text
     head = (most - 1) // 3

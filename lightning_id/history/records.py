@@ -364,12 +364,7 @@ def has_value(record: Record) -> TypeGuard[Estimated]:
 
 
 def folder_of(run: str | Path, prefix: str) -> Path:
-    """Return the folder for the files of a callback: below that of the run, if it has a prefix.
-
-    Example:
-        >>> folder_of("runs/version_0", "train/").as_posix()
-        'runs/version_0/train'
-    """
+    """Return the folder for the files of a callback: below that of the run, if it has a prefix."""
     return Path(run) / prefix.strip("/")
 
 

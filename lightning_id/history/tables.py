@@ -121,13 +121,7 @@ def aligned(rows: Sequence[Sequence[str]]) -> str:
 
 
 def markdown_table(rows: Sequence[Sequence[str]], rest: str = "---:") -> str:
-    """Return rows of Markdown cells as a table; ``rest`` aligns the columns after the first.
-
-    >>> print(markdown_table([["layer", "width"], ["conv1", "8"]]))
-    | layer | width |
-    |---|---:|
-    | conv1 | 8 |
-    """
+    """Return rows of Markdown cells as a table; ``rest`` aligns the columns after the first."""
     if not rows:
         return ""
     head, *body = [f"| {' | '.join(cells)} |" for cells in rows]

@@ -21,14 +21,6 @@ class Hooks:
     A module may be copied or saved while they are on it: a deep copy holds a function that does
     nothing, until `remove`, and a pickle holds the same one, which is of the standard library.
     A module that takes no hooks (see `takes_hooks`) is left out.
-
-    Example:
-        >>> import torch
-        >>> hooks, net, widths = Hooks(), nn.Linear(3, 2), []
-        >>> hooks.after(net, lambda _module, _args, output: widths.append(output.shape[1]))
-        >>> _ = net(torch.zeros(1, 3)), hooks.remove(), net(torch.zeros(1, 3))
-        >>> widths
-        [2]
     """
 
     def __init__(self) -> None:

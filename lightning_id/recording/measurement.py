@@ -167,12 +167,8 @@ class Measurement:
     def results(
         self, estimators: Mapping[str, Estimator], needs_spectra: bool = True
     ) -> Iterator[LayerResult]:
-        """Estimate layer by layer, in the order of execution, and free the rows of each.
-
-        Yields one result per layer, identical on all ranks; an estimate that fails has a reason.
-        Unless spectra are needed at once, components are counted without them where possible: on
-        one rank, because several must do the same.
-        """
+        """Yield the result of each layer, identical on all ranks, and free its rows."""
+        # Unless spectra are needed, leading eigenvalues count components; ranks must agree.
         self._needs_all = needs_spectra or self._processes.size > 1
         plan = self._gathered_plan()
         same = self._layer_equal_to_last_hidden(plan)

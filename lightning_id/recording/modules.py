@@ -32,16 +32,8 @@ _UNWEIGHTED = (nn.Embedding, nn.EmbeddingBag, nn.LayerNorm, nn.RMSNorm)  # despi
 
 
 def named_layers(root: nn.Module) -> dict[str, nn.Module]:
-    """Return every module below ``root`` by name, without the components that wrappers add.
-
-    A wrapper and its wrapped module share a name: the wrapper is returned, because it is called. A
-    module that is registered twice has both names.
-
-    Example:
-        >>> net = nn.Sequential(nn.Linear(2, 2), nn.DataParallel(nn.Sequential(nn.ReLU())))
-        >>> list(named_layers(net))
-        ['0', '1', '1.0']
-    """
+    """Return every module below ``root`` by its names, without the parts that wrappers add."""
+    # A wrapper and its wrapped module share a name: the wrapper is returned, because it is called.
     names: dict[str, nn.Module] = {}
     for name, module in _walk(root, ""):
         if name:

@@ -25,10 +25,8 @@ class Padding(NamedTuple):
 
 
 def find_padding(batch: Any, size: int, pad_token: int | None) -> tuple[Padding, ...]:
-    """Return the padding of a batch, at most one for an encoder or sole stack, one for a decoder.
-
-    Masks of several inputs, such as of two texts, are not used: which layer has which is not known.
-    """
+    """Return the padding of a batch, at most one of an encoder or sole stack, one of a decoder."""
+    # Of masks of several inputs, such as of two texts, it is not known which layer has which.
     masks, ids = dict[str, Tensor](), dict[str, Tensor]()
     for name, tensor in named_tensors(batch):
         if tensor.shape[:1] != (size,) or tensor.ndim != 2:
@@ -58,10 +56,7 @@ def pad_token_of(model: nn.Module) -> int | None:
 
 
 def side_of_decoder(model: nn.Module | None) -> set[nn.Module]:
-    """Return the modules given tokens of the decoder: all outside the encoder, if there are both.
-
-    The head of an encoder and decoder stands next to them, and is given the tokens of the decoder.
-    """
+    """Return the modules given tokens of the decoder: all outside of an encoder next to it."""
     inside = {module for encoder in _encoders(model) for module in encoder.modules()}
     return set() if model is None or not inside else set(model.modules()) - inside
 

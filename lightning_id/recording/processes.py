@@ -1,30 +1,12 @@
 """Collectives used by a measurement, with a no-op version for a single process."""
 
-from typing import Any, Protocol, runtime_checkable
+from typing import Any
 
 from torch import Tensor, distributed
 
 from lightning_id.functional import Estimate, Geometry, sharded
 from lightning_id.functional.registry import Estimator
 from lightning_id.functional.sharded import PeerError, sharded_geometry
-
-
-@runtime_checkable
-class Processes(Protocol):
-    """All ranks of a training. Every method is called on all ranks, in the same order."""
-
-    @property
-    def size(self) -> int:
-        """The number of ranks."""
-
-    def all_gather(self, value: Any) -> list[Any]:
-        """Return the values of all ranks, in order of rank."""
-
-    def geometry(self, rows: Tensor) -> Geometry:
-        """Return the geometry of the rows of all ranks."""
-
-    def estimate(self, estimator: Estimator, geometry: Geometry) -> Estimate | Exception:
-        """Return the estimate, or an error that all ranks agree on; raise if they cannot."""
 
 
 def rank_here() -> int:
@@ -87,3 +69,7 @@ class DistributedProcesses:
         except PeerError as error:
             return error
         return estimate
+
+
+# All ranks of a training. Every method is called on all ranks, in the same order.
+Processes = SingleProcess | DistributedProcesses

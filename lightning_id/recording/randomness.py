@@ -10,16 +10,7 @@ import torch
 
 @contextmanager
 def kept_rng() -> Iterator[None]:
-    """Restore the global RNG states of torch, numpy and Python, also after an exception.
-
-    >>> before = random.getstate()
-    >>> try:
-    ...     with kept_rng():
-    ...         1 / (random.random() * 0)
-    ... except ZeroDivisionError:
-    ...     random.getstate() == before
-    True
-    """
+    """Restore the global RNG states of torch, numpy and Python, also after an exception."""
     # A device that was never used has no state yet, and asking for it would start CUDA.
     is_used = torch.cuda.is_initialized()  # type: ignore[no-untyped-call]
     cuda = torch.cuda.get_rng_state_all() if is_used else []

@@ -117,11 +117,7 @@ class Recorder:
         module: nn.Module | None = None,
         given: tuple[Any, ...] = (),
     ) -> None:
-        """Record the chosen rows of an output between `begin` and `end`; the first one of a batch.
-
-        ``module`` states the axes, by default the layer. ``given`` are the items of mappings that
-        the layer was given, which are no output of its own.
-        """
+        """Record the chosen rows of the first output of a batch; ``module`` states its axes."""
         if self._batch is None or not self.selector(name).has_rows_in(self._batch):
             return
         self._calls[name] += 1

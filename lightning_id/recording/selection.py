@@ -44,11 +44,7 @@ class Batch:
 
 
 class RowSelector:
-    """Selects the rows of one layer, batch by batch, and collects caveats about them.
-
-    ``draws`` are a number in [0, 1) for each sample, for ``reduce="per-position"``; ``n_rows`` are
-    chosen if every row is a sample of its own.
-    """
+    """Selects the rows of one layer, batch by batch, and collects caveats about them."""
 
     def __init__(
         self, name: str, rule: RowRule, axes: Axes, draws: Float[Tensor, " n"], n_rows: int

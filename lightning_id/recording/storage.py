@@ -33,14 +33,7 @@ class Limits(NamedTuple):
 def too_large(
     sizes: Mapping[str, int], reduced: Mapping[str, int], limit: int | None
 ) -> frozenset[str]:
-    """Choose the blocks to reduce, largest first, until all blocks together keep a limit of bytes.
-
-    Blocks of one size are all chosen or none, so that equal layers are treated equally.
-
-    Example:
-        >>> sorted(too_large({"a": 90, "b": 50, "c": 50, "d": 10}, {"a": 5, "b": 5, "c": 5}, 100))
-        ['a', 'b', 'c']
-    """
+    """Choose the blocks to reduce, largest first, equal ones together, until a limit is kept."""
     chosen: set[str] = set()
     total = sum(sizes.values())
     for size in sorted({sizes[name] for name in reduced}, reverse=True):
@@ -53,19 +46,10 @@ def too_large(
 
 
 class Storage:
-    """Blocks of rows by layer, in the dtype of the layer.
+    """Blocks of rows by layer, each on their device, in host memory or in a file: `places`."""
 
-    A block is allocated at its first rows: on their device while its limit is kept, else in host
-    memory while that limit is kept, else in a memory-mapped temporary file, which is deleted with
-    this object. `places` is ``"cpu"``, another type of device, or ``"file"``, by layer.
-
-    Example:
-        >>> storage, rows = Storage(Limits(host=1000)), torch.ones(2, 20)
-        >>> storage.write("a", rows, torch.tensor([1, 0]), n_slots=10)
-        >>> storage.write("b", rows, torch.tensor([1, 5]), n_slots=10)
-        >>> storage.places, storage.slots("b").tolist()
-        ({'a': 'cpu', 'b': 'file'}, [1, 5])
-    """
+    # A block is allocated at its first rows: on their device while its limit is kept, else in host
+    # memory while that limit is kept, else in a temporary file, deleted with this object.
 
     def __init__(self, limits: Limits | None = None) -> None:
         self.limits = limits or Limits()

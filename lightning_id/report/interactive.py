@@ -47,13 +47,7 @@ class _Line:
 
 
 def interactive_profile(runs: Mapping[str, History]) -> str:
-    """Return the chart of one or more runs as HTML with the plotting library inside, about 5 MB.
-
-    The dimension of the layers with its 95 % interval, at the measurement of the slider; a run
-    without that measurement is shown at its last one before. The network before training is
-    dashed, and values off the law of TwoNN are hollow. The spacings of the layers are in the
-    ``meta`` of the layout, by name.
-    """
+    """Return the chart of runs under a slider as HTML with the plotting library, about 5 MB."""
     spec = estimator_spec(main_estimator(next(iter(runs.values()))))
     lines = [
         _line(name, symbol, history, spec.name)
@@ -75,11 +69,7 @@ def interactive_profile(runs: Mapping[str, History]) -> str:
 
 
 def interactive_metric(runs: Mapping[str, History], metric: str) -> str | None:
-    """Return the chart of a metric over training as HTML, or None if no run has a value of it.
-
-    The point of the chosen measurement is a trace of its own for each run, after all curves; its
-    places are in the ``meta`` of the layout, one for each stop of the slider.
-    """
+    """Return the chart of a metric over training as HTML, or None if no run has a value of it."""
     values = {name: metric_values(history, metric) for name, history in runs.items()}
     if not any(values.values()):
         return None

@@ -170,6 +170,8 @@ def test_where_the_history_is_is_not_logged_in_vain(case, tmp_path, caplog):
 
 def test_a_command_is_never_broken(tmp_path):
     folder = tmp_path / "a folder" / ("long" * 20)
+    below = "history.csv is in logs/version_0: lightning-id report logs/version_0"
+    assert where_to_look(Path("logs/version_0")) == below
     *_, command = where_to_look(folder, columns=80).splitlines()
     assert command == f"lightning-id report '{folder}'"
 

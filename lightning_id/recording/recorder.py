@@ -69,7 +69,7 @@ class Recorder:
         self._axes = Axes(root)
         self._selectors: dict[str, RowSelector] = {}
         self._projections = Projections(self._rule.seed)
-        self._storage = Storage(limits)
+        self.storage = Storage(limits)
         self._hooks = Hooks()
         self._batch: Batch | None = None
         self._calls: Counter[str] = Counter()  # in this batch
@@ -153,29 +153,21 @@ class Recorder:
     def fail(self, name: str, reason: str) -> None:
         """Discard the rows of a layer, and keep the first reason."""
         self.failures.setdefault(name, reason)
-        self.discard(name)
+        self.storage.discard(name)
 
     def rows(self, name: str) -> Float[Tensor, "n d"] | None:
         """Return one row per chosen sample, in the order of the samples; None if there are none."""
-        return self._storage.rows(name)
+        return self.storage.rows(name)
 
     def slots(self, name: str) -> Int[Tensor, " n"] | None:
         """Return which of the chosen samples the rows of a layer are; None if they are none."""
-        return None if self._rule.has_own_samples(name) else self._storage.slots(name)
+        return None if self._rule.has_own_samples(name) else self.storage.slots(name)
 
     def selector(self, name: str) -> RowSelector:
         """Return the selector of the rows of a layer: their width, and caveats about them."""
         if name not in self._selectors:
             self._selectors[name] = self._new_selector(name)
         return self._selectors[name]
-
-    def nbytes(self) -> Counter[str]:
-        """Return the bytes of all rows by the place where they are kept."""
-        return self._storage.nbytes()
-
-    def discard(self, name: str) -> None:
-        """Free the rows of a layer, if there are any."""
-        self._storage.discard(name)
 
     def _note_items(self, name: str, _module: nn.Module, args: Any, kwargs: dict[str, Any]) -> None:
         """Note the items of mappings that a layer is given, and may add to."""
@@ -249,7 +241,7 @@ class Recorder:
         rows, slots = found
         n_slots = self._n_rows if self._rule.has_own_samples(name) else self._samples.n_samples
         most = FITTING if name in self.projected else self._rule.max_features
-        self._storage.write(name, self._projections.project(rows, most), slots, n_slots)
+        self.storage.write(name, self._projections.project(rows, most), slots, n_slots)
 
     def _choose_projected(self) -> frozenset[str]:
         """Choose the layers whose rows would not fit into the limits, by their widths alone."""
@@ -264,4 +256,4 @@ class Recorder:
             name: FITTING * max(4, rows[name].element_size()) * counts[name] for name in wide
         }
         place = rows[wide[0]].device.type if wide else "cpu"
-        return too_large(sizes, reduced, self._storage.limits.total(place))
+        return too_large(sizes, reduced, self.storage.limits.total(place))

@@ -149,7 +149,7 @@ class _Recording:
         self._hooks, self._search = Hooks(), InputSearch(self._record_input)
         self._is_empty = True
         self._pad_token = pad_token_of(model)
-        self._hooks.before(model, self._begin, with_kwargs=True)
+        self._hooks.before(model, self._begin)
         if INPUT in names:
             self._search.attach(model, self._hooks)
         self._hooks.after(model, lambda *_: self._recorder.end())

@@ -83,7 +83,7 @@ class EndSearch:
         """Add the hooks; the tensors of the batch exist before the pass."""
         self._see(_tensors(batch))
         for module in watched_modules(root):
-            self._hooks.before(module, self._guarded(self._enter), with_kwargs=True)
+            self._hooks.before(module, self._guarded(self._enter))
             self._hooks.after(module, self._guarded(self._leave))
 
     def remove(self) -> None:

@@ -26,13 +26,11 @@ class Hooks:
     def __init__(self) -> None:
         self._hooks: list[_Hook] = []
 
-    def before(
-        self, module: nn.Module, action: Callable[..., None], with_kwargs: bool = False
-    ) -> None:
-        """Call ``action(module, args)`` before each forward of a module, or with its keywords."""
+    def before(self, module: nn.Module, action: Callable[..., None]) -> None:
+        """Call ``action(module, args, kwargs)`` before each forward of a module."""
         if takes_hooks(module):
             hook = _Hook(module, action)
-            hook.handle = module.register_forward_pre_hook(hook, with_kwargs=with_kwargs)
+            hook.handle = module.register_forward_pre_hook(hook, with_kwargs=True)
             self._hooks.append(hook)
 
     def after(self, module: nn.Module, action: Callable[..., None]) -> None:

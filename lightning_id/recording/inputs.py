@@ -74,7 +74,7 @@ class InputSearch:
         """Put hooks on every module of a network, or of the module that holds it."""
         self._root = root
         for module in watched_modules(root):
-            hooks.before(module, self._enter, with_kwargs=True)
+            hooks.before(module, self._enter)
             hooks.after(module, self._leave)
 
     def restart(self) -> None:

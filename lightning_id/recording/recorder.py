@@ -86,11 +86,11 @@ class Recorder:
             selector.start_batch()
         for name, module in self._modules.items():
             if self.selector(name).has_rows_in(batch):
-                self._hooks.before(module, partial(self._note_items, name), with_kwargs=True)
+                self._hooks.before(module, partial(self._note_items, name))
                 self._hooks.after(module, partial(self._record_call, name))
         for name, module in (given or {}).items():
             if self.selector(name).has_rows_in(batch):
-                self._hooks.before(module, partial(self._record_given, name), with_kwargs=True)
+                self._hooks.before(module, partial(self._record_given, name))
 
     def end(self) -> None:
         """End the batch and remove the hooks."""

@@ -19,7 +19,7 @@ from tests.toys import Toy, count_hooks, fitted
 def hooked():
     """A module with a hook before and one after it, what they record, and the hooks."""
     net, calls, hooks = nn.Linear(3, 2), [], Hooks()
-    hooks.before(net, lambda _module, args: calls.append(args[0].shape))
+    hooks.before(net, lambda _module, args, _kwargs: calls.append(args[0].shape))
     hooks.after(net, lambda _module, _args, output: calls.append(output.shape))
     return net, calls, hooks
 

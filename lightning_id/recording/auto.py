@@ -26,6 +26,7 @@ _POOLING = (
     *(nn.FractionalMaxPool2d, nn.FractionalMaxPool3d, nn.LPPool1d, nn.LPPool2d),
 )
 _ADAPTIVE = (_AdaptiveAvgPoolNd, _AdaptiveMaxPoolNd)
+_ANY_POOLING = (*_POOLING, *_ADAPTIVE)
 # Modules whose parts are not called by themselves, or only sometimes.
 _UNITS = (
     *(nn.RNNBase, nn.MultiheadAttention),
@@ -128,7 +129,7 @@ def _looked_at(module: nn.Module, prefix: str) -> list[_Child]:
     _pick_unlike(children)
     if any(child.has_blocks and _has_conv(child.module) for child in children):
         _pick_around_blocks(module, children)
-    elif not any(isinstance(child.module, (*_POOLING, *_ADAPTIVE)) for child in children):
+    elif not any(isinstance(child.module, _ANY_POOLING) for child in children):
         _pick_widths(module, children)
     return children
 
@@ -204,7 +205,7 @@ def _pick_around_blocks(module: nn.Module, children: list[_Child]) -> None:
     stem = next((i for i in reversed(range(blocks[0])) if _is_stem(children[i].module)), None)
     if stem is not None:
         end = _end_of(children, stem, is_ordered=True)
-        is_pooled = isinstance(children[end + 1].module, (*_POOLING, *_ADAPTIVE))
+        is_pooled = isinstance(children[end + 1].module, _ANY_POOLING)
         children[stem].picks = []
         children[end].picks = [] if is_pooled else [children[end].name]
     for i in range(blocks[-1] + 1, len(children)):
@@ -235,8 +236,7 @@ def _end_of(children: list[_Child], at: int, is_ordered: bool) -> int:
 
 def _is_stem(module: nn.Module) -> bool:
     """Whether a module is made of convolutions, without pooling."""
-    others = (*_POOLING, *_ADAPTIVE)
-    is_other = any(isinstance(each, others) or is_linear(each) for each in module.modules())
+    is_other = any(isinstance(each, _ANY_POOLING) or is_linear(each) for each in module.modules())
     return _has_conv(module) and not is_other
 
 

@@ -81,13 +81,8 @@ class LayerResult:
 
     def records(self) -> Iterator[dict[str, Any]]:
         """Yield the columns of a history for each estimator, then for each class and estimator."""
-        layer = {
-            "layer": self.layer,
-            "role": self.role,
-            "order": self.order,
-            "depth": self.depth,
-            "ambient_dimension": self.ambient_dimension,
-        }
+        names = "layer", "role", "order", "depth", "ambient_dimension"
+        layer = {name: getattr(self, name) for name in names}
         for name, estimate in self.estimates.items():
             notes = [*self.batch_notes, *self.rule_notes, *self.padding_notes, *self.notes]
             notes += [estimate.note] if estimate.note else []

@@ -32,22 +32,15 @@ class ShowProfile(Callback):
             return
         finish(trainer)  # a live bar breaks long lines, and is drawn again below
         for callback in callbacks:
-            folder = _save(callback, Path(run))
+            folder, history = folder_of(run, callback.prefix), callback.history
+            history.save(folder)  # without a logger the callback has written nothing
+            figure = depth_profile(history, main_estimator(history))
+            figure.savefig(folder / "profile.png")
             _print("")
             _print(f"Depth profile:  {folder / 'profile.png'}")
             _print(f"All records:    {folder / RECORDS_FILE}")
             _print(f"Report:         {write_report([folder])}")
         _print(f"Curves:         {_tensorboard()} --logdir {run}")
-
-
-def _save(callback: IntrinsicDimensionCallback, run: Path) -> Path:
-    """Write history and figure of a callback into the folder of its prefix, and return that."""
-    folder = folder_of(run, callback.prefix)
-    callback.history.save(folder)  # without a logger it has written nothing
-    depth_profile(callback.history, main_estimator(callback.history)).savefig(
-        folder / "profile.png"
-    )
-    return folder
 
 
 def _tensorboard() -> str:

@@ -23,9 +23,9 @@ from lightning_id.figures.by_time import (
     heat_map,
     last_hidden_and_metric,
     last_hidden_over_time,
+    layers_over_time,
 )
 from lightning_id.figures.eigenvalues import spectra
-from lightning_id.figures.layers import layers_over_time
 from lightning_id.figures.moving import moving_profile
 from lightning_id.history import History
 

@@ -32,7 +32,7 @@ from lightning_id.figures._drawing import (
     time_norm,
 )
 from lightning_id.figures.by_depth import finish_depth, label_layers, points
-from lightning_id.figures.layers import layers_over_time
+from lightning_id.figures.by_time import layers_over_time
 from lightning_id.history import BEFORE_TRAINING, History, Placed, Validation
 from lightning_id.history.queries import course, describe, profiles
 

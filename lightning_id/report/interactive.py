@@ -10,7 +10,7 @@ from typing import Any, Literal
 
 import plotly.graph_objects as go  # type: ignore[import-untyped]
 
-from lightning_id.figures._data import Clock, short_names, tick_positions
+from lightning_id.figures._data import Clock, metric_course, short_names, tick_positions
 from lightning_id.figures._drawing import FEW_COLORS, MOST_NAMES
 from lightning_id.figures.by_depth import far_enough_apart, joined
 from lightning_id.functional import EstimatorSpec, estimator_spec
@@ -78,12 +78,8 @@ def interactive_metric(runs: Mapping[str, History], metric: str) -> str | None:
     latest = 1
     places = [_metric_places(runs[name], stops, values[name], clock) for name in runs]
     for name, color in zip(runs, cycle(_COLORS), strict=False):
-        fitted = {*course(runs[name].validations())}
-        curve = sorted(
-            (clock.time(v), value)
-            for v, value in values[name].items()
-            if v in fitted or v.stage == FIT
-        )
+        shown = course(runs[name].validations())
+        curve = metric_course(runs[name], metric, clock, shown)
         figure.add_scatter(
             x=[time for time, _ in curve],
             y=[value for _, value in curve],

@@ -38,14 +38,14 @@ def probe_loader(trainer: AnyTrainer, name: str, dataloader_idx: int) -> Iterabl
     each = list(loaders) if isinstance(loaders, (list, tuple)) else [loaders]
     if dataloader_idx >= len(each) or each[dataloader_idx] is None:
         raise ValueError(
-            f"`probe`: expected a {name} loader, got none; give a DataLoader"
+            f"`data`: expected a {name} loader, got none; give a DataLoader"
             + (", or 'train'" if name == "val" else "")
         )
     loader: Iterable[Any] = each[dataloader_idx]
     if name == "train" and not has_known_samples(loader):
         # Another pass over a stream that is in use could take samples away from the training.
         raise ValueError(
-            f"`probe`: expected a train loader over a data set of known size, got {type(loader)};"
+            f"`data`: expected a train loader over a data set of known size, got {type(loader)};"
             " give a DataLoader of its own instead"
         )
     return loader
@@ -73,7 +73,7 @@ def _pass_through(trainer: AnyTrainer, module: AnyModule, batch: Any, index: int
         name, args = "predict_step", (batch, index)
     elif not _is_written(type(module).forward):
         raise ValueError(
-            f"`probe`: expected {type(module).__name__} to have a forward or a predict_step, got"
+            f"`data`: expected {type(module).__name__} to have a forward or a predict_step, got"
             " neither; write one that runs a batch"
         )
     else:

@@ -21,7 +21,7 @@ class LoggedMetrics:
         self._recorded: tuple[Validation | None, set[str]] = None, set()  # the last place, names
 
     def at_validation(self, trainer: AnyTrainer, place: Validation) -> dict[str, float]:
-        """Return the metrics of a validation or test, and those of single training steps."""
+        """Return the final metrics of a validation or test, and of single training steps."""
         logged: dict[str, Tensor] = trainer.callback_metrics
         current = {
             name: value

@@ -232,10 +232,12 @@ class Measurement:
         leading = Leading(last.vectors, last.counts, self._needs_all)
         found = run_estimators(layer.rows, estimators, self._processes, leading)
         estimates = LayerEstimates(layer.fingerprint, found, {}, leading)
+        slots = self._recorder.slots(name)
+        of_rows = self._labels[:0] if slots is None else self._labels[slots]
         for label in () if self._options.rule.has_own_samples(name) else labels:
             if found.is_aborted:
                 break
-            rows = layer.rows[self._has_label(name, label).to(layer.rows.device)]
+            rows = layer.rows[(of_rows == label).to(layer.rows.device)]
             found = run_estimators(rows, estimators, self._processes)
             estimates.classes[label] = found
         return estimates
@@ -338,11 +340,6 @@ class Measurement:
         return name != LAST_HIDDEN and rows is not None and torch.equal(rows, given)
 
     # --- layers -----------------------------------------------------------------------------------
-
-    def _has_label(self, name: str, label: int) -> Tensor:
-        """Return whether each row of a layer has a label."""
-        slots = self._recorder.slots(name)
-        return (self._labels[:0] if slots is None else self._labels[slots]) == label
 
     def _notes(self, name: str, layer: _LayerRows, plan: Plan) -> list[str]:
         n_calls, width = self._recorder.calls.get(name, 0), layer.width or 0

@@ -136,6 +136,10 @@ class ForkedCommand:
         given.close()
         self.pid = self._process.pid
 
+    def poll(self) -> int | None:
+        """Return the exit code of the process; None while it runs."""
+        return self._process.exitcode
+
     def wait(self) -> int | None:
         """Wait for the end of the process, and return its exit code."""
         self._process.join()

@@ -67,13 +67,14 @@ class Analysis:
         is_loss = self.outcome and not metric_of(self.outcome)[1]
         return not is_loss and all(abs(row[column] or 0) <= 1 for row in self.rows)
 
-    def save(self, page: str | Path, command: str = "", error: str = "") -> Path:
+    def save(self, page: str | Path, command: str = "", error: str = "", title: str = "") -> Path:
         """Write a page in Markdown, and figure and table next to it, with the same name.
 
         Args:
             page: The Markdown file.
             command: How the page is made again, for its first line.
             error: Description of the error for its first section.
+            title: Name of the study, for its headline.
 
         Returns:
             The page.
@@ -87,7 +88,7 @@ class Analysis:
         write_csv(table, self.rows)
         named = replace(self, outcome=error or self.outcome)
         draw_study(named).savefig(picture)
-        text = study_page(named, picture.name, table.name, command)
+        text = study_page(named, picture.name, table.name, command, title)
         page.write_text(text, encoding="utf-8")
         return page
 
@@ -128,11 +129,15 @@ def analyse(
         >>> found.over_all.n_runs, [group.label for group in found.groups]
         (30, ['noise 0', 'noise 1', 'nothing but the seed differs'])
     """
-    rows, error = _with_error(rows_of(table), error)
+    rows = rows_of(table)
+    metric, is_share = metric_of(error)
+    if is_share:
+        _check_columns(rows, [metric])
+        rows, error = [outcome_of(Outcome(error), row) | row for row in rows], "error"
     named = _named(groups or ())
-    grouping = list(dict.fromkeys(c for columns in named.values() for c in columns))
+    grouping = [column for columns in named.values() for column in columns]
     known = list(dict.fromkeys([*grouping, *(settings or ())]))
-    _check_columns(rows, [error, *predictors, *others, *grouping, *known])
+    _check_columns(rows, [error, *predictors, *others, *known])
     known = varied(rows, known)
     rows = [_with_cell(row, number, known) for number, row in enumerate(rows)]
     if groups is None:
@@ -160,18 +165,8 @@ def varied(rows: Sequence[Row], settings: Sequence[str]) -> list[str]:
     return [name for name in settings if len({row[name] for row in rows}) > 1]
 
 
-def is_number(rows: Sequence[Row], column: str) -> bool:
-    """Return whether a column holds numbers alone, or nothing."""
-    return all(isinstance(row[column], (int, float, type(None))) for row in rows)
-
-
 def title_of(name: str) -> str:
-    """Return the title of a column.
-
-    Example:
-        >>> title_of("label_noise"), title_of("peak_over_last_val")
-        ('label noise', 'peak / last hidden dimension (val)')
-    """
+    """Return the title of a column: ``"peak / last hidden dimension (val)"``, ``"label noise"``."""
     for start, title in _TITLES.items():
         if name.startswith(start):
             return f"{title} ({name.removeprefix(start)})"
@@ -190,38 +185,36 @@ def _relation(
     # The more intervals there are, the higher the level of each (Bonferroni).
     testable = sum(over(runs, kind, LEVEL, 1).reason is None for kind, _, runs in groups)
     level = 1 - (1 - LEVEL) / max(testable, 1)
-    errors = [row[error] for row in known]
-    return Relation(
-        predictor=predictor,
-        error=error,
-        over_all=correlation(known, predictor, error),
-        groups=[
-            Group(
-                kind,
-                label,
-                over(runs, kind, level, RESAMPLES),
-                None if kind == SEED else correlation(_less(known, runs), predictor, error),
-            )
-            for kind, label, runs in groups
-        ],
-        low=min(errors, default=0.0),
-        high=max(errors, default=0.0),
-    )
+    found = []
+    for kind, label, runs in groups:
+        numbers = {id(row) for row in runs}
+        rest = [row for row in known if id(row) not in numbers]
+        without = None if kind == SEED else correlation(rest, predictor, error)
+        found.append(Group(kind, label, over(runs, kind, level, RESAMPLES), without))
+    errors = [row[error] for row in known] or [0.0]
+    over_all = correlation(known, predictor, error)
+    return Relation(predictor, error, over_all, found, min(errors), max(errors))
+
+
+def _groups(
+    rows: list[Row], named: Mapping[str, Sequence[str]]
+) -> list[tuple[str, str, list[Row]]]:
+    """Return the kind, the label and the runs of each group."""
+    found = []
+    for kind, columns in named.items():
+        parts: dict[str, list[Row]] = {}
+        for row in sorted(rows, key=lambda row: [order_of(row[name]) for name in columns]):
+            label = ", ".join(f"{title_of(name)} {value_text(row[name])}" for name in columns)
+            parts.setdefault(label, []).append(row)
+        if len(parts) > 1:  # else the group is all there is
+            found += [(kind, label, runs) for label, runs in parts.items()]
+    return [*found, (SEED, "nothing but the seed differs", rows)]
 
 
 def _named(groups: Groups) -> dict[str, list[str]]:
     """Return the columns that the runs of a group have in common, by the name of the kind."""
     named = groups.items() if isinstance(groups, Mapping) else [(title_of(g), g) for g in groups]
     return {name: [c] if isinstance(c, str) else list(c) for name, c in named}
-
-
-def _with_error(rows: list[Row], error: str) -> tuple[list[Row], str]:
-    """Return the table with a column of errors, and its name."""
-    metric, is_share = metric_of(error)
-    if not is_share:
-        return rows, error
-    _check_columns(rows, [metric])
-    return [outcome_of(Outcome(error), row) | row for row in rows], "error"
 
 
 def _check_columns(rows: Sequence[Row], columns: Sequence[str]) -> None:
@@ -243,36 +236,8 @@ def _with(rows: Iterable[Row], *columns: str) -> list[Row]:
     return [row for row in rows if all(row[column] is not None for column in columns)]
 
 
-def _less(rows: Sequence[Row], left_out: Sequence[Row]) -> list[Row]:
-    numbers = {id(row) for row in left_out}
-    return [row for row in rows if id(row) not in numbers]
-
-
-def _groups(
-    rows: Sequence[Row], named: Mapping[str, Sequence[str]]
-) -> list[tuple[str, str, list[Row]]]:
-    found = []
-    for kind, columns in named.items():
-        parts = _split(rows, columns)
-        if len(parts) > 1:  # else the group is all there is
-            found += [(kind, label, runs) for label, runs in parts.items()]
-    return [*found, (SEED, "nothing but the seed differs", list(rows))]
-
-
-def _split(rows: Iterable[Row], columns: Sequence[str]) -> dict[str, list[Row]]:
-    parts: dict[str, list[Row]] = {}
-    for row in sorted(rows, key=lambda row: [order_of(row[name]) for name in columns]):
-        label = ", ".join(f"{title_of(name)} {value_text(row[name])}" for name in columns)
-        parts.setdefault(label, []).append(row)
-    return parts
-
-
 def order_of(value: Any) -> tuple[bool, Any]:
-    """Return a key that sorts settings: numbers, missing ones, all others as text.
-
-    >>> sorted(["b", 32, None, 8], key=order_of)
-    [8, 32, None, 'b']
-    """
+    """Return a key that sorts settings: numbers, missing ones, all others as text."""
     is_number = isinstance(value, (int, float))
     return not is_number, value if is_number else "" if value is None else str(value)
 

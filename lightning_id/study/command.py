@@ -9,8 +9,8 @@ from lightning_id.history.tables import aligned
 from lightning_id.study.analysis import Analysis, analyse
 from lightning_id.study.executors import EXECUTORS
 from lightning_id.study.page import verdicts
-from lightning_id.study.runs import Runs, prepare_study
-from lightning_id.study.table import PREDICTORS, sample_sets, with_settings
+from lightning_id.study.runs import prepare_study
+from lightning_id.study.table import PREDICTORS, columns_of, with_settings
 
 _FILES = ".yaml", ".yml", ".json"
 
@@ -60,14 +60,24 @@ def _parser() -> argparse.ArgumentParser:
 
 
 def _train(options: argparse.Namespace) -> tuple[Analysis, Path] | None:
-    if len(options.study) > 1:
+    """Train a study, or print its trainings and how they ended."""
+    path, *others = options.study
+    if others:
         raise ValueError(f"expected one study, got {', '.join(options.study)}")
-    runs = prepare_study(
-        options.study[0], options.out, options.executor, options.workers, options.page
-    )
-    _report_changed(runs)
+    runs = prepare_study(path, options.out, options.executor, options.workers, options.page)
+    changed = runs.changed()
+    if changed:
+        sys.stderr.write(
+            f"{len(changed)} finished trainings in {runs.folder} had another configuration, and are"
+            " kept there but not used:\n" + "\n".join(f"  {text}" for text in changed) + "\n"
+        )
     if options.dry_run:
-        sys.stdout.write(f"{_table(runs)}\n")
+        names = list(runs.names.values())
+        body = [
+            [row["run"], *[str(row[name]) for name in names], row["reason"] or "done"]
+            for row in runs.rows()
+        ]
+        sys.stdout.write(f"{aligned([['training', *names, 'state'], *body])}\n")
         return None
     runs.train(options.executor, options.workers)
     return runs.write(options.page)
@@ -78,32 +88,12 @@ def _analyse(options: argparse.Namespace) -> tuple[Analysis, Path]:
     if options.error is None:
         raise ValueError("`--error`: expected a metric, for example '1 - val_acc', got none")
     rows, settings = with_settings(options.study, options.predictors)
-    sets = sample_sets(rows)
     analysis = analyse(
         rows,
         options.error,
-        predictors=[f"{name}_{data}" for name in options.predictors for data in sets],
+        predictors=columns_of(rows, options.predictors),
         groups=options.groups,
         settings=settings,
     )
     page = Path("page.md") if options.page is None else Path(options.page)
     return analysis, analysis.save(page, error=options.error)
-
-
-def _table(runs: Runs) -> str:
-    """Return the trainings with their settings and how they ended."""
-    rows = runs.rows()
-    names = list(runs.names.values())
-    body = [
-        [row["run"], *[str(row[name]) for name in names], row["reason"] or "done"] for row in rows
-    ]
-    return aligned([["training", *names, "state"], *body])
-
-
-def _report_changed(runs: Runs) -> None:
-    changed = runs.changed()
-    if changed:
-        sys.stderr.write(
-            f"{len(changed)} finished trainings in {runs.folder} had another configuration, and are"
-            " kept there but not used:\n" + "\n".join(f"  {text}" for text in changed) + "\n"
-        )

@@ -1,8 +1,7 @@
 """The figure of a study: dimension against error, once for each setting."""
 
 import math
-from collections.abc import Callable, Sequence
-from functools import partial
+from collections.abc import Sequence
 from typing import Any
 
 from matplotlib.axes import Axes
@@ -27,73 +26,70 @@ MOST_PANELS = 8
 
 
 def draw_study(analysis: Analysis) -> Figure:
-    """Draw the error against each dimension.
-
-    Then as deviations from the mean of the cell, then coloured by each other varied setting.
-    """
+    """Draw the error against each dimension, within cells, and coloured by each other setting."""
     needed = [*analysis.relations, analysis.error]
     known = [row for row in analysis.rows if all(row[name] is not None for name in needed)]
     if not known:
         return text_figure("No training has both a dimension and an error.")
-    names = [name for name in varied(known, analysis.settings) if name != SEED_NAME]
+    levels = {name: {row[name] for row in known} for name in varied(known, analysis.settings)}
     factors: list[str | None] = [
         name
-        for name in names
-        if len(levels := {row[name] for row in known}) <= MOST_LEVELS and None not in levels
+        for name, values in levels.items()
+        if name != SEED_NAME and len(values) <= MOST_LEVELS and None not in values
     ]
     factors = factors or [None]
     first = next(iter(analysis.relations))
-    scale = 100 if analysis.is_share(analysis.error) else 1
-    draw = partial(_scatter, rows=known, error=analysis.error, scale=scale)
-    panels: list[Callable[[Axes], None]] = [
-        *[partial(draw, measure=measure, factor=factors[0]) for measure in analysis.relations],
-        partial(_deviations, **draw.keywords, measure=first, factor=factors[0]),
-        *[partial(draw, measure=first, factor=factor) for factor in factors[1:]],
-    ]
+    panels = [(measure, factors[0], False) for measure in analysis.relations]
+    panels += [(first, factors[0], True), *[(first, factor, False) for factor in factors[1:]]]
     panels = panels[:MOST_PANELS]
     lines = math.ceil(len(panels) / 2)
     figure = new_figure(3 * lines)
-    for number, panel in enumerate(panels, start=1):
-        panel(figure.add_subplot(lines, 2, number))
+    is_share = analysis.is_share(analysis.error)
+    for number, (measure, factor, within) in enumerate(panels, start=1):
+        axes = figure.add_subplot(lines, 2, number)
+        _scatter(axes, known, measure, analysis.error, is_share, within, factor)
     return figure
 
 
 def _scatter(
-    axes: Axes, rows: Sequence[Row], error: str, scale: int, measure: str, factor: str | None
+    axes: Axes,
+    rows: Sequence[Row],
+    measure: str,
+    error: str,
+    is_share: bool,
+    within: bool,
+    factor: str | None,
 ) -> None:
-    unit = " in %" if scale > 1 else ""
-    errors = [scale * row[error] for row in rows]
-    _points(axes, rows, [row[measure] for row in rows], errors, factor)
-    if min(errors) > 0 and max(errors) > LOG_RANGE * min(errors):
+    """Draw two columns, or the deviations of their numbers from the means of the cells."""
+    x, y = ([row[column] for row in rows] for column in (measure, error))
+    unit, less = " in %", ""
+    if within:
+        x, y = _from_cell_means(rows, x), _from_cell_means(rows, y)
+        unit, less = " in points", ",\nless the mean of the cell"
+        axes.axhline(0, color="0.7", linewidth=0.8, zorder=0)
+        axes.axvline(0, color="0.7", linewidth=0.8, zorder=0)
+    y = [100 * each if is_share else each for each in y]
+    _points(axes, x, y, factor, [None if factor is None else row[factor] for row in rows])
+    if not within and min(y) > 0 and max(y) > LOG_RANGE * min(y):
         axes.set_yscale("log", base=2)
         plain_numbers(axes.yaxis)
-    axes.set_xlabel(title_of(measure), fontsize=SMALL)
-    axes.set_ylabel(f"{title_of(error)}{unit}", fontsize=SMALL)
+    axes.set_xlabel(f"{title_of(measure)}{less}", fontsize=SMALL)
+    axes.set_ylabel(f"{title_of(error)}{unit * is_share}{less}", fontsize=SMALL)
+    axes.tick_params(labelsize=SMALL)
+    style_axes(axes)
 
 
-def _deviations(
-    axes: Axes, rows: Sequence[Row], error: str, scale: int, measure: str, factor: str | None
-) -> None:
-    unit = " in points" if scale > 1 else ""
-    x, y = _from_cell_mean(rows, measure), _from_cell_mean(rows, error)
-    _points(axes, rows, x, [scale * each for each in y], factor)
-    axes.axhline(0, color="0.7", linewidth=0.8, zorder=0)
-    axes.axvline(0, color="0.7", linewidth=0.8, zorder=0)
-    axes.set_xlabel(f"{title_of(measure)},\nless the mean of the cell", fontsize=SMALL)
-    axes.set_ylabel(f"{title_of(error)}{unit},\nless the mean of the cell", fontsize=SMALL)
-
-
-def _from_cell_mean(rows: Sequence[Row], column: str) -> list[float]:
+def _from_cell_means(rows: Sequence[Row], numbers: Sequence[float]) -> list[float]:
     cells: dict[Any, list[float]] = {}
-    for row in rows:
-        cells.setdefault(row["cell"], []).append(row[column])
-    return [row[column] - math.fsum(cells[row["cell"]]) / len(cells[row["cell"]]) for row in rows]
+    for row, number in zip(rows, numbers, strict=True):
+        cells.setdefault(row["cell"], []).append(number)
+    means = {cell: math.fsum(of_cell) / len(of_cell) for cell, of_cell in cells.items()}
+    return [number - means[row["cell"]] for row, number in zip(rows, numbers, strict=True)]
 
 
 def _points(
-    axes: Axes, rows: Sequence[Row], x: Sequence[float], y: Sequence[float], factor: str | None
+    axes: Axes, x: Sequence[float], y: Sequence[float], factor: str | None, values: Sequence[Any]
 ) -> None:
-    values = [None if factor is None else row[factor] for row in rows]
     levels = sorted(set(values), key=order_of)
     handles = []
     for number, level in enumerate(levels):
@@ -118,5 +114,3 @@ def _points(
             handletextpad=0.1,
             columnspacing=1,
         )
-    axes.tick_params(labelsize=SMALL)
-    style_axes(axes)

@@ -1,22 +1,25 @@
-"""The YAML of a study, and the trainings that it consists of."""
+"""The YAML of a study, the trainings that it consists of, and checks before the first of them."""
 
 import hashlib
 import itertools
 import json
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import suppress
 from copy import deepcopy
 from dataclasses import dataclass, field, fields
-from functools import cached_property, reduce
+from functools import reduce
+from importlib import import_module
 from pathlib import Path
 from typing import Any
 
 from jsonargparse import ArgumentError, ArgumentParser, get_loader
+from pytorch_lightning.cli import LightningCLI
 
+from lightning_id import IntrinsicDimensionCallback
 from lightning_id._checks import close_names, find_config, whole_number
 from lightning_id.study.table import Outcome, flattened
 
 RECIPE = 2  # raised when a training of the same settings would give other numbers than before
-SEED = "seed_everything"
 
 
 @dataclass(frozen=True)
@@ -38,11 +41,12 @@ class Study:
 
     base: str | dict[str, Any]
     outcome: Outcome
+    title: str = ""
     cli: str | None = None
     fixed: dict[str, Any] = field(default_factory=dict)
     grid: dict[str, Any] = field(default_factory=dict)
     extra: list[dict[str, Any]] = field(default_factory=list)
-    seed: str = SEED
+    seed: str = "seed_everything"
     callback: dict[str, Any] | None = None
     predictors: list[str] = field(default_factory=lambda: ["last_hidden", "peak", "peak_over_last"])
     groups: dict[str, list[str]] = field(default_factory=dict)
@@ -52,28 +56,16 @@ class Study:
 
 @dataclass(frozen=True)
 class Training:
-    """One training: its settings by key, and all that its process needs."""
+    """One training: its configuration, and the settings in it by key.
 
+    `identity` names it, the same wherever and whenever it has this configuration; `cell` names the
+    trainings that differ from it in nothing but the seed.
+    """
+
+    identity: str
+    cell: str
     settings: dict[str, Any]
     config: dict[str, Any]
-    cli: str | None
-    callback: dict[str, Any] | None
-    seed: str
-
-    @cached_property
-    def identity(self) -> str:
-        """Name of the training, the same wherever and whenever it has this configuration."""
-        return _hash(self.config, self.cli, self.callback)
-
-    @cached_property
-    def cell(self) -> str:
-        """Name of the trainings that differ from this one in nothing but the seed."""
-        config = deepcopy(self.config)
-        for key in self.settings:
-            if self.seed in _names(key):
-                for name in _names(key):
-                    _set(config, name, None)
-        return _hash(config, self.cli, self.callback)
 
     @property
     def label(self) -> str:
@@ -97,23 +89,17 @@ def load_study(source: str | Path | Mapping[str, Any]) -> Study:
 
 
 def trainings_of(study: Study) -> list[Training]:
-    """Return the trainings of a study, each once.
-
-    Example:
-        >>> study = load_study({
-        ...     "base": {"model": "Net"}, "outcome": {"error": "val_loss"},
-        ...     "grid": {"model.init_args.width": [1, 2], "seed_everything": [0, 1]},
-        ... })
-        >>> [each.label for each in trainings_of(study)][:2]
-        ['model.init_args.width 1, seed_everything 0', 'model.init_args.width 1, seed_everything 1']
-    """
+    """Return the trainings of a study, each once."""
     assert isinstance(study.base, dict)
     fixed = _configured(study.base, study.fixed)
     found: dict[str, Training] = {}
     for settings in _cells(study):
         config = _configured(fixed, settings)
-        one = Training(settings, config, study.cli, study.callback, study.seed)
-        found.setdefault(one.identity, one)
+        seeds = dict.fromkeys(key for key in settings if study.seed in _names(key))
+        identity, cell = (
+            _hash(each, study.cli, study.callback) for each in (config, _configured(config, seeds))
+        )
+        found.setdefault(identity, Training(identity, cell, settings, config))
     if not found:
         raise ValueError("`grid`: expected keys with values to train with, got none")
     return list(found.values())
@@ -127,6 +113,55 @@ def setting_keys(trainings: Sequence[Training]) -> list[str]:
             first = _names(key)[0]
             keys.update(dict.fromkeys(flattened({first: training.value(first)})))
     return list(keys)
+
+
+def cli_class(name: str | None) -> Any:
+    """Return a class by ``"module:Class"``; None for LightningCLI over any model and data."""
+    if name is None:
+        return LightningCLI
+    module, _, attribute = name.partition(":")
+    try:
+        found = getattr(import_module(module), attribute, None)
+    except ModuleNotFoundError as error:
+        raise ValueError(f"`cli`: expected a module to import, got {module!r}: {error}") from error
+    # Of pytorch_lightning or of lightning.pytorch, which are two class trees.
+    if "LightningCLI" not in [each.__name__ for each in getattr(found, "__mro__", ())]:
+        raise ValueError(f"`cli`: expected module:Class of a LightningCLI, got {name!r}")
+    return found
+
+
+def callback_parser(callback: Any = IntrinsicDimensionCallback) -> ArgumentParser:
+    """Return the parser of the arguments of the callback."""
+    parser = ArgumentParser(exit_on_error=False)
+    parser.add_class_arguments(callback, "callback")
+    return parser
+
+
+def check(study: Study, trainings: Sequence[Training]) -> None:
+    """Parse all configurations by the parser of LightningCLI; an error names the training."""
+    if study.callback is not None:
+        try:
+            callback_parser().parse_object({"callback": deepcopy(study.callback)})
+        except ArgumentError as error:
+            raise ValueError(f"`callback`: {error}") from error
+
+    class Parsed(Exception):  # noqa: N818 - no error
+        """Nothing is to be instantiated."""
+
+    class Parsing(cli_class(study.cli)):  # type: ignore[misc]
+        def init_parser(self, **kwargs: Any) -> Any:
+            return super().init_parser(**{**kwargs, "exit_on_error": False})
+
+        def parse_arguments(self, parser: Any, args: Any) -> None:  # noqa: ARG002
+            for training in trainings:
+                try:
+                    parser.parse_args(["fit", "--config", json.dumps(training.config)])
+                except (ArgumentError, SystemExit) as error:
+                    raise ValueError(f"{training.label or 'the training'}: {error}") from error
+            raise Parsed
+
+    with suppress(Parsed):
+        Parsing()
 
 
 def _study(content: Any, folder: Path) -> Study:
@@ -148,13 +183,9 @@ def _study(content: Any, folder: Path) -> Study:
     parts = {"outcome": Outcome, "resources": Resources}
     given = {k: parts[k](**v) if k in parts else v for k, v in content.items()}
     if isinstance(given["base"], str):
-        given["base"] = _load(_base_path(given["base"], folder))
+        own = folder / given["base"]
+        given["base"] = _load(own if own.is_file() else Path(find_config(given["base"])))
     return Study(**given)
-
-
-def _base_path(name: str, folder: Path) -> Path:
-    own = folder / name
-    return own if own.is_file() else Path(find_config(name))
 
 
 def _load(path: Path) -> Any:
@@ -169,18 +200,14 @@ def _load(path: Path) -> Any:
 
 def _cells(study: Study) -> Iterator[dict[str, Any]]:
     seeds = {key: values for key, values in study.grid.items() if study.seed in _names(key)}
-    with_seeds = [
-        cell if any(study.seed in _names(key) for key in cell) else cell | seeds
-        for cell in study.extra
-    ]
-    grids = [study.grid] * bool(study.grid) + with_seeds
-    for grid in grids:
-        lists = [value if isinstance(value, list) else [value] for value in grid.values()]
-        for key, several in zip(grid, lists, strict=True):
-            if not several:
-                raise ValueError(f"`{key}`: expected at least one value, got an empty list")
+    for grid in [study.grid] * bool(study.grid) + study.extra:
+        cell = grid if any(study.seed in _names(key) for key in grid) else grid | seeds
+        lists = [value if isinstance(value, list) else [value] for value in cell.values()]
+        if [] in lists:
+            key = list(cell)[lists.index([])]
+            raise ValueError(f"`{key}`: expected at least one value, got an empty list")
         for values in itertools.product(*lists):
-            yield dict(zip(grid, values, strict=True))
+            yield dict(zip(cell, values, strict=True))
 
 
 def _configured(config: Mapping[str, Any], settings: Mapping[str, Any]) -> dict[str, Any]:
@@ -200,15 +227,11 @@ def _set(config: dict[str, Any], key: str, value: Any) -> None:
     *parents, last = key.split(".")
     node: Any = config
     for name in parents:
-        index = int(name) if isinstance(node, list) and name.isdigit() else name
-        if isinstance(node, dict) and node.get(name) is None:
-            node[name] = {}
-        elif isinstance(node, dict) and isinstance(node[name], str):
-            node[name] = {"class_path": node[name]}  # the short form of a class without arguments
-        try:
-            node = node[index]
-        except (IndexError, TypeError):
-            raise ValueError(f"`{key}`: expected a key of the configuration, got none") from None
+        if isinstance(node, dict):
+            child = {} if node.get(name) is None else node[name]
+            # A class without arguments has a short form.
+            node[name] = {"class_path": child} if isinstance(child, str) else child
+        node = _get(node, name)
     if not isinstance(node, dict):
         raise ValueError(f"`{key}`: expected a mapping above its last part, got {node!r}")
     node[last] = value

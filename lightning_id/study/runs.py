@@ -1,7 +1,6 @@
 """Runs the missing trainings of a study, and writes its table, page and figure."""
 
 import json
-import os
 import shutil
 import sys
 from collections.abc import Iterator, Mapping, Sequence
@@ -10,41 +9,25 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
-from rich.progress import (
-    BarColumn,
-    MofNCompleteColumn,
-    Progress,
-    TextColumn,
-    TimeElapsedColumn,
-    TimeRemainingColumn,
-)
+from rich.progress import MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
 from lightning_id._checks import find_config
 from lightning_id.history import History
 from lightning_id.study.analysis import Analysis, analyse
-from lightning_id.study.checks import check
-from lightning_id.study.executors import EXECUTORS, Processes
-from lightning_id.study.grid import Training, load_study, setting_keys, trainings_of
+from lightning_id.study.executors import EXECUTORS
+from lightning_id.study.grid import Training, check, load_study, setting_keys, trainings_of
 from lightning_id.study.table import (
     Row,
+    columns_of,
     completed,
     dimensions,
     flattened,
     metrics,
     outcome_of,
-    sample_sets,
     short_names,
     shown,
 )
-from lightning_id.study.training import (
-    FAILURE,
-    LOG,
-    REHEARSAL,
-    RESULT,
-    TRAINING,
-    check_logged,
-    prepare,
-)
+from lightning_id.study.training import FAILURE, LOG, RESULT, TRAINING, prepare
 
 Source = str | Path | Mapping[str, Any]
 MOST_REHEARSALS = 3
@@ -85,10 +68,10 @@ def run(
 
 def prepare_study(
     study: Source,
-    out: str | Path | None,
-    executor: str,
-    workers: int | None,
-    page: str | Path | None,
+    out: str | Path | None = None,
+    executor: str = "local",
+    workers: int | None = None,
+    page: str | Path | None = None,
 ) -> "Runs":
     """Check all arguments and configurations, and return the trainings of a study."""
     if executor not in EXECUTORS:
@@ -103,7 +86,7 @@ def prepare_study(
     names = list(runs.names.values())
     for name in {name for columns in runs.study.groups.values() for name in columns} - {*names}:
         raise ValueError(f"`groups`: expected some of {', '.join(names)}, got {name!r}")
-    with _modules_known(runs.modules):
+    with runs.modules_known():
         check(runs.study, runs.trainings)
     return runs
 
@@ -114,13 +97,9 @@ class Runs:
     def __init__(self, source: Source, out: str | Path | None = None) -> None:
         self.study = load_study(source)
         self.trainings = trainings_of(self.study)
-        is_file = not isinstance(source, Mapping)
-        self.path = Path(source) if is_file else Path("study.yaml")  # type: ignore[arg-type]
+        self.path = Path("study.yaml") if isinstance(source, Mapping) else Path(source)
         self.folder = Path("runs", self.path.stem) if out is None else Path(out)
-        # Classes of the configurations are looked for next to the YAML and in the working folder.
-        self.modules = [str(self.path.parent.resolve()), str(Path.cwd())]
-        self._keys = setting_keys(self.trainings)
-        self.names = short_names(self._keys)
+        self.names = short_names(setting_keys(self.trainings))
 
     def folder_of(self, training: Training) -> Path:
         """Return the folder of a training."""
@@ -130,22 +109,23 @@ class Runs:
         """Return the trainings without a result; one that failed is tried again."""
         return [each for each in self.trainings if not (self.folder_of(each) / RESULT).exists()]
 
-    def status(self, training: Training) -> str:
-        """Return how a training ended."""
-        folder = self.folder_of(training)
-        if (folder / RESULT).exists():
-            return "done"
-        return str(_read(folder / FAILURE).get("reason", "not run yet"))
-
     def changed(self) -> list[str]:
         """Return finished trainings that had another configuration, and the differences."""
-        names = {training.identity for training in self.trainings}
         known = {training.label: training for training in self.trainings}
+        names = {training.identity for training in self.trainings}
         found = []
         for path in sorted(self.folder.glob(f"runs/*/{RESULT}")):
             spec = _read(path.with_name(TRAINING))
-            if path.parent.name not in names and spec.get("label") in known:
-                found.append(f"{spec['label']} ({_difference(spec, known[spec['label']])})")
+            if path.parent.name in names or spec.get("label") not in known:
+                continue
+            now = known[spec["label"]].config, self.study.callback, self.study.cli
+            before, after = (
+                flattened({**config, "callback": callback, "cli": cli})
+                for config, callback, cli in ((spec["config"], spec["callback"], spec["cli"]), now)
+            )
+            keys = [key for key in before | after if before.get(key) != after.get(key)]
+            differences = [f"{key} {before.get(key)} -> {after.get(key)}" for key in keys]
+            found.append(f"{spec['label']} ({', '.join(differences)})")
         return found
 
     def rows(self) -> list[Row]:
@@ -157,13 +137,14 @@ class Runs:
         missing = self.missing()
         folders = [self.folder_of(training) for training in missing]
         total, failed = len(self.trainings), 0
-        with _modules_known(self.modules), _bar() as bar:
+        columns = MofNCompleteColumn(), TextColumn("{task.fields[failed]}"), TimeElapsedColumn()
+        progress = Progress(*Progress.get_default_columns(), *columns, speed_estimate_period=LONG)
+        with self.modules_known(), progress as bar:
             n_done = total - len(missing)
             task = bar.add_task("trainings", total=total, completed=n_done, failed="")
             if self.study.rehearse and not n_done:
-                self._rehearse(missing[:MOST_REHEARSALS])
+                self._rehearse(missing[:MOST_REHEARSALS], executor)
             for folder, training in zip(folders, missing, strict=True):
-                shutil.rmtree(folder, ignore_errors=True)  # half of one, failed
                 prepare(folder, training, self.study)
             for folder in EXECUTORS[executor](folders, workers, self.study.resources):
                 failed += not (folder / RESULT).exists()
@@ -172,28 +153,40 @@ class Runs:
     def write(self, page: str | Path | None = None) -> tuple[Analysis, Path]:
         """Write table, page and figure, and return the analysis and the page."""
         study, rows = self.study, self.rows()
-        sets = sample_sets(rows)
-        first, *others = study.predictors
-        # A shipped file is named without its place on this machine.
-        name = self.path.name if find_config(self.path.name) == str(self.path) else self.path
         analysis = analyse(
             rows,
-            error="error",
-            predictors=[f"{first}_{data}" for data in sets],
+            predictors=columns_of(rows, study.predictors[:1]),
             groups=study.groups or None,
             settings=list(self.names.values()),
-            others=[f"{other}_{data}" for other in others for data in sets],
+            others=columns_of(rows, study.predictors[1:]),
         )
-        path = self.folder / "page.md" if page is None else Path(page)
-        command = f"lightning-id study {name}"
-        return analysis, analysis.save(path, command=command, error=study.outcome.error)
+        # A shipped file is named without its place on this machine.
+        name = self.path.name if find_config(self.path.name) == str(self.path) else self.path
+        path = analysis.save(
+            self.folder / "page.md" if page is None else page,
+            command=f"lightning-id study {name}",
+            error=study.outcome.error,
+            title=study.title or self.path.stem.replace("_", " ").capitalize(),
+        )
+        return analysis, path
+
+    @contextmanager
+    def modules_known(self) -> Iterator[None]:
+        """Find modules next to the YAML and in the working folder too."""
+        path = list(sys.path)
+        sys.path[:0] = [str(self.path.parent.resolve()), str(Path.cwd())]
+        try:
+            yield
+        finally:
+            sys.path[:] = path
 
     def _row(self, training: Training) -> Row:
         folder = self.folder_of(training)
-        settings = {self.names[key]: shown(key, training.value(key)) for key in self._keys}
+        settings = {name: shown(key, training.value(key)) for key, name in self.names.items()}
         row: Row = {"run": training.identity, "cell": training.cell, **settings}
         if not (folder / RESULT).exists():
-            return row | {"error": None, "reason": self.status(training)}
+            reason = _read(folder / FAILURE).get("reason", "not run yet")
+            return row | {"error": None, "reason": reason}
         result = _read(folder / RESULT)
         history = History.load(folder)
         logged = metrics(history) | result.pop("metrics")
@@ -203,66 +196,21 @@ class Runs:
         row |= outcome_of(self.study.outcome, logged) | logged | result
         return {**row, "reason": reason}
 
-    def _rehearse(self, trainings: Sequence[Training]) -> None:
+    def _rehearse(self, trainings: Sequence[Training], executor: str) -> None:
         """Run one batch of the first training, so that a missing metric is found at once."""
         folder = self.folder / "rehearsal"
         for training in trainings:
-            shutil.rmtree(folder, ignore_errors=True)
-            prepare(folder, training, self.study)
-            Processes().run(folder, {}, "--rehearse")
-            if (folder / REHEARSAL).exists():
-                break  # else it will fail alone, if another does not
-        else:
-            raise ValueError(
-                f"{training.label}: one batch of it fails: {_read(folder / FAILURE)['reason']}; see"
-                f" {folder / LOG}"
-            )
-        found = _read(folder / REHEARSAL)
-        check_logged(self.study.outcome.metrics, found["metrics"])
-        for name in found["absent"]:
-            raise ValueError(
-                f"`predictors`: expected a layer and an estimator that are measured, got {name!r};"
-                f" {folder / LOG} has the layers"
-            )
-
-
-def _difference(spec: Mapping[str, Any], training: Training) -> str:
-    before, now = (
-        flattened({**each["config"], "callback": each["callback"], "cli": each["cli"]})
-        for each in (spec, vars(training))
-    )
-    keys = [key for key in before | now if before.get(key) != now.get(key)]
-    return ", ".join(f"{key} {before.get(key)} -> {now.get(key)}" for key in keys)
+            prepare(folder, training, self.study, is_rehearsal=True)
+            list(EXECUTORS[executor]([folder], 1, self.study.resources))
+            if (folder / RESULT).exists():
+                shutil.rmtree(folder)
+                return  # else it will fail alone, if another does not
+        raise ValueError(
+            f"{training.label}: one batch of it fails: {_read(folder / FAILURE)['reason']}; see"
+            f" {folder / LOG}"
+        )
 
 
 def _read(path: Path) -> dict[str, Any]:
     content: dict[str, Any] = json.loads(path.read_text(encoding="utf-8")) if path.exists() else {}
     return content
-
-
-def _bar() -> Progress:
-    return Progress(
-        TextColumn("{task.description}"),
-        BarColumn(),
-        MofNCompleteColumn(),
-        TextColumn("{task.fields[failed]}"),
-        TimeElapsedColumn(),
-        TimeRemainingColumn(),
-        speed_estimate_period=LONG,
-    )
-
-
-@contextmanager
-def _modules_known(folders: Sequence[str]) -> Iterator[None]:
-    """Let this process, and the ones that begin meanwhile, find modules in these folders too."""
-    path, variable = list(sys.path), os.environ.get("PYTHONPATH")
-    sys.path[:0] = folders
-    # The others import all that this one does: a checkout, an editable installation.
-    os.environ["PYTHONPATH"] = os.pathsep.join(filter(None, sys.path))
-    try:
-        yield
-    finally:
-        sys.path[:] = path
-        del os.environ["PYTHONPATH"]
-        if variable is not None:
-            os.environ["PYTHONPATH"] = variable

@@ -8,6 +8,7 @@ runs exclude 0 in 28 % of the cases; `Correlation.sign` is not 0 in 4 %.
 
 from collections.abc import Hashable, Sequence
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -38,7 +39,9 @@ class Coefficient:
     most: float = np.nan
 
     def __str__(self) -> str:
-        """Return it with its interval, for example ``"0.41 [0.10, 0.66]"``."""
+        """Return it with its interval if it has one: ``"0.41 [0.10, 0.66]"``, ``"-"`` for NaN."""
+        if np.isnan(self.low):
+            return "-" if np.isnan(self.value) else f"{self.value:.2f}"
         return f"{self.value:.2f} [{self.low:.2f}, {self.high:.2f}]"
 
 
@@ -66,6 +69,14 @@ class Correlation:
         return int(r.low > 0) - int(r.high < 0)
 
 
+class _Resamples(NamedTuple):
+    """Counts of each run per bootstrap sample and without each cell, and permutations."""
+
+    boot: Float[np.ndarray, "b n"]
+    without: Float[np.ndarray, "k n"]
+    orders: Int[np.ndarray, "b n"]
+
+
 def correlate(
     x: Sequence[int | float],
     y: Sequence[int | float],
@@ -75,15 +86,10 @@ def correlate(
     seed: int = RESAMPLING_SEED,
     resamples: int = RESAMPLES,
 ) -> Correlation:
-    """Correlate two numbers over runs that come in cells.
+    """Correlate two numbers over runs that come in cells; within: their deviations from the cells.
 
     The interval is the percentile bootstrap over whole cells. The p-value is two-sided; cells of as
-    many runs are exchanged whole.
-
-    Example:
-        >>> found = correlate([1, 2, 3, 4, 5, 6], [1, 2, 4, 3, 5, 6], "abcdef")
-        >>> found.n_units, round(found.pearson.value, 2), found.sign
-        (6, 0.94, 1)
+    many runs are exchanged whole, or the runs of each cell.
     """
     a, b = np.asarray(x, dtype=np.float64), np.asarray(y, dtype=np.float64)
     numbers: dict[Hashable, int] = {}
@@ -95,53 +101,36 @@ def correlate(
     elif len(set(units)) == 1:
         units = np.arange(len(a))
     n_units = len(set(units))
-    reason = _reason(a, b, n_units)
-    rng = np.random.default_rng(seed)
-    again = None if reason else _resample(units, n_units, within, rng, resamples)
+    reason = None
+    if n_units < MIN_UNITS:
+        reason = f"expected at least {MIN_UNITS} cells of settings, got {n_units}"
+    elif np.ptp(a) == 0 or np.ptp(b) == 0:
+        reason = "one of the two numbers is the same in all runs"
+    again = None if reason else _resample(units, within, np.random.default_rng(seed), resamples)
     pearson, spearman = (_coefficient(a, b, again, level, ranked) for ranked in (False, True))
     return Correlation(len(a), n_units, level, pearson, spearman, reason)
 
 
-@dataclass(frozen=True)
-class _Resamples:
-    """Counts of each run per bootstrap sample and without each cell, and permutations."""
-
-    boot: Float[np.ndarray, "b n"]
-    without: Float[np.ndarray, "k n"]
-    orders: Int[np.ndarray, "b n"]
-
-
 def _resample(
-    units: Int[np.ndarray, " n"],
-    n_units: int,
-    within: bool,
-    generator: np.random.Generator,
-    resamples: int,
+    units: Int[np.ndarray, " n"], within: bool, generator: np.random.Generator, resamples: int
 ) -> _Resamples:
+    n_units = len(set(units))
     drawn = generator.multinomial(n_units, np.full(n_units, 1 / n_units), size=resamples)
+    members = [np.flatnonzero(units == unit) for unit in range(n_units)]
+    if within:  # the runs of each cell are exchanged, else whole cells of as many runs
+        exchanged = [cell[:, None] for cell in members]
+    else:
+        sizes = {len(cell) for cell in members}
+        exchanged = [np.stack([c for c in members if len(c) == size]) for size in sizes]
+    orders = np.tile(np.arange(len(units)), (resamples, 1))
+    for blocks in exchanged:
+        keys = generator.random((resamples, len(blocks)))
+        orders[:, blocks] = blocks[keys.argsort(axis=1)]
     return _Resamples(
         boot=drawn[:, units].astype(np.float64),
         without=(units != np.arange(n_units)[:, None]).astype(np.float64),
-        orders=_exchanges(units, within, generator, resamples),
+        orders=orders,
     )
-
-
-def _exchanges(
-    units: Int[np.ndarray, " n"], within: bool, generator: np.random.Generator, resamples: int
-) -> Int[np.ndarray, "b n"]:
-    """Return permutations of the runs: within their cells, or of whole cells of as many runs."""
-    members = [np.flatnonzero(units == unit) for unit in range(len(set(units)))]
-    orders = np.tile(np.arange(len(units)), (resamples, 1))
-    if within:
-        for cell in members:
-            keys = generator.random((resamples, len(cell)))
-            orders[:, cell] = cell[keys.argsort(axis=1)]
-        return orders
-    for size in {len(cell) for cell in members}:
-        same_size = np.stack([cell for cell in members if len(cell) == size])
-        keys = generator.random((resamples, len(same_size)))
-        orders[:, same_size] = same_size[keys.argsort(axis=1)]
-    return orders
 
 
 def _coefficient(
@@ -202,11 +191,3 @@ def _deviations(a: Array, units: Int[np.ndarray, " n"]) -> Array:
     means = (np.bincount(units, a) / np.maximum(np.bincount(units), 1))[units]
     deviations: Array = np.where(np.abs(a - means) > ROUNDING * np.abs(means), a - means, 0.0)
     return deviations
-
-
-def _reason(a: Array, b: Array, n_units: int) -> str | None:
-    if n_units < MIN_UNITS:
-        return f"expected at least {MIN_UNITS} cells of settings, got {n_units}"
-    if np.ptp(a) == 0 or np.ptp(b) == 0:
-        return "one of the two numbers is the same in all runs"
-    return None

@@ -11,9 +11,9 @@ from typing import Any
 
 from jsonargparse import get_loader
 
-from lightning_id.history import History, Record, Validation
+from lightning_id.history import History
 from lightning_id.history.queries import last_hidden, last_of_fit
-from lightning_id.history.records import has_value
+from lightning_id.history.records import Estimated, has_value
 
 Row = dict[str, Any]
 
@@ -74,7 +74,6 @@ def with_settings(
     paths = [Path(folder) for folder in folders]
     if not paths:
         raise ValueError("`folders`: expected at least one folder of a run, got none")
-    histories = [History.load(path) for path in paths]
     configs = [_config(path) for path in paths]
     varied = [
         key
@@ -83,12 +82,12 @@ def with_settings(
     ]
     names = short_names(varied)
     rows = []
-    for path, history, config in zip(paths, histories, configs, strict=True):
+    for path, config in zip(paths, configs, strict=True):
         settings = {names[key]: shown(key, config.get(key)) for key in varied}
-        like = {name: value for name, value in settings.items() if name != SEED_NAME}
-        cell = ", ".join(f"{name} {value}" for name, value in like.items()) if settings else path
-        measured = dimensions(history, predictors) | metrics(history)
-        rows.append({"run": str(path), "cell": str(cell), **settings, **measured})
+        like = [f"{name} {value}" for name, value in settings.items() if name != SEED_NAME]
+        history = History.load(path)
+        row = {"run": str(path), "cell": ", ".join(like) if settings else str(path), **settings}
+        rows.append(row | dimensions(history, predictors) | metrics(history))
     return completed(rows), list(names.values())
 
 
@@ -101,10 +100,12 @@ def dimensions(history: History, predictors: Sequence[str]) -> Row:
     for name in history.sample_sets():
         of_set = history.of_set(name)
         for predictor in predictors:
-            value, error = _dimension(of_set, trained, predictor)
-            row[f"{predictor}_{name}"] = value
-            if predictor.endswith("last_hidden"):
-                row[f"{predictor}_{name}_se"] = error
+            estimator, place = _parts(predictor)
+            profile = [record for record in of_set.at(trained, estimator) if has_value(record)]
+            row[f"{predictor}_{name}"] = _value(profile, place)
+            if place == "last_hidden":
+                last = last_hidden(profile)
+                row[f"{predictor}_{name}_se"] = None if last is None else last["std_error"]
         counts = {r["n_samples"] for r in of_set.records if r["n_samples"] is not None}
         row[f"{COUNTS}{name}"] = max(counts, default=None)
     return row
@@ -125,12 +126,7 @@ def metrics(history: History) -> Row:
 
 
 def metric_of(outcome: str) -> tuple[str, bool]:
-    """Return the name of the metric of an outcome, and whether it is subtracted from 1.
-
-    Example:
-        >>> metric_of("1 - val_acc"), metric_of("val_loss")
-        (('val_acc', True), ('val_loss', False))
-    """
+    """Return the metric of an outcome, and whether it is one less it, as ``"1 - val_acc"``."""
     name = outcome.removeprefix("1 - ")
     return name.strip(), name != outcome
 
@@ -148,24 +144,22 @@ def outcome_of(outcome: Outcome, logged: Row) -> Row:
     return row
 
 
-def sample_sets(rows: Sequence[Row]) -> list[str]:
-    """Return the names of the sample sets of a table."""
-    return [name.removeprefix(COUNTS) for name in rows[0] if name.startswith(COUNTS)]
+def columns_of(rows: Sequence[Row], predictors: Sequence[str]) -> list[str]:
+    """Return the columns of predictors: one for each sample set."""
+    sets = [name.removeprefix(COUNTS) for name in rows[0] if name.startswith(COUNTS)]
+    return [f"{predictor}_{data}" for predictor in predictors for data in sets]
 
 
 def short_names(keys: Sequence[str]) -> dict[str, str]:
     """Return a name for each dotted key: its last part, or as many as distinguish it.
 
-    Example:
-        >>> list(short_names(["model.init_args.net.class_path", "data.init_args.n"]).values())
-        ['net', 'n']
-        >>> list(short_names(["model.init_args.lr", "trainer.lr", "seed_everything"]).values())
-        ['model.lr', 'trainer.lr', 'seed']
+    >>> list(short_names(["model.init_args.lr", "trainer.lr", "seed_everything"]).values())
+    ['model.lr', 'trainer.lr', 'seed']
     """
     parts = {
-        key: [p for p in key.split(".") if p not in ("init_args", "class_path")] for key in keys
+        key: [p for p in key.split(".") if p not in ("init_args", "class_path")] or [key]
+        for key in keys
     }
-    parts = {key: path or [key] for key, path in parts.items()}
     if "seed_everything" in parts:
         parts["seed_everything"] = [SEED_NAME]
     last = Counter(path[-1] for path in parts.values())
@@ -174,12 +168,7 @@ def short_names(keys: Sequence[str]) -> dict[str, str]:
 
 
 def flattened(content: Mapping[str, Any]) -> Row:
-    """Return the leaves of nested mappings by dotted key.
-
-    Example:
-        >>> flattened({"a": {"b": 1, "c": {"d": 2}}})
-        {'a.b': 1, 'a.c.d': 2}
-    """
+    """Return the leaves of nested mappings by dotted key."""
     leaves: Row = {}
     for key, value in content.items():
         if isinstance(value, Mapping) and value:
@@ -204,8 +193,12 @@ def shown(key: str, value: Any) -> Any:
 
 def rows_of(table: Any) -> list[Row]:
     """Return a table as rows: a sequence of mappings, or a pandas data frame; NaN becomes None."""
+
+    def known(value: Any) -> Any:
+        return None if isinstance(value, float) and math.isnan(value) else value
+
     rows = table.to_dict("records") if hasattr(table, "to_dict") else table
-    return [{str(key): _known(value) for key, value in row.items()} for row in rows]
+    return [{str(key): known(value) for key, value in row.items()} for row in rows]
 
 
 def write_csv(path: Path, rows: Sequence[Row]) -> None:
@@ -216,24 +209,15 @@ def write_csv(path: Path, rows: Sequence[Row]) -> None:
         writer.writerows(rows)
 
 
-def _dimension(
-    history: History, validation: Validation, predictor: str
-) -> tuple[float | None, float | None]:
-    """Return a predictor and, of a single layer, its standard error."""
-    estimator, place = _parts(predictor)
-    profile = [record for record in history.at(validation, estimator) if has_value(record)]
+def _value(profile: Sequence[Estimated], place: str) -> float | None:
+    """Return a predictor from the records of an estimator at a measurement."""
     last = last_hidden(profile)
-    if place in ("peak", "peak_depth", "peak_over_last"):
-        peak = max(profile, key=lambda r: r["value"], default=None)
-        if peak is None:
-            return None, None
-        if place == "peak_over_last":
-            return (None if last is None else peak["value"] / last["value"]), None
-        return (peak["value"] if place == "peak" else peak["depth"]), None
-    record: Record | None = last
-    if place != "last_hidden":
-        record = next((r for r in profile if r["layer"] == place), None)
-    return (None, None) if record is None else (record["value"], record["std_error"])
+    peak = max(profile, key=lambda record: record["value"], default=None)
+    if place == "peak_over_last" and peak is not None and last is not None:
+        return peak["value"] / last["value"]
+    layers = {record["layer"]: record for record in reversed(profile)}
+    found = {"last_hidden": last, "peak": peak, "peak_depth": peak}.get(place, layers.get(place))
+    return None if found is None else found["depth" if place == "peak_depth" else "value"]
 
 
 def _parts(predictor: str) -> tuple[str, str]:
@@ -249,7 +233,3 @@ def _config(folder: Path) -> Row:
             leaves = flattened(content) if isinstance(content, Mapping) else {}
             return {k: v for k, v in leaves.items() if k.rpartition(".")[2] not in PLACES}
     return {}
-
-
-def _known(value: Any) -> Any:
-    return None if isinstance(value, float) and math.isnan(value) else value

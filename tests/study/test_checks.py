@@ -18,7 +18,7 @@ def prepare(grid, **others):
 def test_a_valid_study_is_prepared_without_instantiating_anything():
     state, path = torch.get_rng_state(), list(sys.path)
     runs = prepare({WIDTH: [8, 16], SEED: [0]})
-    assert [runs.status(each) for each in runs.trainings] == ["not run yet"] * 2
+    assert [row["reason"] for row in runs.rows()] == ["not run yet"] * 2
     assert torch.equal(torch.get_rng_state(), state)
     assert sys.path == path
 

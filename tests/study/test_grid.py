@@ -145,3 +145,11 @@ def test_the_mnist_study_has_three_seeds_in_each_of_24_cells():
     assert seeds == {(0, 0), (1, 1), (2, 2)}
     given = yaml.safe_load((CONFIGS / "study_mnist.yaml").read_text())
     assert given["callback"]["n_samples"] == 1000
+
+
+@pytest.mark.parametrize("name", ["study_mnist", "study_architectures"])
+def test_the_navigation_names_the_page_of_a_study_by_its_title(name):
+    title = load_study(CONFIGS / f"{name}.yaml").title
+    navigation = (CONFIGS.parent / "mkdocs.yml").read_text()
+    assert title
+    assert f"- {title}: {name}.md" in navigation

@@ -79,6 +79,7 @@ def test_the_table_has_a_row_for_each_training_with_its_settings_and_numbers(
     study, trainings, table
 ):
     assert list(table.index) == [each.identity for each in trainings]
+    assert list(read(study / "page.csv")[0])[:5] == ["run", "cell", "width", "seed", "end"]
     assert table["width"].tolist()[:2] == [4, 8]
     history = History.load(study / "runs" / trainings[1].identity)
     row = table.loc[trainings[1].identity]
@@ -122,6 +123,7 @@ def test_a_training_that_fails_or_is_killed_fails_alone(table, study):
     assert reasons[2].startswith("RuntimeError: as asked (training_step, line ")
     assert reasons[3] == "its process ended with exit code -9"
     page = (study / "page.md").read_text()
+    assert page.startswith("# Tiny: Does the dimension")
     assert "2 of 4 trainings" in page
     assert "RuntimeError: as asked" in page
 
@@ -138,11 +140,13 @@ def test_few_runs_get_no_verdict_and_the_page_shows_its_picture(study):
 
 def test_a_longer_grid_adds_to_finished_trainings_and_repeats_none(copied, forks):
     first = results(copied)
-    write(GRID, copied.parent / "tiny.yaml", extra=[{WIDTH: 6}], outcome=METRICS)
+    more = {"extra": [{WIDTH: 6}], "title": "More"}
+    write(GRID, copied.parent / "tiny.yaml", outcome=METRICS, **more)
     study_api.run(copied.parent / "tiny.yaml", copied, page=copied.parent / "docs" / "more.md")
     assert results(copied).items() > first.items()
     assert len(results(copied)) == 3
     page = (copied.parent / "docs" / "more.md").read_text()
+    assert page.startswith("# More: Does the dimension")
     assert "3 of 3 trainings" in page
     assert "(more.png)" in page
     assert "(more.csv)" in page
@@ -249,6 +253,7 @@ def test_folders_of_finished_runs_are_analysed(study, trainings, capsys):
     reason = "Inconclusive. Needs 24 runs with both numbers, got 2."
     assert verdicts == [f"Last hidden dimension ({data}): {reason}" for data in ("val", "train")]
     assert page == "found.md"
+    assert Path(page).read_text().startswith("# Does the dimension")
     rows, ours = read("found.csv"), read(study / "page.csv")
     assert [row["width"] for row in rows] == ["4", "8"]
     for mine, theirs in zip(rows, ours[:2], strict=True):

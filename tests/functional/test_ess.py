@@ -7,7 +7,13 @@ import torch
 
 from lightning_id import manifolds
 from lightning_id.functional import Geometry, ess_dimension, get_estimator, twonn_dimension
-from lightning_id.functional.ess import _patches, skewness, skewness_dimension
+from lightning_id.functional.ess import (
+    _measure,
+    _patches,
+    _products_of,
+    skewness,
+    skewness_dimension,
+)
 from lightning_id.functional.faiss_search import faiss_geometry
 from tests.functional import naive
 
@@ -37,7 +43,7 @@ def test_the_expected_sine_is_that_of_quadrature(dimension):
 
 def test_a_dimension_comes_back_from_its_expected_sine():
     dimension = torch.tensor([1.0001, 1.5, 2, 3, 10, 50, 200, 1000], dtype=torch.float64)
-    assert torch.allclose(skewness_dimension(skewness(dimension)), dimension, rtol=1e-8)
+    assert torch.allclose(skewness_dimension(skewness(dimension)), dimension, rtol=1e-9)
     ends = torch.tensor([0.0, 1.0], dtype=torch.float64)
     assert skewness_dimension(ends).tolist() == [1.0, math.inf]
 
@@ -59,6 +65,42 @@ def test_a_dimension_comes_back_from_its_expected_sine():
 )
 def test_value_is_that_of_determinants(x):
     naive.assert_agrees(ess_dimension(x, k=10), naive.ess(x, 10, range(len(x.unique(dim=0)))))
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+def test_a_row_at_the_mean_of_its_patch_spans_no_area(dtype):
+    x = torch.cartesian_prod(*[torch.arange(-1, 2, dtype=dtype)] * 3)
+    naive.assert_agrees(ess_dimension(x, k=26), naive.ess(x, 26, range(27)))
+
+
+@pytest.mark.parametrize("size", [101, 300])
+def test_products_of_patches_are_read_off_the_gram_matrix(size):
+    gram = torch.randn(600, 600, generator=torch.Generator().manual_seed(0))
+    members = torch.stack([torch.randperm(600)[:size] for _ in range(450)])
+    expected = [gram[each][:, each] for each in members]
+    assert torch.equal(torch.cat(list(_products_of(gram, members))), torch.stack(expected))
+
+
+@pytest.mark.parametrize(("dtype", "error"), [(torch.float32, 1e-6), (torch.float64, 1e-14)])
+def test_the_influence_of_a_row_is_that_of_its_weight(dtype, error):
+    x = manifolds.ball(30, 4, ambient=6).to(dtype) + 2
+    found = _measure(torch.arange(30)[None], iter([(x @ x.T)[None]]))
+    patch = x.double() - x.double().mean(0)
+    right = torch.outer(patch.norm(dim=1), patch.norm(dim=1)).fill_diagonal_(0)
+    cosines = torch.nn.functional.cosine_similarity(patch[:, None], patch, dim=2)
+    area = right * (1 - cosines.square()).clamp_min(0).sqrt()
+
+    def skewness_of(weight):
+        pairs = torch.outer(weight, weight)
+        return (pairs * area).sum() / (pairs * right).sum()
+
+    ones = torch.ones(30, dtype=torch.float64)
+    assert float(found.skewness) == pytest.approx(float(skewness_of(ones)), rel=1e-6)
+    influence = torch.func.grad(skewness_of)(ones)
+    assert torch.allclose(found.influence[0], influence, rtol=0, atol=error)
+    residual = (area - skewness_of(ones) * right) / right.sum()
+    assert float(found.pairs2) == pytest.approx(2 * float(residual.square().sum()), rel=1e-4)
+    assert float(found.radius2) == pytest.approx(float(patch.square().sum(1).mean()), rel=1e-5)
 
 
 def test_anchors_are_drawn_from_their_own_generator():

@@ -60,8 +60,10 @@ independent ratios. The limit is the largest, of all numbers of rows, but for ch
 
 {draws} fresh samples each. "Systematic D" is the largest distance of the mean distribution of the
 ratios from the law: without chance, but for some 0.003. Noise is added to each of 20 or 100
-columns. Where it is much larger than the distance of neighbours, TwoNN measures the noise, which
-follows the law of its own dimension: no note, and a number too high.
+columns. Where it is about as large as the distance of neighbours, the note is there; where it is
+much larger, TwoNN measures the noise, which follows the law of its own dimension: no note, and a
+number too high. So noise of 0.01 shows in a square of side 4, and hardly in one of side 1. It
+hardly shows in a normal plane, whose neighbours are near in the middle and far outside.
 
 {clouds}
 
@@ -146,11 +148,14 @@ def points_table(rows: Iterable[int], n_samples: int) -> list[list[str]]:
 # --- clouds --------------------------------------------------------------------------------------
 
 
-def noisy_square(n: int, columns: int, noise: float, seed: int) -> Tensor:
-    """Draw from a square with normal noise in every column."""
+def noisy_plane(n: int, seed: int, columns: int, noise: float, side: float | None = 1) -> Tensor:
+    """Draw from a square, or a normal plane, with normal noise in every column."""
     generator = torch.Generator().manual_seed(seed)
-    flat = torch.rand(n, 2, generator=generator) @ torch.eye(2, columns)
-    return flat + noise * torch.randn(n, columns, generator=generator)
+    if side is None:
+        flat = torch.randn(n, 2, generator=generator)
+    else:
+        flat = side * torch.rand(n, 2, generator=generator)
+    return flat @ torch.eye(2, columns) + noise * torch.randn(n, columns, generator=generator)
 
 
 def near_duplicates(n: int, share: float, seed: int) -> Tensor:
@@ -181,11 +186,18 @@ CLOUDS: dict[str, Callable[[int, int], Tensor]] = {
     "near-duplicates, 5 %": lambda n, seed: near_duplicates(n, 0.05, seed),
     "near-duplicates, 25 %": lambda n, seed: near_duplicates(n, 0.25, seed),
     **{
-        f"square in {columns} columns, noise {noise:g}": lambda n, seed, c=columns, s=noise: (
-            noisy_square(n, c, s, seed)
+        f"square in {columns} columns, noise {noise:g}": partial(
+            noisy_plane, columns=columns, noise=noise
         )
         for columns in (20, 100)
         for noise in (0.001, 0.002, 0.003, 0.01)
+    },
+    **{
+        f"{name} in {columns} columns, noise 0.01": partial(
+            noisy_plane, columns=columns, noise=0.01, side=side
+        )
+        for columns in (20, 100)
+        for name, side in (("square of side 4", 4), ("normal plane", None))
     },
 }
 

@@ -37,6 +37,7 @@ def test_the_page_has_few_false_alarms_and_the_clouds_that_must_be_found():
         for cloud in ("half 2-d, half 20-d", "near-duplicates, 5 %", "near-duplicates, 25 %"):
             assert noted[cloud, n] == 100
     assert noted["square in 20 columns, noise 0.002", "2000"] > 80
+    assert noted["square of side 4 in 100 columns, noise 0.01", "2000"] > 80
     tokens = [row for row in rows if row[1] == "one token each"]
     assert [row[0] for row in tokens] == ["untrained", "trained"]
     assert all(int(row[-1].split()[0]) >= 6 for row in tokens)  # all blocks
@@ -64,7 +65,7 @@ def test_few_false_alarms_where_the_law_holds(n):
     [
         manifolds.mixture(1000, (2, 20)),
         law.near_duplicates(2000, 0.25, seed=0),
-        law.noisy_square(2000, 20, 0.002, seed=0),
+        law.noisy_plane(2000, 0, columns=20, noise=0.002),
     ],
     ids=["mixed dimensions", "near-duplicates", "noisy plane"],
 )

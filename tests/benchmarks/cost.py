@@ -50,8 +50,11 @@ PARTS = {  # where the time of a measurement goes, and the functions that take i
         ("functional.geometry.Geometry", "spectrum"),
         ("functional.geometry.Geometry", "leading_count"),
     ],
-    "log": [
+    "changes": [
         ("callback.comparisons.Comparisons", "compare"),
+        ("callback.records", "compare_layers"),
+    ],
+    "log": [
         ("history.History", "append"),
         ("callback.outputs.Outputs", "after"),
     ],
@@ -306,7 +309,8 @@ def main() -> None:
         " layers, TwoNN and PCA at every epoch.\nMedians of runs that take turns; parts are seconds"
         " of the last epoch. The ratio of the training steps\nbefore the first measurement should"
         " be 1: the ratios contain noise of about its deviation. The parts are therefore timed"
-        " separately.\n\n" + table(runs)
+        " separately. Changes are all paired differences from other measurements and layers; the"
+        " note on the\nlaw of TwoNN compares two known numbers.\n\n" + table(runs)
     )
     with tempfile.TemporaryDirectory() as board:
         drawn = _in_a_process("--run", 2000, "--epochs", 5, "--board", board)

@@ -13,7 +13,8 @@ Every contender has a process of its own, with its default threads, reads the sa
 warmed up; they take turns (`bench.round_robin`). The times are medians. What is timed:
 
 - ours: ``twonn_dimension(x)`` with error bar; the same, ``pca_dimension(geometry, 0.9)`` and
-  ``participation_ratio(geometry)`` on one new `Geometry`;
+  ``participation_ratio(geometry)`` on one new `Geometry`; ``ess_dimension(geometry)`` after TwoNN
+  on the same, whose Gram matrix it reads;
 - scikit-dimension ``TwoNN().fit(x)``, DADApy ``Data(x, maxk=2).compute_id_2NN()``, no error bars;
 - faiss ``IndexFlatL2.search(x, 3)``, the rows being in the index already;
 - scikit-learn ``PCA().fit(x)``; for information also with ``svd_solver="covariance_eigh"``;
@@ -80,6 +81,7 @@ class Row:
         search: TwoNN against the search of faiss.
         both: TwoNN, PCA and participation ratio against the fastest TwoNN peer plus PCA.
         product: TwoNN against a bare product.
+        ess: Expected simplex skewness against TwoNN on the same geometry.
         dtype: Of the array. The rows in float16 are compared with the product only.
     """
 
@@ -89,6 +91,7 @@ class Row:
     search: float
     both: float
     product: float
+    ess: float = 3
     dtype: str = "float32"
 
     @property
@@ -147,6 +150,7 @@ class Outcome:
             "search": self.median("faiss: search") / twonn,
             "both": (self.fastest_twonn + self.median("sklearn: pca")) / self.median("ours: all"),
             "product": self.median("torch: product") / twonn,
+            "ess": twonn / self.median("ours: ess"),
         }
 
 
@@ -285,7 +289,12 @@ def measure(
     return outcome
 
 
-_OURS = (("ours: twonn", "twonn"), ("ours: all", "all"), ("torch: product", "product"))
+_OURS = (
+    ("ours: twonn", "twonn"),
+    ("ours: all", "all"),
+    ("ours: ess", "ess"),
+    ("torch: product", "product"),
+)
 
 
 def bars_table(outcomes: list[Outcome]) -> str:
@@ -303,6 +312,7 @@ def bars_table(outcomes: list[Outcome]) -> str:
         "than faiss search",
         "TwoNN + PCA + PR: than fastest peer + sklearn PCA",
         "TwoNN time / one x @ x.T",
+        "ESS time / TwoNN time",
         "peak resident",
     ]
     rows = []
@@ -314,8 +324,9 @@ def bars_table(outcomes: list[Outcome]) -> str:
                 (speedups[name], getattr(row, name)) for name in ("twonn", "search", "both")
             )
         ]
-        share, most = 1 / speedups["product"], 1 / row.product
-        cells.append(_verdict(f"{share:.2f}", "<=", f"{most:.3g}", share, share <= most + 1e-9))
+        for name in ("product", "ess"):
+            share, most = 1 / speedups[name], 1 / getattr(row, name)
+            cells.append(_verdict(f"{share:.2f}", "<=", f"{most:.3g}", share, share <= most + 1e-9))
         peak = mib(outcome.peak)
         if row.dtype == "float16":
             fits = outcome.peak < RESIDENT_LIMIT

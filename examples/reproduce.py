@@ -231,16 +231,16 @@ def quoted_head(config: Path) -> str:
 
 
 def dimensions(history: History) -> str:
-    """Return the dimensions layer by layer; by step where they were measured between steps."""
-    validations = history.validations()
+    """Return the dimensions layer by layer, and before by step if measured between steps."""
+    validations, by_layer = history.validations(), markdown_table(layer_table(history)) + "\n"
     if not has_several_per_epoch(validations):
-        return markdown_table(layer_table(history)) + "\n"
+        return by_layer
     measured = [step for _, _, step in validations]
     shown = [step for step in measured if step in {*STEPS, measured[-1]}]
     profiles = {step: at_step(history, step) for step in shown}
     rows = [["steps", *profiles[shown[0]]]]
     rows += [[str(step), *(f"{v:.2f}" for v in ids.values())] for step, ids in profiles.items()]
-    return markdown_table(rows) + "\n"
+    return f"{markdown_table(rows)}\n\nAt the last of these steps:\n\n{by_layer}"
 
 
 def main(arguments: list[str] | None = None) -> None:

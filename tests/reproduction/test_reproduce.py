@@ -152,12 +152,14 @@ def measured_at(reproduce, steps):
 
 def test_a_run_between_steps_is_shown_by_step(reproduce):
     lines = reproduce.dimensions(measured_at(reproduce, range(0, 30, 5))).splitlines()
-    assert [line.split()[1] for line in lines[2:]] == ["0", "5", "10", "20", "25"]
+    assert [line.split()[1] for line in lines[2:7]] == ["0", "5", "10", "20", "25"]
+    assert lines[8] == "At the last of these steps:"
+    assert [line.split(" | ")[0] for line in (lines[10], lines[-1])] == ["| layer", "| d1"]
 
 
 def test_a_run_between_steps_without_the_untrained_network_begins_at_its_first_step(reproduce):
     history = measured_at(reproduce, (5, 10))
-    assert reproduce.dimensions(history).splitlines()[2:] == ["| 5 | 1.00 |", "| 10 | 1.00 |"]
+    assert reproduce.dimensions(history).splitlines()[2:4] == ["| 5 | 1.00 |", "| 10 | 1.00 |"]
 
 
 def test_a_profile_takes_the_number_after_the_last(reproduce, tmp_path):

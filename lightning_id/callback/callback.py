@@ -299,11 +299,11 @@ class CallbackBase:
     def on_exception(
         self, trainer: AnyTrainer, pl_module: AnyModule, exception: BaseException
     ) -> None:
-        """Remove the hooks: Lightning does not call `teardown` then."""
+        """Remove the hooks, for Lightning calls no `teardown` then; record all that is left."""
         self._release()
         self._outputs.release()
         if trainer.world_size == 1:  # else the other ranks may not be here to reduce metrics with
-            self._outputs.record_epoch(trainer)
+            self._outputs.record_last(trainer)
 
     def teardown(self, trainer: AnyTrainer, pl_module: AnyModule, stage: str) -> None:
         """Remove the hooks; print the table of a validation or test below its bar."""

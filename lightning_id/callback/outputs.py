@@ -126,12 +126,16 @@ class Outputs:
             self._print(trainer, moment, metrics)
             self._draw(trainer, is_last=moment.validation.stage in ("validate", "test"))
 
-    def at_train_end(self, trainer: AnyTrainer) -> None:
-        """Record the metrics of the last epoch and the last spectra; draw the final figures."""
+    def record_last(self, trainer: AnyTrainer) -> None:
+        """Record and write the metrics of the last epoch, and the last spectra."""
         with self._guard("write the history"):
             has_spectra = self._history.solve_spectra()
             if self.append_epoch(trainer) or has_spectra:
                 self._save(trainer)
+
+    def at_train_end(self, trainer: AnyTrainer) -> None:
+        """Record all that is left, and draw the final figures."""
+        self.record_last(trainer)
         with self._guard("draw the figures"):
             self._draw(trainer, is_last=True)
 

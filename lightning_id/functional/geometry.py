@@ -271,7 +271,7 @@ class Geometry:
         with exact_arithmetic(self.x.device):
             moment = self._columns.second_moment(standardize)
             alive = self._columns.alive(moment)
-            count = self.leading.count(moment, alive, share, noise, standardize)
+            count = self.leading.count(moment, share, noise, standardize)
             if count is None:
                 self._spectra[standardize] = covariance_spectrum(moment, alive, self.n_samples)
             elif not standardize:

@@ -1,19 +1,25 @@
 """How many leading eigenvalues hold a share of the trace, certified without the others.
 
-Subspace iteration gives orthonormal vectors v of the matrix A and Ritz values θ. Sums of the
-leading Ritz values are lower bounds of the sums of eigenvalues (Ky Fan). Upper bounds: for any
-level μ, vectors and weights d >= 0,
+For a symmetric matrix A and orthonormal columns V let T = VᵀAV, R = AV - VT, and let C be A on the
+complement of V. Leading eigenvalues of T add up to lower bounds (Ky Fan). Upper bounds: if no
+eigenvalue of C is above δ, then for every level μ > δ
 
-    if μ 1 + Σ d_i v_i v_iᵀ - A >= 0, k leading eigenvalues add up to k μ + Σ d_i |v_i|² at most,
+    A <= μ 1 + V (T - μ 1 + RᵀR / (μ - δ)) Vᵀ,
 
-which one Cholesky factorisation decides. The count c is certified where θ_1 + ... + θ_c reaches
-the share and the upper bound for k = c - 1 does not.
+as the Schur complement shows, and k leading eigenvalues add up to at most k leading ones of the
+right side. The count c is certified where c eigenvalues of T reach the share and the upper bound of
+c - 1 does not.
 
-Roundings: the factorisation is made in float64, where its rounding and that of its matrix are less
-than 4 r roundings of the traces added (Higham, Accuracy and Stability of Numerical Algorithms,
-theorem 10.3). Ritz values, and the full decomposition with which the count agrees, have roundings
-of the dtype of A, which move sums of k by some ε √k ‖A‖: `ROUNDINGS` of these keep the sums apart
-from the share.
+δ is a bound by random vectors (Dixon, SIAM J. Numer. Anal. 20, 812, 1983). Steps of Lanczos'
+iteration with all of Ω, `_PROBES` columns of normal numbers, give the polynomial p that makes
+|p(C) Ω| small. With the eigenvector u of the largest eigenvalue λ of C, |p(C) Ω| is at least
+p(λ) |uᵀΩ|, and |uᵀΩ|² has the χ² distribution of so many degrees, whatever the matrix: it is below
+`_CHI2` once in 10^15 draws. So λ is at most the δ above all zeros of p with
+p(δ)² `_CHI2` = |p(C) Ω|².
+
+Roundings: T, R and C, and the full decomposition with which the count agrees, have roundings of the
+dtype of A, which move sums of k by some ε √k ‖A‖: `ROUNDINGS` of these keep the sums apart from the
+share, and the level apart from δ.
 """
 
 import math
@@ -21,18 +27,18 @@ from dataclasses import dataclass, field
 from typing import NamedTuple
 
 import torch
-from jaxtyping import Float, Int
+from jaxtyping import Float
 from torch import Tensor
 
 from lightning_id.functional.eigenvalues import LaterSpectrum, LinAlgError
-from lightning_id.functional.products import add_triangle
 
 SMALLEST, LARGEST = 512, 4096  # rows of a matrix: elsewhere all eigenvalues are computed
 ROUNDINGS = 16  # measured: at most 5 in all eigenvalues, 7 in Ritz values
-_ROUNDS = 3
+_ROUNDS = 2
 _LARGEST_SHARE = 12  # a count above a twelfth of all is left to the full decomposition
-_WIDEN = 1.2  # eigenvalues outside of a block may be larger than its smallest Ritz value
-_PREDICTED = 0.05  # of the room of the upper bound: the factorisation is not tried above
+_PROBES, _STEPS, _CHI2 = 32, 4, 1.648
+_SEED = 2**40 + 1  # of Ω, on which nothing else may depend
+_TINY = torch.finfo(torch.float32).tiny
 
 
 @dataclass
@@ -45,33 +51,21 @@ class Leading:
     spectrum: LaterSpectrum | None = None
 
     def count(
-        self,
-        moment: Float[Tensor, "r r"],
-        alive: Int[Tensor, " a"] | None,
-        share: float,
-        noise: float,
-        standardize: bool,
+        self, moment: Float[Tensor, "r r"], share: float, noise: float, standardize: bool
     ) -> int | None:
         """Return the certified count; None if there is none."""
         last = self.counts.get((share, standardize))
         if last is not None and last > len(moment) // _LARGEST_SHARE:
             return None
         start = self.vectors.pop(standardize, None)
-        start = (
-            start.to(moment, non_blocking=True)
-            if start is not None and len(start) == len(moment)
-            else None
-        )
-        part = moment
-        if alive is not None:
-            part, start = moment[alive[:, None], alive], None if start is None else start[alive]
+        if start is not None and len(start) == len(moment):
+            start = start.to(moment, non_blocking=True)
+        else:
+            start = None
         try:
-            value, vectors = leading_count(part, share, noise, start, last)
+            value, self.vectors[standardize] = leading_count(moment, share, noise, start, last)
         except LinAlgError:
             return None
-        if alive is not None:
-            vectors = vectors.new_zeros(len(moment), vectors.shape[1]).index_copy(0, alive, vectors)
-        self.vectors[standardize] = vectors
         if value is not None:
             self.counts[share, standardize] = value
         return value
@@ -82,13 +76,6 @@ class LeadingCount(NamedTuple):
 
     value: int | None
     vectors: Float[Tensor, "r m"]
-
-
-class _Ritz(NamedTuple):
-    vectors: Float[Tensor, "r m"]
-    products: Float[Tensor, "r m"]  # of the matrix with the vectors
-    values: Float[Tensor, " m"]  # largest first; float64 on the CPU, as the residuals
-    residuals: Float[Tensor, " m"]  # squared
 
 
 def leading_count(
@@ -104,34 +91,41 @@ def leading_count(
     Begins with ``start``, or with random vectors for the expected count.
     """
     size = len(moment)
-    trace = moment.diagonal().sum(dtype=torch.float64)
-    norm = torch.linalg.vector_norm(moment, dtype=torch.float64)
-    trace, norm = torch.stack((trace, norm)).cpu().tolist()
-    target, most = share * trace, size // _LARGEST_SHARE
-    margin = ROUNDINGS * torch.finfo(moment.dtype).eps * norm
+    most = size // _LARGEST_SHARE
     if start is None:
-        start = _random(moment, _width(expected or most * 2 // 3, size))
-    # Cauchy-Schwarz: c eigenvalues hold at most √c of the norm.
-    if target**2 >= most * norm**2:
-        return LeadingCount(None, start)
+        start = _random(moment, _width(expected or most * 2 // 3, size), seed=0)
+        start = torch.linalg.qr(moment @ start).Q
     block = moment @ start
     for _ in range(_ROUNDS):
-        ritz = _ritz(moment, block)
-        values, sums = ritz.values, ritz.values.cumsum(0)
-        floor = noise * float(values[0])
+        part = _project(moment, block)
+        values, rotation = (each.flip(-1) for each in torch.linalg.eigh(part.inner))
+        sums, target = values.cumsum(0), share * part.trace
+        margin = ROUNDINGS * torch.finfo(moment.dtype).eps * part.norm
         margins = margin * torch.arange(1, len(values) + 1).sqrt()
-        count = int((sums - margins < target).sum()) + 1
+        floor = noise * float(values[0])
+        count, is_certified = int((sums - margins < target).sum()) + 1, False
         if count > len(values):
             # Too many, because the smallest Ritz values have not converged.
             count += int((target - float(sums[-1])) / max(float(values[-1]), floor)) * 2 // 3
-        elif float(values[count - 1]) < 2 * floor or bool((abs(sums - target) < margins).any()):
+        elif float(values[count - 1]) <= 2 * floor or bool((abs(sums - target) < margins).any()):
             break  # the full decomposition leaves noise out, and decides ties
-        elif count == 1 or _is_below(moment, ritz, count - 1, target - float(margins[count - 1])):
-            return LeadingCount(count, ritz.vectors[:, : _width(count, size)])
+        elif count > 1:
+            k, level = count - 1, float(values[count - 1])
+            is_certified = part.bound(k, level, margin) < target - float(margins[k - 1])
+        else:
+            is_certified = True
+        width = _width(count, size)
+        leading = rotation[:, :width].to(part.basis, non_blocking=True)
+        if is_certified:
+            return LeadingCount(count, part.basis @ leading)
         if count > (2 * most if count > len(values) else most):
             break
-        block = _next_block(ritz, _width(count, size))
-    return LeadingCount(None, ritz.vectors)
+        smallest = float(values[:width][-1])
+        block = (part.products - part.basis * (smallest / 2)) @ leading  # shifted for fast decay
+        if width > len(values):
+            more = _random(moment, width - len(values), seed=0) * (smallest / math.sqrt(size))
+            block = torch.cat((block, more), 1)
+    return LeadingCount(None, part.basis)
 
 
 def _width(count: int, size: int) -> int:
@@ -139,69 +133,74 @@ def _width(count: int, size: int) -> int:
     return min(count + count // 2 + 16, size // 4)
 
 
-def _ritz(moment: Float[Tensor, "r r"], block: Float[Tensor, "r m"]) -> _Ritz:
+class _Projection(NamedTuple):
+    """A matrix on the span of orthonormal columns and off it; numbers are on the CPU."""
+
+    basis: Float[Tensor, "r m"]
+    products: Float[Tensor, "r m"]  # of the matrix with the basis
+    inner: Float[Tensor, "m m"]  # T, float64
+    residual: Float[Tensor, "m m"]  # RᵀR
+    outside: float  # δ
+    trace: float
+    norm: float
+
+    def bound(self, k: int, level: float, margin: float) -> float:
+        """Return an upper bound of the sum of k eigenvalues, infinite if there is none."""
+        gap = level - self.outside - margin
+        if not gap > 0:
+            return math.inf
+        raised = torch.linalg.eigvalsh(self.inner + self.residual / gap)[-k:]
+        return float(raised.clamp_min(level).sum())
+
+
+def _project(moment: Float[Tensor, "r r"], block: Float[Tensor, "r m"]) -> _Projection:
+    """Project on the span of a block; the device is waited for once."""
     basis = torch.linalg.qr(block).Q
     products = moment @ basis
-    values, rotation = torch.linalg.eigh(basis.T @ products)
-    values, rotation = values.flip(0), rotation.flip(1)
-    vectors, products = basis @ rotation, products @ rotation
-    residuals = (products - vectors * values).square().sum(0)
-    values, residuals = torch.stack((values, residuals)).double().cpu()
-    return _Ritz(vectors, products, values, residuals)
+    inner = basis.T @ products
+    residual = products - basis @ inner
+    trace = moment.diagonal().sum(dtype=torch.float64)
+    norm = torch.linalg.vector_norm(moment, dtype=torch.float64)
+    parts = inner, residual.T @ residual, *_lanczos(moment, basis), trace, norm
+    sizes = [part.numel() for part in parts]
+    found = torch.cat([part.double().flatten() for part in parts]).cpu().split(sizes)
+    inner, residual = (each.view(inner.shape) for each in found[:2])
+    outside = _largest_eigenvalue(found[2], found[3])
+    return _Projection(basis, products, inner, residual, outside, float(found[4]), float(found[5]))
 
 
-def _next_block(ritz: _Ritz, width: int) -> Float[Tensor, "r m"]:
-    """Return the block of the next round: a product with the matrix, shifted for fast decay."""
-    smallest, here = float(ritz.values[-1]), ritz.vectors.shape[1]
-    block = ritz.products - ritz.vectors * (smallest / 2)
-    if width <= here:
-        return block[:, :width]
-    more = _random(block, width - here) * (smallest / math.sqrt(len(block)))
-    return torch.cat((block, more), 1)
+def _lanczos(
+    moment: Float[Tensor, "r r"], basis: Float[Tensor, "r m"]
+) -> tuple[Float[Tensor, " s"], Float[Tensor, " s+1"]]:
+    """Return the coefficients of Lanczos' iteration on the complement of the basis, from Ω."""
+    start = _random(basis, _PROBES, _SEED)
+    vector = start - basis @ (basis.T @ start)
+    before, alphas, betas = torch.zeros_like(vector), [], [torch.linalg.vector_norm(vector)]
+    for _ in range(_STEPS):
+        vector = vector / betas[-1].clamp_min(_TINY)
+        after = moment @ vector
+        after = after - basis @ (basis.T @ after)
+        alphas.append((vector * after).sum())
+        after -= alphas[-1] * vector + betas[-1] * before
+        betas.append(torch.linalg.vector_norm(after))
+        before, vector = vector, after
+    return torch.stack(alphas), torch.stack(betas)
 
 
-def _random(like: Float[Tensor, "r m"], width: int) -> Float[Tensor, "r w"]:
-    generator = torch.Generator().manual_seed(0)
+def _largest_eigenvalue(alphas: Float[Tensor, " s"], betas: Float[Tensor, " s+1"]) -> float:
+    """Return the bound δ on the eigenvalues, from steps of Lanczos' iteration."""
+    between = betas[1:-1]
+    zeros = torch.linalg.eigvalsh(alphas.diag() + between.diag(1) + between.diag(-1))
+    n = len(zeros)
+    smallest = max(abs(1e-3 * float(zeros[-1])) ** n, 1e-300)  # the size is 0 of low ranks
+    size = (betas.prod() / math.sqrt(_CHI2)).clamp_min(smallest)
+    found = zeros[-1] + size ** (1 / n)  # of p(δ) = size too high, as are Newton's steps
+    for _ in range(9):
+        distances = found - zeros
+        found = found - (1 - size / distances.prod()) / (1 / distances).sum()
+    return float(found)
+
+
+def _random(like: Float[Tensor, "r m"], width: int, seed: int) -> Float[Tensor, "r w"]:
+    generator = torch.Generator().manual_seed(seed)
     return torch.randn(len(like), width, generator=generator).to(like, non_blocking=True)
-
-
-def _is_below(moment: Float[Tensor, "r r"], ritz: _Ritz, k: int, limit: float) -> bool:
-    """Return whether the k leading eigenvalues are proved to add up to less than the limit."""
-    values, held = ritz.values, float(ritz.values[:k].sum())
-    # To second order a Ritz value is below the eigenvalue by residual² / gap, and the gap is that
-    # from the level to the eigenvalues outside. A lower level leaves less excess, but less gap.
-    levels = values[: k + 1]
-    gaps = (levels - _WIDEN * values[-1]).clamp_min(1e-9 * float(values[0]))
-    raised = values[:, None] + 2 * ritz.residuals[:, None] / gaps
-    excess, at = (k * levels + (raised - levels).clamp_min(0).sum(0) - held).min(0)
-    room, level = limit - held, levels[at]
-    if float(excess) >= _PREDICTED * room:
-        return False
-    spare = 0.9 * (room - excess)
-    needed = raised[:, at] - level
-    weights = (needed + spare / max(k, int((needed + spare / k > 0).sum()))).clamp_min(0)
-    used = (weights > 0).nonzero()[:, 0]
-    vectors = ritz.vectors[:, used.to(moment.device, non_blocking=True)]
-    return _bound(moment, vectors, weights[used], level, k) < limit
-
-
-def _bound(
-    moment: Float[Tensor, "r r"],
-    vectors: Float[Tensor, "r w"],
-    weights: Float[Tensor, " w"],
-    level: Float[Tensor, ""],
-    k: int,
-) -> float:
-    """Return an upper bound of the sum of the k leading eigenvalues, infinite if there is none."""
-    scaled = vectors.double() * weights.sqrt().to(vectors.device, non_blocking=True)
-    above = add_triangle(-moment.double(), scaled, first=False)  # the factorisation reads no more
-    above.diagonal().add_(level)
-    traces = scaled.square().sum(), moment.diagonal().sum(dtype=torch.float64)
-    failed = torch.linalg.cholesky_ex(above).info.double()
-    weight, trace, has_failed = torch.stack((*traces, failed)).cpu().tolist()
-    if has_failed:
-        return math.inf
-    rounding = 4 * len(moment) * torch.finfo(torch.float64).eps
-    rounding *= len(moment) * float(level) + weight + trace
-    bound: float = weight + k * (float(level) + rounding)
-    return bound

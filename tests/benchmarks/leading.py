@@ -104,7 +104,7 @@ def table(kept: list[tuple[int, str, bool, Tensor]]) -> str:
         values = values.double()
         spectrum = Spectrum(values, rounding_noise(values, N_SAMPLES))
         for share in SHARES:
-            found = Leading().count(moment, alive, share, noise, standardize)
+            found = Leading().count(moment, share, noise, standardize)
             n_compared += 1
             n_certified += found is not None
             if found not in (None, spectrum.components(share)):
@@ -116,9 +116,9 @@ def table(kept: list[tuple[int, str, bool, Tensor]]) -> str:
         if layer in last:
             before, states = last[layer], []
 
-            def follow(m: Tensor = moment, a: Tensor | None = alive) -> int | None:
+            def follow(m: Tensor = moment) -> int | None:
                 states.append(Leading(dict(before.vectors), dict(before.counts)))  # noqa: B023
-                return states[-1].count(m, a, 0.9, noise, False)  # noqa: B023
+                return states[-1].count(m, 0.9, noise, False)  # noqa: B023
 
             taken, found = timed(follow)
             last[layer] = states[-1]

@@ -3,6 +3,7 @@
 import pytest
 import torch
 from pytorch_lightning.loggers import CSVLogger
+from pytorch_lightning.utilities.exceptions import SIGTERMException
 from torch.utils.data import DataLoader, TensorDataset
 
 from lightning_id import History, IntrinsicDimensionCallback
@@ -15,7 +16,7 @@ from tests.toys import Toy, loader, trainer
 LAYERS = ["input", "net.0", "net.3"]  # 64, 144 and 36 features
 
 
-def fit(folder, **options):
+def fit(folder, model=None, **options):
     """Return the callback, the history files written after every measurement, and the Trainer."""
     torch.random.default_generator.manual_seed(0)
     generator = torch.Generator().manual_seed(0)
@@ -32,7 +33,7 @@ def fit(folder, **options):
 
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(Outputs, "after", noting)
-        runner.fit(Toy(), loader(64, seed=3), data)
+        runner.fit(model or Toy(), loader(64, seed=3), data)
     return callback, written, runner
 
 
@@ -75,6 +76,22 @@ def test_the_last_spectra_are_computed_at_the_end_and_the_same(both):
                     found.spectra[place][layer].double(), expected, rtol=1e-6, atol=0
                 )
     assert not counted.history.solve_spectra()  # nothing is left to compute
+
+
+@pytest.mark.parametrize("error", [RuntimeError, KeyboardInterrupt, SIGTERMException])
+def test_a_fit_that_an_error_ends_has_its_last_spectra_in_its_files(error, tmp_path, monkeypatch):
+    class Failing(Toy):
+        def on_train_epoch_start(self):
+            if self.current_epoch == 2:
+                raise error
+
+    monkeypatch.setattr(geometry, "SMALLEST", 60)
+    with pytest.raises((error, SystemExit)):
+        fit(tmp_path, Failing())
+    (folder,) = {path.parent for path in tmp_path.rglob("history_spectra.npz")}
+    history = History.load(folder)
+    assert list(history.spectra) == history.validations()
+    assert len(history.validations()) == 2
 
 
 def test_spectra_of_a_running_fit_are_computed_when_read(tmp_path, monkeypatch):

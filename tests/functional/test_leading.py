@@ -6,6 +6,7 @@ from itertools import product
 import pytest
 import torch
 from naive import pca_count
+from scipy.stats import chi2
 from sklearn.datasets import load_digits
 
 from lightning_id.functional import Geometry, leading, pca_dimension
@@ -132,10 +133,66 @@ def test_roundings_of_either_computation_are_half_of_the_margin_at_most(size):
         exact, few = exact.flip(0), size // 6
         of_all = torch.linalg.eigvalsh(moment).flip(0).double().cumsum(0)
         share = exact.cumsum(0) / exact.sum()
-        ritz = leading._ritz(moment, vectors.flip(1)[:, :few].float()).values.cumsum(0)
+        part = leading._project(moment, vectors.flip(1)[:, :few].float())
+        ritz = torch.linalg.eigvalsh(part.inner).flip(0).cumsum(0)
         unit = 2**-23 * exact.norm() * torch.arange(1, few + 1).sqrt()
         assert ((of_all - share * of_all[-1]).abs()[:few] / unit).max() < 8, name
         assert ((ritz - exact.cumsum(0)[:few]) / unit).max() < 8, name
+
+
+@pytest.mark.parametrize("size", [150, 240])
+def test_no_eigenvalue_off_the_basis_is_above_the_bound(size):
+    generator = torch.Generator().manual_seed(size)
+    moments = {name: matrix(values, 2) for name, values in spectra(size).items()} | clouds(size)
+    ratios = {}
+    for name, moment in moments.items():
+        values, vectors = torch.linalg.eigh(moment.double())
+        rounding = leading.ROUNDINGS * 2**-23 * float(values.norm())
+        for left_out in (0, 1, 7):  # of the leading eigenvectors
+            columns = [i for i in range(size - 30, size) if i != size - 1 - left_out]
+            for noise in (0, 1e-3, 0.1):
+                block = vectors[:, columns].float()
+                block += noise / math.sqrt(size) * torch.randn(block.shape, generator=generator)
+                part = leading._project(moment, block)
+                off = torch.eye(size) - part.basis.double() @ part.basis.double().T
+                largest = float(torch.linalg.eigvalsh(off @ moment.double() @ off)[-1])
+                assert part.outside + rounding >= largest, (name, left_out, noise)
+                ratios[name, left_out, noise] = (part.outside + rounding) / largest
+    assert sorted(ratios.values())[len(ratios) // 2] < 1.2
+
+
+def test_the_bound_holds_for_a_direction_that_the_random_columns_hardly_have():
+    columns = leading._random(torch.zeros(240, 0), leading._PROBES, leading._SEED).double()
+    within = columns @ torch.randn(32, 1, generator=torch.Generator().manual_seed(0)).double()
+    within /= within.norm()
+    off = torch.eye(240, dtype=torch.float64) - columns @ torch.linalg.pinv(columns)
+    part = math.sqrt(1.7) / float((within.T @ columns).norm())
+    hardly = part * within + math.sqrt(1 - part**2) * off[:, :1] / off[:, :1].norm()
+    others = torch.linalg.qr(torch.cat((hardly, torch.eye(240)), 1)).Q[:, 1:]
+    assert (hardly.T @ columns).square().sum() == pytest.approx(1.7)
+    for tail in (0.9, 0.01):
+        values = torch.cat((torch.full((40,), 9.0), torch.linspace(tail, 0, 199)))
+        moment = hardly @ hardly.T + (others * values) @ others.T
+        found = leading._project(moment, others[:, :40])
+        assert found.outside > 1
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_the_bound_is_where_the_polynomial_of_lanczos_has_the_size_of_its_product(seed):
+    generator = torch.Generator().manual_seed(seed)
+    alphas, betas = torch.rand(2, 5, generator=generator).double()
+    found = leading._largest_eigenvalue(alphas[:4], betas)
+    before, here = 0.0, 1.0
+    for alpha, beta in zip(alphas[:4], betas[:4], strict=True):
+        before, here = here, (found - alpha) * here - beta.square() * before
+    assert here**2 * leading._CHI2 == pytest.approx(betas.prod().square())
+    of_low_rank = leading._largest_eigenvalue(alphas[:4], 0 * betas)
+    assert of_low_rank == pytest.approx(float(alphas[:4].max()), rel=2e-3)
+
+
+def test_random_columns_are_far_from_every_direction_once_in_10_to_the_15():
+    assert chi2.cdf(leading._CHI2, leading._PROBES) < 1e-15
+    assert chi2.cdf(1.001 * leading._CHI2, leading._PROBES) > 1e-15
 
 
 def test_vectors_that_miss_a_leading_one_certify_nothing():
@@ -143,7 +200,9 @@ def test_vectors_that_miss_a_leading_one_certify_nothing():
     values = torch.cat((torch.tensor([2.0, 1.5]), torch.arange(1, 239) ** -3.0))
     moment, share = torch.diag(values), float(3.1 / values.sum())
     missing = torch.eye(240)[:, [0, *range(2, 40)]]
-    assert leading._ritz(moment, moment @ missing).values[:3].tolist() == [2, 1, 0.125]
+    part = leading._project(moment, moment @ missing)
+    assert torch.linalg.eigvalsh(part.inner).flip(0)[:3].tolist() == [2, 1, 0.125]
+    assert 1.5 <= part.outside < 1.51
     assert of_all(moment, share) == 2  # these would be 3
     found = counted(moment, share, missing)
     assert found.value in (None, 2)

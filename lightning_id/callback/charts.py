@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 WIDTH = 4.2  # inches, at which TensorBoard's 340 pixels show small letters 9 pixels high
+FIRST_COST = 0.6  # seconds, with the import of matplotlib
 SHARE = 0.01  # of the time since the fit began; the final figures are drawn whatever they cost
 
 
@@ -28,7 +29,7 @@ class Charts:
         self.prefix = prefix
         self._failures = failures
         self._spent = 0.0
-        self._costs = 0.0  # seconds of the last drawing
+        self._costs = FIRST_COST  # seconds of the last drawing
         self._drawn = 0  # records in the last figures
         self._laid_out: set[int] = set()  # loggers
 

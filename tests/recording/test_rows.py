@@ -1,11 +1,8 @@
 import pytest
 import torch
 
-from lightning_id import manifolds
 from lightning_id.functional import twonn_dimension
-from lightning_id.recording.projection import RandomProjection
 from lightning_id.recording.rows import reduce_rows
-from lightning_id.recording.rule import RowRule
 
 X = torch.randn(4, 5, 3, generator=torch.Generator().manual_seed(0))
 MASK = torch.tensor(  # padding on the right, on the left, on both sides, nowhere
@@ -95,48 +92,3 @@ def test_sums_are_made_in_float64_some_rows_at_a_time(monkeypatch):
     monkeypatch.undo()
     assert copied == [maps[0].numel()] * 6  # no copy of all in twice the memory
     assert torch.equal(rows, maps.double().mean((2, 3)).float())
-
-
-def test_a_projection_sums_in_float64():
-    x = torch.randn(50, 3000, generator=torch.Generator().manual_seed(0)) * 1e4
-    exact = RandomProjection(3000, 64, seed=0)(x.double())
-    assert torch.equal(RandomProjection(3000, 64, seed=0)(x), exact.float())
-
-
-def test_a_projection_keeps_distances_on_average_and_the_dimension():
-    x = manifolds.ball(1000, 5, ambient=3000)
-    ratios = []
-    for seed in range(30):
-        rows = RandomProjection(3000, 1024, seed)(x)
-        ratios.append(torch.pdist(rows[:50]).square() / torch.pdist(x[:50]).square())
-    assert rows.shape == (1000, 1024)
-    # Each of 30 projections is off by sqrt(2 / m) = 4.4 % in a direction, their mean by 0.8 %.
-    assert abs(float(torch.cat(ratios).mean()) - 1) < 0.02
-    assert 0.035 < float(torch.cat(ratios).std()) < 0.055
-    plain, projected = twonn_dimension(x), twonn_dimension(rows)
-    assert abs(projected.value - plain.value) < 3 * plain.std_error
-
-
-def test_a_projection_is_linear_seeded_and_the_same_for_every_batch():
-    x = torch.randn(6, 50, dtype=torch.float64)
-    project = RandomProjection(50, 8, seed=1)
-    assert torch.equal(torch.cat([project(x[:2]), project(x[2:])]), project(x))
-    assert torch.equal(RandomProjection(50, 8, seed=1)(x), project(x))
-    assert not torch.equal(RandomProjection(50, 8, seed=2)(x), project(x))
-    torch.testing.assert_close(project(x[0] - x[1:2]), project(x[:1]) - project(x[1:2]))
-    assert RandomProjection(50, 8, seed=1)(x.bfloat16()).dtype == torch.float32
-
-
-@pytest.mark.parametrize(
-    ("wrong", "name"), [({"sample_dim": -1}, "`sample_dim`"), ({"max_features": 2}, "`max_feat")]
-)
-def test_a_rule_out_of_range_is_refused(wrong, name):
-    with pytest.raises(ValueError, match=name):
-        RowRule(**wrong)
-
-
-def test_axes_are_for_all_layers_or_by_name():
-    assert RowRule(sample_dim=1).axis_of("any") == 1
-    assert RowRule(sample_dim={"rnn": 1}).axis_of("rnn") == 1
-    assert RowRule(sample_dim={"rnn": 1}).axis_of("fc") is None
-    assert RowRule().axis_of("rnn") is None

@@ -173,12 +173,6 @@ def test_a_smaller_last_batch_that_shows_another_axis_discards_the_layer():
     assert "axis 1 is as long" in recorder.failures["layer"]
 
 
-def test_a_rule_that_is_none_is_refused():
-    for wrong in (0, "some", {"fc": 1.5}):
-        with pytest.raises(ValueError, match="`rows_per_sample`"):
-            RowRule(rows_per_sample=wrong)
-
-
 # --- in a fit ------------------------------------------------------------------------------------
 
 

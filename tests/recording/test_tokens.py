@@ -83,19 +83,6 @@ def test_all_layers_have_the_same_tokens_and_an_output_without_tokens_its_rows()
     assert len(rows["head"]) == 60
 
 
-@pytest.mark.parametrize(
-    ("options", "message"),
-    [
-        ({"reduce": "mean", "positions": [1]}, "expected reduce='tokens', got 'mean'"),
-        ({"reduce": "tokens", "positions": []}, "`positions`: expected places"),
-        ({"reduce": "tokens", "tokens_per_sample": 0}, "`tokens_per_sample`: expected at least 1"),
-    ],
-)
-def test_options_that_do_not_fit_are_refused(options, message):
-    with pytest.raises(ValueError, match=message):
-        RowRule(**options)
-
-
 def test_a_mask_of_other_tokens_is_refused():
     with pytest.raises(ValueError, match="expected 4 tokens, as the mask has, got 5"):
         TokenDraw(RowRule("tokens"), 9).next_rows(torch.zeros(2, 5, 3), torch.ones(2, 4).bool())

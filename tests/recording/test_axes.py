@@ -10,7 +10,7 @@ from torch import nn
 from torch.nn.utils.rnn import pack_padded_sequence
 from torch.utils.data import DataLoader
 
-from lightning_id import IntrinsicDimensionCallback, record_activations
+from lightning_id import IntrinsicDimensionCallback
 from lightning_id.functional import twonn_dimension
 from lightning_id.recording.axes import Axes
 from tests.toys import validated
@@ -138,13 +138,6 @@ def test_an_axis_that_is_given_wins(tmp_path):
     record = measure(tmp_path, model, x, "net", **options, warns=NO_LINEAR)
     rows = torch.cat([out.mean(1) for out in outputs(model, model.net, x.split(20))])
     assert record["value"] == pytest.approx(twonn_dimension(rows).value, rel=1e-4)
-
-
-def test_a_time_first_model_is_recorded_by_samples():
-    net, x = nn.LSTM(6, 8), torch.randn(7, 30, 6)
-    with record_activations(net, ["input"], reduce="last") as rows:
-        net(x)
-    assert torch.equal(rows["input"], x[-1])
 
 
 # --- features ------------------------------------------------------------------------------------

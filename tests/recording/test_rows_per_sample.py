@@ -9,7 +9,7 @@ import torch
 from torch import nn
 from torch.utils.data import DataLoader, TensorDataset
 
-from lightning_id import IntrinsicDimensionCallback, record_activations
+from lightning_id import IntrinsicDimensionCallback
 from lightning_id.functional import twonn_dimension
 from lightning_id.recording.recorder import Recorder
 from lightning_id.recording.rule import RowRule
@@ -301,14 +301,3 @@ def test_a_rule_for_a_layer_that_is_not_measured_fails_before_anything_is_traine
     loader = DataLoader(TensorDataset(data(60, 6)), 16)
     with pytest.raises(ValueError, match="`rows_per_sample`: expected names of measured layers"):
         fitted(tmp_path, callback, model=Fitted(), train=loader, val=loader)
-
-
-def test_rows_of_their_own_are_recorded_without_lightning_too():
-    net, x = nn.Sequential(nn.Flatten(0, 1), nn.Linear(3, 2)), data(10, 4, 3)
-    with record_activations(net, ["1"], rows_per_sample="all", n_samples=30) as rows:
-        expected = net(x)
-    assert rows["1"].shape == (30, 2)
-    assert bool((rows["1"][:, None] == expected).all(2).any(1).all())
-    with record_activations(net, ["1"], rows_per_sample=4) as rows:
-        net(x)
-    assert torch.equal(rows["1"], expected.view(10, 8))

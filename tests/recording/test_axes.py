@@ -1,38 +1,37 @@
 """Which axis holds the samples and which the features: as the modules state it."""
 
-from contextlib import nullcontext
-
 import pytest
 import pytorch_lightning as pl
 import torch
 import torchvision
 from torch import nn
 from torch.nn.utils.rnn import pack_padded_sequence
-from torch.utils.data import DataLoader
 
-from lightning_id import IntrinsicDimensionCallback
 from lightning_id.functional import twonn_dimension
 from lightning_id.recording.axes import Axes
-from tests.toys import validated
+from lightning_id.recording.measurement import Measurement, Options
+from lightning_id.recording.rule import RowRule
+from lightning_id.recording.samples import FixedSamples, uniform_draws
 
 
-class Wrapped(pl.LightningModule):
+class Wrapped(nn.Module):
     def __init__(self, net, prepare=lambda x: x):
         super().__init__()
         self.net, self.prepare = net, prepare
 
-    def validation_step(self, batch, batch_idx):
-        self.net(self.prepare(batch))
 
-
-NO_LINEAR = "no id/last_hidden: the network ends in .*, not in a Linear"
-
-
-def measure(tmp_path, model, x, layer, batch_size=20, warns=None, **options):
-    callback = IntrinsicDimensionCallback([layer], ["twonn"], **options)
-    with pytest.warns(UserWarning, match=warns) if warns else nullcontext():
-        validated(tmp_path, callback, model=model, data=DataLoader(x, batch_size))
-    (record,) = [r for r in callback.history.records if r["layer"] == layer]
+def measure(model, x, layer, batch_size=20, **rule):
+    """Return the only record of a layer."""
+    samples = FixedSamples(torch.arange(len(x)), uniform_draws(len(x), 0))
+    options = Options(RowRule(**rule))
+    measurement = Measurement(model, {layer: layer}, samples, options, last_hidden=layer)
+    with torch.no_grad():
+        for batch in x.split(batch_size):
+            measurement.begin_batch(batch)
+            model.eval().net(model.prepare(batch))
+            measurement.end_batch()
+    (result,) = measurement.results({"twonn": twonn_dimension})
+    (record,) = result.records()
     return record
 
 
@@ -74,23 +73,22 @@ class Decoding(nn.TransformerDecoderLayer):
 
 @pytest.mark.parametrize("length", [20, 7])
 @pytest.mark.parametrize("kind", RECURRENT)
-def test_samples_of_modules_with_time_first_lie_along_the_second_axis(kind, length, tmp_path):
+def test_samples_of_modules_with_time_first_lie_along_the_second_axis(kind, length):
     pl.seed_everything(0, verbose=False)
     x = torch.randn(60, length, 6)  # of 20 steps as many as samples in a batch
     model = Wrapped(RECURRENT[kind](), time_first)
-    warns = NO_LINEAR if kind in ("lstm", "gru", "attention") else None
-    record = measure(tmp_path, model, x, "net", reduce="mean", warns=warns)
+    record = measure(model, x, "net", reduce="mean")
     rows = torch.cat([out.mean(0) for out in outputs(model, model.net, x.split(20))])
     assert record["n_samples"] == 60
     assert record["value"] == pytest.approx(twonn_dimension(rows).value, rel=1e-4)
     assert record["note"] is None
 
 
-def test_what_a_time_first_module_contains_is_time_first(tmp_path):
+def test_what_a_time_first_module_contains_is_time_first():
     pl.seed_everything(0, verbose=False)
     x = torch.randn(60, 20, 6)
     model = Wrapped(nn.TransformerEncoderLayer(6, 2, 8), time_first)
-    record = measure(tmp_path, model, x, "net.linear1", reduce="mean")
+    record = measure(model, x, "net.linear1", reduce="mean")
     rows = torch.cat([out.mean(0) for out in outputs(model, model.net.linear1, x.split(20))])
     assert record["value"] == pytest.approx(twonn_dimension(rows).value, rel=1e-4)
 
@@ -106,15 +104,15 @@ class Block(nn.Module):
         return self.norm(x + self.attention(x)[0])
 
 
-def test_a_block_around_time_first_attention_is_measured_along_the_axis_that_fits(tmp_path):
+def test_a_block_around_time_first_attention_is_measured_along_the_axis_that_fits():
     x = torch.randn(60, 7, 6)
     model = Wrapped(Block(), time_first)
-    record = measure(tmp_path, model, x, "net", reduce="mean", warns=NO_LINEAR)
+    record = measure(model, x, "net", reduce="mean")
     rows = torch.cat([out.mean(0) for out in outputs(model, model.net, x.split(20))])
     assert record["value"] == pytest.approx(twonn_dimension(rows).value, rel=1e-4)
 
 
-def test_where_two_axes_are_as_long_as_the_batch_the_record_notes_which_was_taken(tmp_path):
+def test_where_two_axes_are_as_long_as_the_batch_the_record_notes_which_was_taken():
     class Tokens(nn.Module):
         def __init__(self):
             super().__init__()
@@ -124,18 +122,17 @@ def test_where_two_axes_are_as_long_as_the_batch_the_record_notes_which_was_take
             return self.mix(x).tanh()
 
     model, x = Wrapped(Tokens()), torch.randn(60, 20, 6)
-    with pytest.warns(UserWarning, match="axes 0 and 1 are both as long as the batch"):
-        record = measure(tmp_path, model, x, "net", reduce="mean")
-    assert "axis 0 was taken" in record["note"]
+    record = measure(model, x, "net", reduce="mean")
+    assert record["note"].startswith("axes 0 and 1 are both as long as the batch: axis 0 was taken")
     for options in ({"batch_size": 16}, {"sample_dim": 0}):  # a smaller last batch decides it
-        record = measure(tmp_path, model, x, "net", reduce="mean", **options)
+        record = measure(model, x, "net", reduce="mean", **options)
         assert record["note"] is None
 
 
-def test_an_axis_that_is_given_wins(tmp_path):
+def test_an_axis_that_is_given_wins():
     model, x = Wrapped(nn.LSTM(6, 8), time_first), torch.randn(40, 20, 6)
     options = {"reduce": "mean", "sample_dim": {"net": 0}}
-    record = measure(tmp_path, model, x, "net", **options, warns=NO_LINEAR)
+    record = measure(model, x, "net", **options)
     rows = torch.cat([out.mean(1) for out in outputs(model, model.net, x.split(20))])
     assert record["value"] == pytest.approx(twonn_dimension(rows).value, rel=1e-4)
 
@@ -143,12 +140,12 @@ def test_an_axis_that_is_given_wins(tmp_path):
 # --- features ------------------------------------------------------------------------------------
 
 
-def test_channels_last_maps_are_averaged_over_their_places(tmp_path):
+def test_channels_last_maps_are_averaged_over_their_places():
     pl.seed_everything(0, verbose=False)
     net = torchvision.models.SwinTransformer([4, 4], 24, [2, 2], [2, 4], [4, 4], num_classes=5)
     model, x = Wrapped(net), torch.randn(24, 3, 32, 32)
     for layer in ("net.features.0", "net.features.1", "net.features.3.1", "net.features.2.norm"):
-        record = measure(tmp_path, model, x, layer, batch_size=8, reduce="mean")
+        record = measure(model, x, layer, batch_size=8, reduce="mean")
         module = model.get_submodule(layer)
         rows = torch.cat([out.mean((1, 2)) for out in outputs(model, module, x.split(8))])
         assert record["ambient_dimension"] == rows.shape[1]
@@ -179,15 +176,15 @@ def test_every_kind_of_block_has_its_features_where_its_modules_have_them():
     assert features(None, nn.Identity(), (2, 3, 4, 5)) == (None, False)
 
 
-def test_signals_are_averaged_over_their_places(tmp_path):
+def test_signals_are_averaged_over_their_places():
     model, x = Wrapped(nn.Sequential(nn.Conv1d(3, 8, 3), nn.ReLU())), torch.randn(60, 3, 12)
-    record = measure(tmp_path, model, x, "net", reduce="mean", warns=NO_LINEAR)
+    record = measure(model, x, "net", reduce="mean")
     rows = torch.cat([out.mean(2) for out in outputs(model, model.net, x.split(20))])
     assert record["ambient_dimension"] == 8
     assert record["value"] == pytest.approx(twonn_dimension(rows).value, rel=1e-4)
 
 
-def test_where_two_axes_fit_the_features_the_record_notes_which_was_taken(tmp_path):
+def test_where_two_axes_fit_the_features_the_record_notes_which_was_taken():
     class Block(nn.Sequential):
         """A block whose output may be laid out in any way, to all that is known of it."""
 
@@ -197,9 +194,9 @@ def test_where_two_axes_fit_the_features_the_record_notes_which_was_taken(tmp_pa
         ((60, 6, 5, 6), "the features may lie along axis 1 or the last axis: axis 1 was taken"),
     ):
         x = torch.randn(shape)
-        record = measure(tmp_path, Wrapped(net), x, "net", reduce="mean", warns=note)
+        record = measure(Wrapped(net), x, "net", reduce="mean")
         assert record["note"] == note
-    flat = measure(tmp_path, Wrapped(net), torch.randn(60, 6, 6), "net")
+    flat = measure(Wrapped(net), torch.randn(60, 6, 6), "net")
     assert flat["note"] is None
 
 
@@ -236,11 +233,11 @@ def sequences():
 
 
 @pytest.mark.parametrize("reduce", ["mean", "last", "flatten"])
-def test_nested_outputs_are_reduced_over_their_tokens(reduce, tmp_path):
+def test_nested_outputs_are_reduced_over_their_tokens(reduce):
     pl.seed_everything(0, verbose=False)
     x, lengths = sequences()
     model = Wrapped(Padded(nested=True))
-    record = measure(tmp_path, model, x, "net.blocks.layers.0", reduce=reduce)
+    record = measure(model, x, "net.blocks.layers.0", reduce=reduce)
     plain = Padded(nested=False).eval()
     plain.load_state_dict(model.net.state_dict())
     with torch.no_grad():
@@ -255,15 +252,14 @@ def test_nested_outputs_are_reduced_over_their_tokens(reduce, tmp_path):
     assert record["value"] == pytest.approx(twonn_dimension(rows).value, rel=1e-3)
 
 
-def test_packed_outputs_are_reduced_over_their_tokens(tmp_path):
+def test_packed_outputs_are_reduced_over_their_tokens():
     pl.seed_everything(0, verbose=False)
     x, lengths = sequences()
     model = Wrapped(Packed())
-    record = measure(tmp_path, model, x, "net.rnn", reduce="mean", warns=NO_LINEAR)
+    record = measure(model, x, "net.rnn", reduce="mean")
     with torch.no_grad():
         out = [
             model.net.rnn(row[None, :n])[0][0].mean(0) for row, n in zip(x, lengths, strict=True)
         ]
     assert record["value"] == pytest.approx(twonn_dimension(torch.stack(out)).value, rel=1e-3)
-    with pytest.warns(UserWarning, match="a flattened row would hold the padding"):
-        assert measure(tmp_path, model, x, "net.rnn", warns=NO_LINEAR)["reason"] is not None
+    assert "a flattened row would hold the padding" in measure(model, x, "net.rnn")["reason"]

@@ -12,7 +12,9 @@ from torch.utils.data import DataLoader
 
 from lightning_id import IntrinsicDimensionCallback
 from lightning_id.functional import twonn_dimension
+from lightning_id.recording.measurement import Measurement
 from lightning_id.recording.modules import named_layers
+from lightning_id.recording.samples import FixedSamples, uniform_draws
 from tests.toys import trainer
 
 N = 40
@@ -41,6 +43,24 @@ class Watched(pl.LightningModule):
         return torch.optim.SGD(self.parameters(), lr=0.1)
 
 
+def measure(model, data):
+    """Return the result of the last hidden layer and the plan, by a measurement without Trainer."""
+    samples = FixedSamples(torch.arange(len(data)), uniform_draws(len(data), 0))
+    measurement = Measurement(model.eval(), {"input": "input"}, samples)
+    with torch.no_grad():
+        for batch in data.split(16):
+            measurement.begin_batch(batch)
+            model.validation_step(batch, 0)
+            measurement.end_batch()
+    results = measurement.results({"twonn": twonn_dimension})
+    found = [result for result in results if result.role == "last_hidden"]
+    return next(iter(found), None), measurement.plan
+
+
+def value(result):
+    return result.estimates["twonn"].value
+
+
 def validate(model, data, layers="auto", **kwargs):
     """Return the metrics, the record of the last hidden layer, and the warnings."""
     callback = IntrinsicDimensionCallback(layers, **kwargs)
@@ -49,9 +69,9 @@ def validate(model, data, layers="auto", **kwargs):
         warnings.simplefilter("always", UserWarning)
         runner.validate(model, DataLoader(data, batch_size=16), verbose=False)
     found = [r for r in callback.history.records if r["role"] == "last_hidden"]
-    said = [str(w.message) for w in caught if "no id/last_hidden" in str(w.message)]
+    texts = [str(w.message) for w in caught if "no id/last_hidden" in str(w.message)]
     metrics = {key: float(value) for key, value in runner.callback_metrics.items()}
-    return metrics, next(iter(found), None), said
+    return metrics, next(iter(found), None), texts
 
 
 def given_to(model, name, data, **kwargs):
@@ -106,10 +126,9 @@ class Padded(nn.Module):
         return self.head(self.encoder(x, src_key_padding_mask=padding)[:, 0])
 
 
-@pytest.mark.parametrize("kind", [TokensFirst, Windows, Padded])
-def test_early_stopping_has_its_key_at_the_first_measurement(kind, tmp_path):
+def test_early_stopping_has_its_key_at_the_first_measurement(tmp_path):
     pl.seed_everything(0, verbose=False)
-    model, data = Watched(kind()), noise(N, 5, 8)
+    model, data = Watched(TokensFirst()), noise(N, 5, 8)
     stopping = EarlyStopping("id/last_hidden", patience=5)
     runner = trainer(tmp_path, callbacks=[IntrinsicDimensionCallback(["input"]), stopping])
     loader = DataLoader(data, batch_size=16)
@@ -271,26 +290,29 @@ class AddsInPlace(nn.Module):
 
 
 @pytest.mark.parametrize(
-    ("net", "name"),
+    ("net", "name", "shape"),
     [
-        (Momentum, "query.2"),
-        (Heads, "heads.0"),
-        (Auxiliary, "main.2"),
-        (Squeezed, "third"),
-        (Byol, "predictor"),
-        (Quantized, "last"),
-        (OwnLinear, "last"),
-        (InPlace, "head"),
-        (Thrice, "head"),
+        (TokensFirst, "head", (5, 8)),
+        (Windows, "head", (5, 8)),
+        (Padded, "head", (5, 8)),
+        (Momentum, "query.2", (6,)),
+        (Heads, "heads.0", (6,)),
+        (Auxiliary, "main.2", (6,)),
+        (Squeezed, "third", (6,)),
+        (Byol, "predictor", (6,)),
+        (Quantized, "last", (6,)),
+        (OwnLinear, "last", (6,)),
+        (InPlace, "head", (6,)),
+        (Thrice, "head", (6,)),
     ],
 )
-def test_it_is_what_the_last_linear_on_the_way_to_the_output_is_given(net, name):
+def test_it_is_what_the_last_linear_on_the_way_to_the_output_is_given(net, name, shape):
     pl.seed_everything(0, verbose=False)
-    model, data = Watched(net()), noise(N, 6)
-    metrics, _, said = validate(model, data)
+    model, data = Watched(net()), noise(N, *shape)
+    result, plan = measure(model, data)
+    assert plan.given["last_hidden"] == f"net.{name}"
     expected = twonn_dimension(given_to(model, f"net.{name}", data)).value
-    assert metrics["id/last_hidden"] == pytest.approx(expected, rel=1e-5)
-    assert not said
+    assert value(result) == pytest.approx(expected, rel=1e-5)
 
 
 class Student(Watched):
@@ -306,9 +328,9 @@ def test_of_a_student_and_a_teacher_without_gradients_it_is_that_of_the_student(
     model = Student(net, teacher=copy.deepcopy(net).requires_grad_(False))
     nn.init.normal_(model.teacher[0].weight)
     data = noise(N, 6)
-    metrics, _, _ = validate(model, data)
+    result, _ = measure(model, data)
     expected = twonn_dimension(given_to(model, "net.2", data)).value
-    assert metrics["id/last_hidden"] == pytest.approx(expected, rel=1e-5)
+    assert value(result) == pytest.approx(expected, rel=1e-5)
 
 
 class Diffusion(nn.Module):
@@ -324,10 +346,10 @@ class Diffusion(nn.Module):
 
 
 def test_where_the_network_ends_otherwise_there_is_no_key_and_one_warning():
-    metrics, found, said = validate(Watched(Diffusion()), noise(N, 1, 6, 6), ["input"])
+    metrics, found, texts = validate(Watched(Diffusion()), noise(N, 1, 6, 6), ["input"])
     assert "id/last_hidden" not in metrics
     assert found is None
-    assert said == [
+    assert texts == [
         "IntrinsicDimensionCallback: no id/last_hidden: the network ends in Conv2d 'net.last', not"
         " in a Linear; last_hidden=... names a layer to take"
     ]
@@ -367,9 +389,11 @@ class HeadlessBlocks(Headless):
 
 @pytest.mark.parametrize("net", [Headless, HeadlessBlocks])
 def test_a_linear_inside_of_the_last_block_is_not_where_a_network_ends(net):
-    metrics, _, said = validate(Watched(net()), noise(N, 36))
-    assert "id/last_hidden" not in metrics
-    assert "the network ends in LayerNorm 'net.norm', not in a Linear" in said[0]
+    result, plan = measure(Watched(net()), noise(N, 36))
+    assert result.estimates["twonn"].reason == plan.reasons["last_hidden"]
+    assert (
+        "the network ends in LayerNorm 'net.norm', not in a Linear" in plan.reasons["last_hidden"]
+    )
 
 
 class Tower(nn.Module):
@@ -390,22 +414,22 @@ def test_two_towers_have_two_ends_and_none_is_guessed():
         def forward(self, x):
             return (self.left(x) * self.right(x)).sum(1)
 
-    metrics, _, said = validate(Watched(Both()), noise(N, 36))
-    assert "id/last_hidden" not in metrics
+    result, plan = measure(Watched(Both()), noise(N, 36))
+    assert result is None
     ends = "Linear 'net.left.layers.2', Linear 'net.right.layers.2'"
-    assert f"the network has several ends, {ends}; last_hidden=" in said[0]
+    assert plan.reasons["last_hidden"] == f"the network has several ends, {ends}"
 
 
 @pytest.mark.parametrize("layers", [["input"], {"net.first": "hidden"}, ["last_hidden", "input"]])
 def test_a_layer_may_be_named(layers):
     pl.seed_everything(0, verbose=False)
     model, data = Watched(Diffusion()), noise(N, 1, 6, 6)
-    metrics, found, said = validate(model, data, layers, last_hidden="first")
+    metrics, found, texts = validate(model, data, layers, last_hidden="first")
     with torch.no_grad():
         expected = twonn_dimension(model.net.first(data).flatten(1)).value
     assert metrics["id/last_hidden"] == pytest.approx(expected, rel=1e-5)
     assert found["layer"] == ("hidden" if isinstance(layers, dict) else "net.first")
-    assert not said
+    assert not texts
 
 
 def test_a_named_layer_must_be_one():

@@ -155,9 +155,9 @@ class EndSearch:
     def _leave(self, module: nn.Module, _args: tuple[Any, ...], output: Any) -> None:
         if not any(call.module is module for call in self._calls):
             return
-        while self._calls[-1].module is not module:  # these raised an exception that was caught
-            self._calls.pop()
-        call = self._calls.pop()
+        while (call := self._calls.pop()).module is not module:  # it raised, which was caught
+            self._calls[-1].ends += call.ends  # of calls after it
+            self._calls[-1].has_inner |= call.has_inner
         outputs = [x for x in _tensors(output) if x.is_floating_point()]
         result = _storage(outputs[0]) if outputs else None
         weighs = call.has_inner or has_weights(module)

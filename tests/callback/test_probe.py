@@ -242,27 +242,6 @@ def test_averaged_weights_are_probed_wherever_the_callback_stands(tmp_path):
     assert found[0] == found[1]
 
 
-@pytest.mark.parametrize("world", [1, 2, 3])
-def test_processes_share_the_samples_and_pass_as_many_batches(world):
-    class Numbers(Dataset):
-        def __len__(self):
-            return 50
-
-        def __getitem__(self, i):
-            return torch.tensor([float(i)])
-
-    met, batches = [], set()
-    for rank in range(world):
-        probe = ChosenBatches(DataLoader(Numbers(), 4), 20, seed=0, rank=rank, world=world)
-        here = list(probe.batches)
-        batches.add(tuple(len(batch) for batch in here))
-        for batch in here:
-            rows, _ = probe.samples.next_batch(len(batch))
-            met += batch[rows].flatten().long().tolist()
-    assert sorted(met) == choose_samples(50, 20, 0).tolist()
-    assert len(batches) == 1
-
-
 def test_everything_is_found_as_it_was_after_an_exception(tmp_path):
     class Failing(Toy):
         def forward(self, x):

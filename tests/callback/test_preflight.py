@@ -6,11 +6,12 @@ from pytorch_lightning.callbacks import EarlyStopping, ModelCheckpoint
 from lightning_id import AtSteps, EveryNValidations, IntrinsicDimensionCallback, LogSpaced
 from lightning_id.callback.preflight import (
     check_arguments,
+    check_layers,
     check_names,
     check_prefixes,
     configuration_warnings,
 )
-from tests.toys import trainer
+from tests.toys import Toy, trainer
 
 
 def warned(folder, schedule, monitor="id/last_hidden", max_overhead=None, prefix=""):
@@ -69,6 +70,24 @@ def test_a_rule_for_a_layer_that_is_not_measured_is_refused():
     check_names("sample_dim", 1, ["fc1"])
     with pytest.raises(ValueError, match=r"`sample_dim`: expected names of .* got fc2; they are"):
         check_names("sample_dim", {"fc1": 1, "fc2": 1}, ["fc1"])
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        (
+            {"sample_dim": {"net.5": 1}},
+            "`sample_dim`: expected names of measured layers, got net.5",
+        ),
+        ({"rows_per_sample": {"net.5": "all"}}, "`rows_per_sample`: expected names of measured"),
+        ({"last_hidden": "net.50"}, "`last_hidden`: .*'net.50'"),
+    ],
+)
+def test_layers_and_the_rules_for_them_are_checked_on_the_module(options, message):
+    settings = IntrinsicDimensionCallback({"net.0": "first"}, **options)._settings
+    with pytest.raises(ValueError, match=message):
+        check_layers(settings, Toy())
+    check_layers(IntrinsicDimensionCallback(["net.5"], sample_dim={"net.5": 0})._settings, Toy())
 
 
 @pytest.mark.parametrize(

@@ -1,18 +1,17 @@
 """The layers that `auto` picks: as in the paper, and sensible ones of other networks."""
 
 import copy
-import warnings
 
 import pytest
-import pytorch_lightning as pl
 import torch
 import torchvision
 from torch import nn
 from torch.utils.data import DataLoader
 
-from lightning_id import IntrinsicDimensionCallback, record_activations
+from lightning_id import record_activations
 from lightning_id.recording.layers import auto_layers
-from tests.toys import Toy, trainer, validated
+from tests.recording.measuring import Runs, measure
+from tests.toys import Toy
 
 TORCHVISION = {
     "vgg16": "features.4 features.9 features.16 features.23 features.30"
@@ -351,15 +350,6 @@ def test_a_module_with_two_names_is_picked_once():
     assert auto_layers(model) == ["input", "a.fc", "head", "b.fc"]
 
 
-class Measured(pl.LightningModule):
-    def __init__(self, net):
-        super().__init__()
-        self.net = net
-
-    def validation_step(self, batch, batch_idx):
-        self.net(batch)
-
-
 def test_what_auto_picks_is_called():
     """Containers are never called: each layer of these networks has a number."""
     images, rows, ids = torch.randn(40, 1, 12, 12), torch.randn(40, 8), torch.arange(800) % 20
@@ -369,12 +359,8 @@ def test_what_auto_picks_is_called():
         (Encoder(), rows[:, None]),
         (EncoderDecoder(), ids.reshape(40, 20)),
     ]:
-        callback = IntrinsicDimensionCallback()
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore", UserWarning)
-            validated(None, callback, model=Measured(net), data=DataLoader(data, batch_size=8))
-        depths = {record["layer"]: record["depth"] for record in callback.history.records}
-        assert None not in depths.values(), type(net)
+        found = measure(Runs(net), DataLoader(data, batch_size=8)).records
+        assert None not in {record["depth"] for record in found.values()}, type(net)
 
 
 class Iterated(nn.Module):
@@ -410,14 +396,11 @@ def test_a_sequential_whose_last_module_is_used_elsewhere_is_measured_itself():
 
 
 def test_the_reason_of_a_container_names_it():
-    callback = IntrinsicDimensionCallback(["net.block"])
-    runner, data = trainer(None, callbacks=[callback]), DataLoader(torch.randn(40, 1, 8), 8)
-    with pytest.warns(UserWarning, match="never called"):
-        runner.validate(Measured(Encoder()), data, verbose=False)
-    reasons = {record["layer"]: record["reason"] for record in callback.history.records}
-    assert reasons["net.block"] == (
-        "ModuleList has no forward of its own and is never called; name the modules in it"
-    )
+    loader = DataLoader(torch.randn(40, 1, 8), 8)
+    found = measure(Runs(Encoder()), loader, ["net.block"])
+    reason = "ModuleList has no forward of its own and is never called; name the modules in it"
+    assert found.records["net.block"]["reason"] == reason
+    assert found.remarks["net.block"] == [f"no twonn dimension: {reason}"]
 
 
 class Transformer(nn.Module):

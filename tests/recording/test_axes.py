@@ -6,12 +6,11 @@ import torch
 import torchvision
 from torch import nn
 from torch.nn.utils.rnn import pack_padded_sequence
+from torch.utils.data import DataLoader
 
 from lightning_id.functional import twonn_dimension
 from lightning_id.recording.axes import Axes
-from lightning_id.recording.measurement import Measurement, Options
-from lightning_id.recording.rule import RowRule
-from lightning_id.recording.samples import FixedSamples, uniform_draws
+from tests.recording import measuring
 
 
 class Wrapped(nn.Module):
@@ -19,20 +18,12 @@ class Wrapped(nn.Module):
         super().__init__()
         self.net, self.prepare = net, prepare
 
+    def validation_step(self, batch, batch_idx):
+        self.net(self.prepare(batch))
 
-def measure(model, x, layer, batch_size=20, **rule):
-    """Return the only record of a layer."""
-    samples = FixedSamples(torch.arange(len(x)), uniform_draws(len(x), 0))
-    options = Options(RowRule(**rule))
-    measurement = Measurement(model, {layer: layer}, samples, options, last_hidden=layer)
-    with torch.no_grad():
-        for batch in x.split(batch_size):
-            measurement.begin_batch(batch)
-            model.eval().net(model.prepare(batch))
-            measurement.end_batch()
-    (result,) = measurement.results({"twonn": twonn_dimension})
-    (record,) = result.records()
-    return record
+
+def measure(model, x, layer, batch_size=20, **options):
+    return measuring.measure(model, DataLoader(x, batch_size), [layer], **options).records[layer]
 
 
 def outputs(model, module, batches):

@@ -5,13 +5,11 @@ from dataclasses import dataclass
 from types import SimpleNamespace
 
 import pytest
-import pytorch_lightning as pl
 import torch
 from torch import Tensor, nn
 from torch.nn.utils.rnn import pack_sequence
 from torch.utils.data import DataLoader, Dataset
 
-from lightning_id import IntrinsicDimensionCallback
 from lightning_id.functional import twonn_dimension
 from lightning_id.recording.batches import (
     count_samples,
@@ -19,8 +17,10 @@ from lightning_id.recording.batches import (
     mask_of,
     tensors_in,
 )
+from lightning_id.recording.measurement import Measurement
+from lightning_id.recording.passes import ChosenBatches, arguments_of, evaluating
 from lightning_id.recording.samples import UNSIZED, choose_samples
-from tests.toys import fitted, validated
+from tests.recording import measuring
 
 
 @dataclass
@@ -159,7 +159,7 @@ class Rows(Dataset):
         return self.x[i], i % 2
 
 
-class Net(pl.LightningModule):
+class Net(nn.Module):
     """A linear network; ``get`` finds the rows in a batch."""
 
     def __init__(self, get) -> None:
@@ -186,12 +186,9 @@ def graphs(samples):
     return Graphs(torch.cat([x, x + 1]), torch.zeros(2 * len(x)), len(x))
 
 
-def measure(tmp_path, model, collate_fn, n_samples=25, batch_size=8, data=None, **options):
-    callback = IntrinsicDimensionCallback(["net.1"], ["twonn"], n_samples, **options)
-    loader = DataLoader(data or Rows(), batch_size, collate_fn=collate_fn)
-    validated(tmp_path, callback, model=model, data=loader)
-    (record,) = [r for r in callback.history.records if r["layer"] == "net.1"]
-    return record
+def measure(model, collate_fn, n_samples=25, data=None, **sizes):
+    loader = DataLoader(data or Rows(), collate_fn=collate_fn, **sizes or {"batch_size": 8})
+    return measuring.measure(model, loader, ["net.1"], n_samples=n_samples).records["net.1"]
 
 
 def expected(model, rows):
@@ -216,45 +213,40 @@ KINDS = {
 
 
 @pytest.mark.parametrize("kind", KINDS)
-def test_the_chosen_samples_of_every_kind_of_batch_are_measured(kind, tmp_path):
+def test_the_chosen_samples_of_every_kind_of_batch_are_measured(kind):
     collate_fn, get = KINDS[kind]
     model, data = Net(get), Rows()
-    record = measure(tmp_path, model, collate_fn)
+    record = measure(model, collate_fn)
     assert record["reason"] is None
     assert UNSIZED not in (record["note"] or "")  # the law of the ratios may have a note
     rows = data.x[choose_samples(60, 25, 0)]
     assert record["value"] == pytest.approx(expected(model, rows), rel=1e-6)
 
 
-class Fitted(Net):
-    def training_step(self, batch, batch_idx):
-        return self.net(batch[0]).sum()
-
-    def validation_step(self, batch, batch_idx):
-        pass
-
-    def configure_optimizers(self):
-        return torch.optim.SGD(self.parameters(), lr=0.0)
-
-
-def assert_is_a_probe(model, collate_fn, tmp_path):
-    data, loader = Rows(), DataLoader(Rows(16), 8)
-    probe = DataLoader(data, 8, collate_fn=collate_fn)
-    callback = IntrinsicDimensionCallback(["net.1"], ["twonn"], 25, data={"probe": probe})
-    fitted(tmp_path, callback, model=model, train=loader, val=loader, max_epochs=1)
-    (record,) = [r for r in callback.history.records if r["layer"] == "net.1"]
+def assert_is_a_probe(model, collate_fn):
+    """Check the record of a pass of chosen samples, of which the module is given arguments."""
+    data = Rows()
+    chosen = ChosenBatches(DataLoader(data, 8, collate_fn=collate_fn), 25, 0, rank=0, world=1)
+    measurement = Measurement(model, {"net.1": "net.1"}, chosen.samples, last_hidden="net.1")
+    with evaluating(model):
+        for batch in chosen.batches:
+            args, kwargs = arguments_of(batch, model.forward)
+            measurement.begin_batch(batch)
+            model(*args, **kwargs)
+            measurement.end_batch()
+    (result,) = measurement.results({"twonn": twonn_dimension})
     rows = data.x[choose_samples(60, 25, 0)]
-    assert record["value"] == pytest.approx(expected(model, rows), rel=1e-6)
+    assert result.estimates["twonn"].value == pytest.approx(expected(model, rows), rel=1e-6)
 
 
 @pytest.mark.parametrize("kind", ["dataclass", "mapping", "mapping by its methods", "graphs"])
-def test_every_kind_of_batch_is_a_probe(kind, tmp_path):
+def test_every_kind_of_batch_is_a_probe(kind):
     collate_fn, get = KINDS[kind]
-    assert_is_a_probe(Fitted(get), collate_fn, tmp_path)
+    assert_is_a_probe(Net(get), collate_fn)
 
 
-def test_the_items_of_a_mapping_that_is_no_dict_are_given_as_keywords(tmp_path):
-    class Named(Fitted):
+def test_the_items_of_a_mapping_that_is_no_dict_are_given_as_keywords():
+    class Named(Net):
         def forward(self, image, label):
             assert len(image) == len(label)
             return self.net(image)
@@ -262,10 +254,10 @@ def test_the_items_of_a_mapping_that_is_no_dict_are_given_as_keywords(tmp_path):
     def named(samples):
         return UserDict(zip(("image", "label"), stack(samples), strict=True))
 
-    assert_is_a_probe(Named(None), named, tmp_path)
+    assert_is_a_probe(Named(None), named)
 
 
-def test_a_data_set_of_whole_batches_is_measured_over_all_of_them(tmp_path):
+def test_a_data_set_of_whole_batches_is_measured_over_all_of_them():
     class Whole(Dataset):
         rows = Rows(64).x
 
@@ -276,26 +268,25 @@ def test_a_data_set_of_whole_batches_is_measured_over_all_of_them(tmp_path):
             return [self.rows[16 * i : 16 * i + 16]]
 
     model = Net(lambda batch: batch[0])
-    with pytest.warns(UserWarning, match="batches of unknown sizes"):
-        record = measure(tmp_path, model, lambda b: b[0], 64, 1, Whole())
+    record = measure(model, lambda b: b[0], 64, Whole(), batch_size=1)
     assert record["value"] == pytest.approx(expected(model, Whole.rows), rel=1e-6)
     assert record["n_samples"] == 64  # and not 4
     assert record["note"] == UNSIZED
 
 
-def test_samples_that_a_collate_function_leaves_out_do_not_matter(tmp_path):
+def test_samples_that_a_collate_function_leaves_out_do_not_matter():
     def without_some(samples):
         return stack([s for s in samples if s[0][0] > -1.0])
 
     model, data = Net(lambda batch: batch[0]), Rows()
-    record = measure(tmp_path, model, without_some, 100)
+    record = measure(model, without_some, 100)
     kept = data.x[data.x[:, 0] > -1.0]
     assert 30 < len(kept) < 60
     assert record["n_samples"] == len(kept)
     assert record["value"] == pytest.approx(expected(model, kept), rel=1e-6)
 
 
-def test_batches_of_unknown_sizes_are_no_stream(tmp_path):
+def test_batches_of_unknown_sizes_are_no_stream():
     class Buckets:
         def __iter__(self):
             yield from (list(range(7)), list(range(7, 30)), list(range(30, 60)))
@@ -304,9 +295,6 @@ def test_batches_of_unknown_sizes_are_no_stream(tmp_path):
             return 3
 
     model, data = Net(lambda batch: batch[0]), Rows()
-    callback = IntrinsicDimensionCallback(["net.1"], ["twonn"])
-    loader = DataLoader(data, batch_sampler=Buckets())
-    with pytest.warns(UserWarning, match="batches of unknown sizes"):
-        validated(tmp_path, callback, model=model, data=loader)
-    (record,) = [r for r in callback.history.records if r["layer"] == "net.1"]
+    record = measure(model, None, 100, batch_sampler=Buckets())
     assert record["value"] == pytest.approx(expected(model, data.x), rel=1e-6)
+    assert UNSIZED in record["note"]

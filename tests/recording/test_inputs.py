@@ -1,20 +1,17 @@
 """The layer `input`: the tensor that the network is given, and not what lies first in the batch."""
 
-import warnings
-
 import pytest
-import pytorch_lightning as pl
 import torch
 from pytorch_lightning.strategies.strategy import _ForwardRedirection
 from torch import nn
 from torch.nn.utils.rnn import pack_padded_sequence
 from torch.utils.data import DataLoader
 
-from lightning_id import IntrinsicDimensionCallback, record_activations
+from lightning_id import record_activations
 from lightning_id.functional import twonn_dimension
 from lightning_id.recording.measurement import Measurement, Options
 from lightning_id.recording.samples import FixedSamples
-from tests.toys import validated
+from tests.recording import measuring
 
 N = 40
 
@@ -30,7 +27,7 @@ def ids(*shape):
 X, TARGET = noise(N, 6), noise(N, seed=1)
 
 
-class Net(pl.LightningModule):
+class Net(nn.Module):
     """A user's module around the parts of a network, with a validation step that is given."""
 
     def __init__(self, step, **parts):
@@ -46,16 +43,12 @@ class Net(pl.LightningModule):
         self.step(self, batch)
 
 
-def validate(model, samples, layers="auto", collate_fn=None, **kwargs):
-    """Return TwoNN records by layer, and the warnings about them."""
-    callback = IntrinsicDimensionCallback(layers, **kwargs)
-    with warnings.catch_warnings(record=True) as caught:
-        warnings.simplefilter("always", UserWarning)
-        loader = DataLoader(samples, batch_size=16, collate_fn=collate_fn)
-        validated(None, callback, model=model, data=loader)
-    said = [str(w.message) for w in caught if "IntrinsicDimensionCallback" in str(w.message)]
-    said = [text for text in said if "law of TwoNN" not in text]  # by chance: few random rows
-    return {r["layer"]: r for r in callback.history.records if r["estimator"] == "twonn"}, said
+def measure(model, samples, layers="auto"):
+    """Return TwoNN records by layer, and the remarks on them."""
+    found = measuring.measure(model, DataLoader(samples, 16), layers)
+    remarks = [text for texts in found.remarks.values() for text in texts]
+    remarks = [text for text in remarks if "law of TwoNN" not in text]  # by chance: few random rows
+    return found.records, remarks
 
 
 class Keywords(nn.Module):
@@ -109,13 +102,13 @@ STEPS = {
 @pytest.mark.parametrize("way", STEPS)
 def test_the_input_is_what_the_network_is_given_and_not_the_target(way):
     step, net = STEPS[way]
-    found, _ = validate(Net(step, net=net), PAIRS)
+    found, _ = measure(Net(step, net=net), PAIRS)
     assert found["input"]["value"] == twonn_dimension(X).value
     assert found["input"]["depth"] == 0
 
 
 def test_what_is_computed_before_the_network_is_in_its_input():
-    found, _ = validate(Net(lambda m, b: m.net(b[1] ** 3), net=nn.Linear(6, 3)), PAIRS)
+    found, _ = measure(Net(lambda m, b: m.net(b[1] ** 3), net=nn.Linear(6, 3)), PAIRS)
     assert found["input"]["value"] == twonn_dimension(X**3).value
 
 
@@ -131,9 +124,9 @@ class Flow(nn.Module):
 
 
 def test_a_call_without_arguments_is_not_that_of_the_network():
-    records, said = validate(Net(lambda self, x: self.net()(x), net=Flow()), X)
+    records, remarks = measure(Net(lambda self, x: self.net()(x), net=Flow()), X)
     assert records["input"]["value"] == twonn_dimension(X).value
-    assert not [text for text in said if "'input'" in text]
+    assert not remarks
 
 
 def test_a_step_that_a_wrapper_runs_through_the_forward_is_no_input():
@@ -179,19 +172,19 @@ class Rating(nn.Module):
 def test_a_network_that_is_given_whole_numbers_has_no_input_layer_and_no_warning(given):
     rows = list(zip(ids(N), ids(N), TARGET, strict=True))
     model = Net(lambda m, b: m.net(*b[:given]), net=Rating())
-    found, said = validate(model, rows, ["auto", "net.users"])
+    found, remarks = measure(model, rows, ["auto", "net.users"])
     assert "input" not in found
     assert next(iter(found)) == "net.users"
-    assert not said
+    assert not remarks
     assert found["net.users"]["depth"] == 0
 
 
 def test_whole_numbers_are_a_reason_where_the_input_was_asked_for():
     rows = list(zip(ids(N), ids(N), TARGET, strict=True))
     model = Net(lambda m, b: m.net(*b[:2]), net=Rating())
-    found, said = validate(model, rows, ["input", "net.out"])
+    found, remarks = measure(model, rows, ["input", "net.out"])
     assert found["input"]["reason"] == "expected a floating tensor, got torch.int64"
-    assert len(said) == 1
+    assert len(remarks) == 1
 
 
 def test_a_packed_sequence_is_no_input_and_the_reason_is_given_once():
@@ -202,18 +195,18 @@ def test_a_packed_sequence_is_no_input_and_the_reason_is_given_once():
         model.head(hidden[-1])
 
     model = Net(step, lstm=nn.LSTM(8, 6, batch_first=True), head=nn.Linear(6, 2))
-    found, said = validate(model, noise(N, 5, 8), ["auto", "!lstm"])
+    found, remarks = measure(model, noise(N, 5, 8), ["auto", "!lstm"])
     assert found["input"]["reason"] == (
         "expected a tensor as an argument of the module that is called first, got PackedSequence"
         " for LSTM"
     )
-    assert sum("'input'" in text for text in said) == 1
+    assert sum("PackedSequence" in text for text in remarks) == 1
     assert found["last_hidden"]["reason"] is None
 
 
 def test_an_input_without_a_row_for_each_sample_is_a_reason():
     model = Net(lambda m, b: m.net(torch.cat([b[1], b[1]])), net=nn.Linear(6, 3))
-    found, _ = validate(model, PAIRS, ["input"])
+    found, _ = measure(model, PAIRS, ["input"])
     assert found["input"]["reason"].startswith("expected 16 samples along axis 0, got 32 rows")
 
 

@@ -12,9 +12,8 @@ from torch.utils.data import DataLoader
 
 from lightning_id import IntrinsicDimensionCallback
 from lightning_id.functional import twonn_dimension
-from lightning_id.recording.measurement import Measurement
 from lightning_id.recording.modules import named_layers
-from lightning_id.recording.samples import FixedSamples, uniform_draws
+from tests.recording import measuring
 from tests.toys import trainer
 
 N = 40
@@ -44,21 +43,10 @@ class Watched(pl.LightningModule):
 
 
 def measure(model, data):
-    """Return the result of the last hidden layer and the plan, by a measurement without Trainer."""
-    samples = FixedSamples(torch.arange(len(data)), uniform_draws(len(data), 0))
-    measurement = Measurement(model.eval(), {"input": "input"}, samples)
-    with torch.no_grad():
-        for batch in data.split(16):
-            measurement.begin_batch(batch)
-            model.validation_step(batch, 0)
-            measurement.end_batch()
-    results = measurement.results({"twonn": twonn_dimension})
-    found = [result for result in results if result.role == "last_hidden"]
-    return next(iter(found), None), measurement.plan
-
-
-def value(result):
-    return result.estimates["twonn"].value
+    """Return the record of the last hidden layer and the plan, without a Trainer."""
+    found = measuring.measure(model, DataLoader(data, 16), ["input"])
+    records = (record for record in found.records.values() if record["role"] == "last_hidden")
+    return next(records, None), found.plan
 
 
 def validate(model, data, layers="auto", **kwargs):
@@ -309,10 +297,10 @@ class AddsInPlace(nn.Module):
 def test_it_is_what_the_last_linear_on_the_way_to_the_output_is_given(net, name, shape):
     pl.seed_everything(0, verbose=False)
     model, data = Watched(net()), noise(N, *shape)
-    result, plan = measure(model, data)
+    record, plan = measure(model, data)
     assert plan.given["last_hidden"] == f"net.{name}"
     expected = twonn_dimension(given_to(model, f"net.{name}", data)).value
-    assert value(result) == pytest.approx(expected, rel=1e-5)
+    assert record["value"] == pytest.approx(expected, rel=1e-5)
 
 
 class Student(Watched):
@@ -328,9 +316,9 @@ def test_of_a_student_and_a_teacher_without_gradients_it_is_that_of_the_student(
     model = Student(net, teacher=copy.deepcopy(net).requires_grad_(False))
     nn.init.normal_(model.teacher[0].weight)
     data = noise(N, 6)
-    result, _ = measure(model, data)
+    record, _ = measure(model, data)
     expected = twonn_dimension(given_to(model, "net.2", data)).value
-    assert value(result) == pytest.approx(expected, rel=1e-5)
+    assert record["value"] == pytest.approx(expected, rel=1e-5)
 
 
 class Diffusion(nn.Module):
@@ -389,8 +377,8 @@ class HeadlessBlocks(Headless):
 
 @pytest.mark.parametrize("net", [Headless, HeadlessBlocks])
 def test_a_linear_inside_of_the_last_block_is_not_where_a_network_ends(net):
-    result, plan = measure(Watched(net()), noise(N, 36))
-    assert result is None
+    record, plan = measure(Watched(net()), noise(N, 36))
+    assert record is None
     reason = "the network ends in LayerNorm 'net.norm', not in a Linear"
     assert plan.reasons["last_hidden"] == reason
 
@@ -413,8 +401,8 @@ def test_two_towers_have_two_ends_and_none_is_guessed():
         def forward(self, x):
             return (self.left(x) * self.right(x)).sum(1)
 
-    result, plan = measure(Watched(Both()), noise(N, 36))
-    assert result is None
+    record, plan = measure(Watched(Both()), noise(N, 36))
+    assert record is None
     ends = "Linear 'net.left.layers.2', Linear 'net.right.layers.2'"
     assert plan.reasons["last_hidden"] == f"the network has several ends, {ends}"
 

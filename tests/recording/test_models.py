@@ -1,39 +1,20 @@
 """Kinds of models: attention, tokens, recurrence, dictionaries, shared and unusual modules."""
 
-import warnings
-
 import pytest
-import pytorch_lightning as pl
 import torch
 import torchvision
 from torch import nn
 from torch.utils.data import DataLoader
 
-from lightning_id import IntrinsicDimensionCallback
 from lightning_id.functional import twonn_dimension
-from tests.toys import trainer
+from tests.recording import measuring
+from tests.recording.measuring import Runs
 
 N = 40
 
 
-class Wrapped(pl.LightningModule):
-    """Runs a network on every batch and does nothing with what it gives."""
-
-    def __init__(self, net):
-        super().__init__()
-        self.net = net
-
-    def validation_step(self, batch, batch_idx):
-        self.net(batch)
-
-
-def measure(net, data, layers="auto", folder=None, **kwargs):
-    callback = IntrinsicDimensionCallback(layers, **kwargs)
-    runner = trainer(folder, callbacks=[callback])
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore", UserWarning)
-        runner.validate(Wrapped(net), DataLoader(data, batch_size=16), verbose=False)
-    return {r["layer"]: r for r in callback.history.records if r["estimator"] == "twonn"}
+def measure(net, data, layers="auto", **options):
+    return measuring.measure(Runs(net), DataLoader(data, 16), layers, **options).records
 
 
 def noise(*shape):
@@ -66,33 +47,32 @@ class Tokens(nn.Module):
 @pytest.mark.parametrize(
     ("reduce", "width"), [("flatten", 40), ("mean", 8), ("max", 8), ("cls", 8), ("last", 8)]
 )
-def test_blocks_that_give_tuples_are_measured_as_asked(reduce, width, tmp_path):
-    found = measure(Tokens(), noise(N, 5, 8), folder=tmp_path, reduce=reduce)
+def test_blocks_that_give_tuples_are_measured_as_asked(reduce, width):
+    found = measure(Tokens(), noise(N, 5, 8), reduce=reduce)
     # What the head is given is the first token of the last block: with "cls" the same rows.
     last = [] if reduce == "cls" else ["last_hidden"]
     assert list(found) == ["input", *(f"net.layers.{i}" for i in range(3)), *last, "net.head"]
     assert (found["net.layers.2"]["role"] == "last_hidden") == (reduce == "cls")
     blocks = [found[f"net.layers.{i}"] for i in range(3)]
     assert {block["ambient_dimension"] for block in blocks} == {width}
-    assert {block["reduce"] for block in blocks} == {reduce}
     assert [block["depth"] for block in blocks] == [0.25, 0.5, 0.75]
 
 
-def test_a_dictionary_gives_its_last_hidden_state(tmp_path):
+def test_a_dictionary_gives_its_last_hidden_state():
     net = Tokens().eval()
     x = noise(N, 5, 8)
-    found = measure(net, x, ["net"], tmp_path)
+    found = measure(net, x, ["net"])
     with torch.no_grad():
         rows = net(x)["last_hidden_state"].flatten(1)
     assert found["net"]["value"] == pytest.approx(twonn_dimension(rows).value, rel=1e-5)
 
 
-def test_a_vision_transformer_is_measured_and_its_fused_projection_named(tmp_path):
+def test_a_vision_transformer_is_measured_and_its_fused_projection_named():
     net = torchvision.models.VisionTransformer(
         image_size=16, patch_size=8, num_layers=2, num_heads=2, hidden_dim=8, mlp_dim=16
     )
     layers = ["auto", "re:.*self_attention", "re:.*out_proj"]
-    found = measure(net, noise(N, 3, 16, 16), layers, tmp_path)
+    found = measure(net, noise(N, 3, 16, 16), layers)
     assert found["net.encoder.layers.encoder_layer_1"]["reason"] is None
     assert found["net.encoder.layers.encoder_layer_0.self_attention"]["reason"] is None
     fused = found["net.encoder.layers.encoder_layer_0.self_attention.out_proj"]
@@ -100,7 +80,7 @@ def test_a_vision_transformer_is_measured_and_its_fused_projection_named(tmp_pat
     assert "fused kernel" in fused["reason"]
 
 
-def test_a_nested_tensor_is_padded_with_zeros(tmp_path):
+def test_a_nested_tensor_is_padded_with_zeros():
     class Nested(nn.Module):
         def __init__(self):
             super().__init__()
@@ -111,7 +91,7 @@ def test_a_nested_tensor_is_padded_with_zeros(tmp_path):
             self.inner(ragged)
 
     x = noise(N, 5, 8)
-    found = measure(Nested(), x, ["net.inner"], tmp_path)
+    found = measure(Nested(), x, ["net.inner"])
     rows = torch.stack(
         [row[:3] * (torch.arange(3) <= i % 16 % 3)[:, None] for i, row in enumerate(x)]
     )
@@ -119,9 +99,7 @@ def test_a_nested_tensor_is_padded_with_zeros(tmp_path):
 
 
 @pytest.mark.parametrize("batch_first", [True, False])
-def test_a_recurrent_layer_is_measured_whichever_axis_it_states_for_the_batch(
-    batch_first, tmp_path
-):
+def test_a_recurrent_layer_is_measured_whichever_axis_it_states_for_the_batch(batch_first):
     class Recurrent(nn.Module):
         def __init__(self):
             super().__init__()
@@ -130,12 +108,12 @@ def test_a_recurrent_layer_is_measured_whichever_axis_it_states_for_the_batch(
         def forward(self, x):
             return self.lstm(x if batch_first else x.transpose(0, 1))
 
-    found = measure(Recurrent(), noise(N, 5, 8), ["net.lstm"], tmp_path, reduce="last")
+    found = measure(Recurrent(), noise(N, 5, 8), ["net.lstm"], reduce="last")
     assert found["net.lstm"]["reason"] is None
     assert found["net.lstm"]["ambient_dimension"] == 6
 
 
-def test_a_shared_module_is_found_under_both_names_and_measured_once(tmp_path):
+def test_a_shared_module_is_found_under_both_names_and_measured_once():
     class Shared(nn.Module):
         def __init__(self):
             super().__init__()
@@ -145,14 +123,14 @@ def test_a_shared_module_is_found_under_both_names_and_measured_once(tmp_path):
         def forward(self, x):
             return self.second(self.first(x))
 
-    found = measure(Shared(), noise(N, 8), ["net.first", "net.second"], tmp_path)
+    found = measure(Shared(), noise(N, 8), ["net.first", "net.second"])
     assert found["net.first"]["value"] == found["net.second"]["value"]
 
 
-def test_a_convolutional_network_is_measured_with_relus_in_place(tmp_path):
+def test_a_convolutional_network_is_measured_with_relus_in_place():
     net = torchvision.models.resnet18(weights=None).eval()
     x = (noise(N, 5) @ noise(5, 3 * 32 * 32)).unflatten(1, (3, 32, 32))
-    found = measure(net, x, ["net.bn1", "net.layer1"], tmp_path)
+    found = measure(net, x, ["net.bn1", "net.layer1"])
     with torch.no_grad():
         rows = net.bn1(net.conv1(x))  # torchvision's ReLU overwrites this in place
     assert (rows < 0).any()

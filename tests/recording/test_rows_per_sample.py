@@ -1,21 +1,17 @@
 """Layers whose rows are not the samples of the batch: views, windows, nodes, padded batches."""
 
-import warnings
-from contextlib import nullcontext
-
 import pytest
 import pytorch_lightning as pl
 import torch
 from torch import nn
 from torch.utils.data import DataLoader, TensorDataset
 
-from lightning_id import IntrinsicDimensionCallback
 from lightning_id.functional import twonn_dimension
 from lightning_id.recording.recorder import Recorder
 from lightning_id.recording.rule import RowRule
 from lightning_id.recording.samples import first_samples
 from lightning_id.recording.selection import Batch
-from tests.toys import fitted, validated
+from tests.recording import measuring
 
 REDUCTIONS = ["flatten", "mean", "max", "cls", "last", "per-position"]
 
@@ -173,10 +169,10 @@ def test_a_smaller_last_batch_that_shows_another_axis_discards_the_layer():
     assert "axis 1 is as long" in recorder.failures["layer"]
 
 
-# --- in a fit ------------------------------------------------------------------------------------
+# --- measured ------------------------------------------------------------------------------------
 
 
-class Views(pl.LightningModule):
+class Views(nn.Module):
     """Two views of each image in one batch, as contrastive learning has them."""
 
     def __init__(self):
@@ -187,87 +183,66 @@ class Views(pl.LightningModule):
         self.net(torch.cat([batch[0], batch[0].flip(1)]))
 
 
-def measure(tmp_path, model, warns=None, **options):
-    callback = IntrinsicDimensionCallback(["net.0", "net.1"], ["twonn"], **options)
+def measure(model, layers="net.[01]", plan=None, **options):
     dataset = TensorDataset(data(60, 6), torch.arange(60) % 2)
-    with pytest.warns(UserWarning, match=warns) if warns else nullcontext():
-        validated(tmp_path, callback, model=model, data=DataLoader(dataset, 16))
-    return {(r["layer"], r["label"]): r for r in callback.history.records}
+    return measuring.measure(model, DataLoader(dataset, 16), layers, plan, **options)
 
 
-def test_views_are_measured_by_their_first_or_all_together(tmp_path):
+def test_views_are_measured_by_their_first_or_all_together():
     pl.seed_everything(0, verbose=False)
     model = Views()
     with torch.no_grad():
         first, second = (model.net[:2](x) for x in (data(60, 6), data(60, 6).flip(1)))
     mismatch = "got 32 rows; rows_per_sample=2 takes"
-    lost = measure(tmp_path, model, mismatch)
-    assert lost["net.1", None]["reason"] is not None
-    with warnings.catch_warnings():
-        warnings.filterwarnings("error", "IntrinsicDimensionCallback")  # a choice is no warning
-        found = measure(tmp_path, model, rows_per_sample="first", n_samples=60)
-    assert found["net.1", None]["value"] == pytest.approx(twonn_dimension(first).value, rel=1e-6)
-    assert found["net.1", None]["role"] == "last_hidden"
-    assert found["net.1", None]["note"] == "the first rows are the samples"
-    found = measure(tmp_path, model, mismatch, rows_per_sample={"net.1": "all"}, per_class=20)
-    assert found["net.1", None]["note"] == "every row is a sample of its own"
+    assert mismatch in measure(model).records["net.1"]["reason"]
+    found = measure(model, rows_per_sample="first", n_samples=60)
+    assert found.remarks["net.1"] == []  # a choice is no warning
+    record = found.records["net.1"]
+    assert record["value"] == pytest.approx(twonn_dimension(first).value, rel=1e-6)
+    assert record["role"] == "last_hidden"
+    assert record["note"] == "the first rows are the samples"
+    found = measure(model, rows_per_sample={"net.1": "all"}, per_class=20)
+    assert mismatch in found.records["net.0"]["reason"]
+    record = found.records["net.1"]
+    assert record["note"] == "every row is a sample of its own"
     both = torch.cat([first, second])
-    assert found["net.1", None]["value"] == pytest.approx(twonn_dimension(both).value, rel=1e-6)
-    assert found["net.1", None]["n_samples"] == 120
-    assert ("net.1", "0") not in found  # the rows have no labels
+    assert record["value"] == pytest.approx(twonn_dimension(both).value, rel=1e-6)
+    assert record["n_samples"] == 120
+    assert found.classes == {}  # the rows have no labels
 
 
-class InChunks(pl.LightningModule):
+class InChunks(nn.Module):
     """A module that runs its network on parts of a batch in validation, to save memory."""
 
     def __init__(self, chunk):
         super().__init__()
+        pl.seed_everything(0, verbose=False)
         self.chunk = chunk
         self.net = nn.Sequential(nn.Linear(6, 8), nn.Tanh(), nn.Linear(8, 5), nn.Tanh())
         self.head = nn.Linear(5, 2)
 
-    def forward(self, x):
-        return torch.cat([self.head(self.net(part)) for part in x.split(self.chunk)])
-
-    def training_step(self, batch, batch_idx):
-        return self(batch[0]).square().mean()
-
     def validation_step(self, batch, batch_idx):
-        self(batch[0])
-
-    def configure_optimizers(self):
-        return torch.optim.SGD(self.parameters(), lr=0.1)
+        for part in batch[0].split(self.chunk):
+            self.head(self.net(part))
 
 
-def fit_in_chunks(tmp_path, chunk, **options):
-    pl.seed_everything(0, verbose=False)
-    model, callback = InChunks(chunk), IntrinsicDimensionCallback("auto", **options)
-    loader = DataLoader(TensorDataset(data(60, 6)), 16)
-    runner = fitted(tmp_path, callback, model=model, train=loader, val=loader, max_epochs=2)
-    found = [(r["layer"], r["estimator"], r["step"], r["value"]) for r in callback.history.records]
-    return found, runner.callback_metrics, callback.history.records
+def test_a_module_that_chunks_its_batches_has_the_numbers_of_the_whole_batches():
+    whole = measure(InChunks(100), "auto").records
+    first = measure(InChunks(5), "auto", rows_per_sample="chunks")
+    again = measure(InChunks(5), "auto", first.plan, rows_per_sample="chunks")
+    assert list(whole) == ["input", "net.0", "net.2", "last_hidden", "head"]
+    for chunks in (first.records, again.records):
+        assert list(chunks) == list(whole)
+        for name, record in chunks.items():
+            assert record["value"] == pytest.approx(whole[name]["value"], rel=1e-4), name
+            assert record["note"].startswith("the chunks of a batch are put together")
 
 
-def test_a_fit_whose_module_chunks_its_batches_has_the_numbers_of_the_whole_batches(tmp_path):
-    whole, metrics, _ = fit_in_chunks(tmp_path / "whole", 100)
-    chunks, again, records = fit_in_chunks(tmp_path / "chunks", 5, rows_per_sample="chunks")
-    assert {layer for layer, *_ in whole} == {"input", "net.0", "net.2", "last_hidden", "head"}
-    assert [key for *key, _ in chunks] == [key for *key, _ in whole]
-    for (*key, value), (*_, expected) in zip(chunks, whole, strict=True):
-        assert value == pytest.approx(expected, rel=1e-4), key
-    assert float(again["id/last_hidden"]) == pytest.approx(
-        float(metrics["id/last_hidden"]), rel=1e-4
-    )
-    assert all(r["note"].startswith("the chunks of a batch are put together") for r in records)
-
-
-def test_a_fit_in_chunks_without_the_option_names_it(tmp_path):
-    with warnings.catch_warnings(record=True) as caught:
-        warnings.simplefilter("always")
-        fit_in_chunks(tmp_path, 5)
-    ours = [str(w.message) for w in caught if "IntrinsicDimensionCallback" in str(w.message)]
-    assert any("rows_per_sample='chunks'" in text for text in ours)
-    assert not any("called 4 times" in text for text in ours)  # nothing is measured
+def test_without_the_option_chunks_are_a_reason_that_names_it():
+    remarks = measure(InChunks(5), "auto").remarks
+    texts = [text for of_layer in remarks.values() for text in of_layer]
+    assert any("rows_per_sample='chunks'" in text for text in texts)
+    assert not any("called 4 times" in text for text in texts)  # nothing is measured
 
 
 class Padding(Views):
@@ -278,26 +253,13 @@ class Padding(Views):
         self.net(torch.cat([x, x.new_zeros(16 - len(x), 6)]))
 
 
-def test_classes_of_a_layer_with_samples_left_out_have_their_own_labels(tmp_path):
+def test_classes_of_a_layer_with_samples_left_out_have_their_own_labels():
     pl.seed_everything(0, verbose=False)
     model = Padding()
-    found = measure(tmp_path, model, "12 samples of a smaller batch are left out", per_class=10)
+    found = measure(model, per_class=10)
+    assert "12 samples of a smaller batch are left out" in found.remarks["net.0"][-1]
     with torch.no_grad():
         rows = model.net[:1](data(60, 6)[:48])
-    assert found["net.0", None]["n_samples"] == 48
+    assert found.records["net.0"]["n_samples"] == 48
     expected = twonn_dimension(rows[1::2]).value
-    assert found["net.0", "1"]["value"] == pytest.approx(expected, rel=1e-6)
-
-
-def test_a_rule_for_a_layer_that_is_not_measured_fails_before_anything_is_trained(tmp_path):
-    class Fitted(Views):
-        def training_step(self, batch, batch_idx):
-            return self.net(batch[0]).sum()
-
-        def configure_optimizers(self):
-            return torch.optim.SGD(self.parameters(), lr=0.1)
-
-    callback = IntrinsicDimensionCallback(["net.0"], rows_per_sample={"net.5": "all"})
-    loader = DataLoader(TensorDataset(data(60, 6)), 16)
-    with pytest.raises(ValueError, match="`rows_per_sample`: expected names of measured layers"):
-        fitted(tmp_path, callback, model=Fitted(), train=loader, val=loader)
+    assert found.classes["net.0", "1"]["value"] == pytest.approx(expected, rel=1e-6)

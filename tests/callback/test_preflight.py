@@ -80,7 +80,7 @@ def test_a_rule_for_a_layer_that_is_not_measured_is_refused():
             "`sample_dim`: expected names of measured layers, got net.5",
         ),
         ({"rows_per_sample": {"net.5": "all"}}, "`rows_per_sample`: expected names of measured"),
-        ({"last_hidden": "net.50"}, "`last_hidden`: .*'net.50'"),
+        ({"last_hidden": "net.50"}, "No layer of Toy matches 'net.50'"),
     ],
 )
 def test_layers_and_the_rules_for_them_are_checked_on_the_module(options, message):

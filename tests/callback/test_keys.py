@@ -5,8 +5,8 @@ import math
 import pytest
 
 from lightning_id.callback.keys import metrics_of
-from lightning_id.functional import Estimate
-from lightning_id.recording.results import LayerResult
+from lightning_id.functional import Change, Estimate
+from lightning_id.recording.results import Changes, LayerResult
 
 NAN = math.nan
 
@@ -47,6 +47,16 @@ def test_a_missing_value_has_no_key():
     metrics = metrics_of([result("a", NAN), result("b", 5.0, None)])
     assert metrics == {"id_twonn/b": 5.0, "id_twonn_se/b": 0.25, "id/peak": 5.0}
     assert metrics_of([result("a", NAN)]) == metrics_of([]) == {}
+
+
+def test_the_change_from_the_first_measurement_has_keys():
+    measured = result("a", 4.0)
+    measured.changes["twonn"] = Changes(Change(1.5, 0.1), Change(2.5, 0.2), Change(3.5, 0.3))
+    metrics = metrics_of([measured])
+    assert {key: metrics[key] for key in metrics if "change" in key} == {
+        "id_twonn_change/a": 1.5,
+        "id_twonn_change_se/a": 0.1,
+    }
 
 
 @pytest.mark.parametrize(

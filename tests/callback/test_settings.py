@@ -2,6 +2,7 @@ import pytest
 
 from lightning_id import IntrinsicDimensionCallback
 from lightning_id.callback.settings import SMALLEST_CLASS, row_limits, smallest_class
+from lightning_id.recording.processes import SingleProcess
 from tests.toys import Toy
 
 
@@ -29,3 +30,19 @@ def test_a_named_last_hidden_layer_takes_the_place_of_the_pseudo_layer():
     assert shown.select(Toy()) == ({"net.3": "third"}, "third")
     plain = IntrinsicDimensionCallback(["net.5"])._settings
     assert plain.select(Toy()) == ({"net.5": "net.5"}, None)
+
+
+@pytest.mark.parametrize(
+    ("layers", "may_project"), [("auto", True), (["!net.0"], True), (["net.5"], False)]
+)
+def test_without_a_limit_rows_take_free_memory_and_chosen_layers_are_not_projected(
+    layers, may_project
+):
+    settings = IntrinsicDimensionCallback(layers)._settings
+    options = settings.options_of(Toy(), SingleProcess())
+    assert options.limits.host > 2**20
+    assert options.may_project is may_project
+    limited = IntrinsicDimensionCallback(layers, memory_limit=1)._settings
+    options = limited.options_of(Toy(), SingleProcess())
+    assert options.limits == (2**30, 2**30)
+    assert not options.may_project

@@ -223,6 +223,21 @@ def test_rows_are_in_the_dictionary_where_another_layer_raises():
     assert {name: x.shape for name, x in rows.items()} == {"0": (5, 4)}
 
 
+def test_an_input_that_is_no_tensor_is_a_reason_where_it_is_named():
+    class OfLists(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.fc = nn.Linear(6, 2)
+
+        def forward(self, rows):
+            return rows[0] @ self.fc.weight.T
+
+    net = OfLists()
+    reason = "^input: expected a tensor as an argument of the module that is called first, got list"
+    with pytest.raises(ValueError, match=reason), record_activations(net, ["input"]):
+        net([torch.randn(5, 6)])
+
+
 def test_an_axis_of_the_input_may_be_given():
     net, x = nn.Sequential(nn.Identity()), torch.randn(7, 5, 3)
     with record_activations(net, ["input", "0"], sample_dim=1) as rows:

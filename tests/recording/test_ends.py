@@ -174,6 +174,38 @@ def test_after_a_call_that_raised_and_was_caught_the_end_is_found():
     assert ends(net) == ["layer"]
 
 
+def test_a_call_that_began_before_the_hooks_were_on_is_passed_over():
+    search = EndSearch()
+
+    def attach(net, x):
+        search.attach(net)
+        return net.layer(x)
+
+    net = Runs(attach, layer=linear())
+    net(X)
+    assert search.failure is None
+    assert search.last_linear is net.layer
+
+
+def test_a_branch_that_is_given_nothing_may_depend_on_all_before():
+    branch = Runs(lambda net: net.layer(net.layer.weight), layer=linear())
+    net = Runs(lambda net, x: net.a(x) + net.b()[:5], a=linear(), b=branch)
+    assert ends(net) == ["b.layer"]
+
+
+def test_a_branch_of_results_of_modules_is_parallel_if_they_come_from_the_batch():
+    left = nn.Sequential(linear(), nn.ReLU(), linear())
+    right = Runs(lambda net, p, q: net.layer(p + q), layer=linear())
+
+    def forward(net, x):
+        return net.left(x) * net.right(net.one(x), net.other(x))
+
+    net = Runs(forward, left=left, right=right, one=nn.Softmax(1), other=nn.Softplus())
+    assert ends(net) == ["left.2", "right.layer"]
+    chain = Runs(lambda net, x: net.b(net.one(net.a(x))), a=left, b=linear(), one=nn.Softmax(1))
+    assert ends(chain) == ["b"]
+
+
 def test_tensors_of_the_batch_existed_before_the_pass():
     def forward(net, x, y):
         a = net.a(x)

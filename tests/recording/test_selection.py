@@ -13,8 +13,8 @@ from lightning_id.recording.selection import Batch, RowSelector
 X = torch.randn(8, 3, 4, generator=torch.Generator().manual_seed(0))
 
 
-def selector(reduce="flatten", n=20, root=None, **rule):
-    return RowSelector("layer", RowRule(reduce, **rule), Axes(root), uniform_draws(n, 0), n)
+def selector(reduce="flatten", n_rows=20, root=None, **rule):
+    return RowSelector("layer", RowRule(reduce, **rule), Axes(root), uniform_draws(20, 0), n_rows)
 
 
 def batch(size=8, rows=None, start=0, **fields):
@@ -242,3 +242,18 @@ def test_joined_rows_are_the_tokens_of_their_sample():
     torch.testing.assert_close(rows, windows.reshape(8, 4, 6).mean(1))
     flat, _ = select(selector(rows_per_sample=2), windows, batch())
     assert torch.equal(flat, windows.reshape(8, 24))
+
+
+def test_tokens_are_drawn_in_the_place_of_samples():
+    one = selector("tokens", n_rows=5)
+    rows, slots = select(one, X)
+    assert sorted(slots.tolist()) == list(range(5))
+    assert all(bool((row == X).all(2).any()) for row in rows)
+    few, _ = select(selector("tokens", n_rows=50), X, batch(mask=MASK))
+    assert torch.equal(few.sort(0).values, X[:, :2].flatten(0, 1).sort(0).values)
+
+
+def test_an_output_of_sequences_has_its_own_mask():
+    ragged = torch.nested.as_nested_tensor([X[0, :1], X[1], X[2, :2]])
+    rows, _ = select(selector("last"), ragged, batch(3))
+    assert torch.equal(rows, torch.stack([X[0, 0], X[1, 2], X[2, 1]]))

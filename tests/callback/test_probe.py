@@ -11,7 +11,6 @@ from torch.utils.data import DataLoader, Dataset, IterableDataset
 
 from lightning_id import AtSteps, History, IntrinsicDimensionCallback
 from lightning_id.functional import twonn_dimension
-from lightning_id.recording.passes import ChosenBatches
 from lightning_id.recording.samples import choose_samples
 from tests.toys import Toy, averaged_weights, count_hooks, fitted, loader, toy_data
 

@@ -163,7 +163,7 @@ def _project(moment: Float[Tensor, "r r"], block: Float[Tensor, "r m"]) -> _Proj
     norm = torch.linalg.vector_norm(moment, dtype=torch.float64)
     parts = inner, residual.T @ residual, *_lanczos(moment, basis), trace, norm
     sizes = [part.numel() for part in parts]
-    found = torch.cat([part.double().flatten() for part in parts]).cpu().split(sizes)
+    found = torch.split(torch.cat([part.double().flatten() for part in parts]).cpu(), sizes)
     inner, residual = (each.view(inner.shape) for each in found[:2])
     outside = _largest_eigenvalue(found[2], found[3])
     return _Projection(basis, products, inner, residual, outside, float(found[4]), float(found[5]))

@@ -8,7 +8,7 @@ from matplotlib.figure import Figure
 from pytorch_lightning.loggers import CSVLogger
 
 from lightning_id import History, IntrinsicDimensionCallback
-from lightning_id.experiments.show import ShowProfile, _save, _tensorboard
+from lightning_id.experiments.show import ShowProfile, _tensorboard
 from tests.quick import draw_quickly
 from tests.report.histories import measured
 from tests.toys import Toy, trainer
@@ -67,13 +67,15 @@ def test_a_command_within_the_working_folder_is_printed_as_it_can_be_typed(monke
         assert _tensorboard() == command
 
 
-def test_the_figure_is_of_the_estimator_that_was_measured(monkeypatch, tmp_path):
+def test_the_figure_is_of_the_estimator_that_was_measured(monkeypatch):
     drawn, save = [], Figure.savefig
     monkeypatch.setattr(
-        Figure, "savefig", lambda figure, path: drawn.append(figure) or save(figure, path)
+        Figure,
+        "savefig",
+        lambda figure, *args, **options: drawn.append(figure) or save(figure, *args, **options),
     )
     history = measured(History(), ("fit", 1, 20), [5, 6, 4], estimator="pca")
-    assert _save(measuring(history), tmp_path) == tmp_path
+    show(measuring(history), logger=CSVLogger("runs"))
     assert "90 % of the variance" in drawn[0].axes[0].get_ylabel()
 
 

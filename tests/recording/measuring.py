@@ -7,7 +7,7 @@ import torch
 from torch import nn
 from torch.utils.data import DataLoader
 
-from lightning_id.callback.settings import settings_of
+from lightning_id.callback.settings import Settings
 from lightning_id.functional import twonn_dimension
 from lightning_id.recording.measurement import Measurement
 from lightning_id.recording.plan import Plan
@@ -43,7 +43,7 @@ def measure(
     **options: Any,
 ) -> Measured:
     """Measure a module with a validation step by options of the callback."""
-    settings = settings_of(layers, memory_limit=None, **options)
+    settings = Settings(layers, memory_limit=None, **options)
     names, last_hidden = settings.select(model)
     measurement = Measurement(
         model,

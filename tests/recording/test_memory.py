@@ -127,7 +127,7 @@ def measure(limits, plan=None, may_project=True, model=None, **rule):
         model(batch)
         measurement.end_batch()
     rows = {name: measurement._recorder.rows(name).clone() for name in NAMES}
-    places = dict(measurement._recorder._storage.places)
+    places = dict(measurement._recorder.storage.places)
     results = {r.layer: r for r in measurement.results({"twonn": twonn_dimension})}
     return results, measurement, rows, places
 

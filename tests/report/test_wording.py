@@ -3,7 +3,8 @@
 import pytest
 
 from lightning_id import History
-from lightning_id.report.wording import NAME_LENGTH, NAMES_SHOWN, at, listed, names, percent, short
+from lightning_id._checks import listed
+from lightning_id.report.wording import NAME_LENGTH, at, names, percent, short
 
 
 def test_a_value_has_its_bar_and_its_layer():
@@ -13,17 +14,15 @@ def test_a_value_has_its_bar_and_its_layer():
     assert [at(record) for record in history.records] == ["14.13 ± 0.98 at fc1", "3 at conv"]
 
 
-@pytest.mark.parametrize(
-    ("n", "more"), [(1, ""), (NAMES_SHOWN, ""), (NAMES_SHOWN + 3, " and 3 more")]
-)
+@pytest.mark.parametrize(("n", "more"), [(1, ""), (6, ""), (9, " and 3 more")])
 def test_of_many_layers_the_first_are_named_and_the_others_counted(n, more):
     layers = [f"layer{i}" for i in range(n)]
-    assert names(layers) == ", ".join(layers[:NAMES_SHOWN]) + more
+    assert names(layers) == ", ".join(layers[:6]) + more
 
 
 def test_items_are_listed_with_the_number_of_the_others():
-    assert listed(["a", "b"], 2) == "a, b"
-    assert listed(["a", "b"], 5) == "a, b and 3 more"
+    assert listed(["a", "b"], most=2) == "a, b"
+    assert listed("abcde", most=2) == "a, b and 3 more"
 
 
 @pytest.mark.parametrize(("share", "text"), [(0.394, "39 %"), (1.0, "100 %"), (0.0, "0 %")])

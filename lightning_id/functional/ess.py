@@ -11,6 +11,7 @@ from torch import Tensor
 from lightning_id.functional.estimate import Estimate, normal_interval
 from lightning_id.functional.geometry import Geometry, geometry_of
 from lightning_id.functional.precision import exact_arithmetic
+from lightning_id.functional.ranking import rank
 
 # A patch is read off the Gram matrix where the error bound of its distances is below this share of
 # its squared radius; the error itself is some fifty times smaller than the bound.
@@ -162,17 +163,19 @@ def _patches(geometry: Geometry, anchors: Int[Tensor, " a"], k: int) -> _Patches
 def _nearest(
     gram: Float[Tensor, "n n"], rows: Int[Tensor, " a"], distinct: Int[Tensor, " m"], k: int
 ) -> tuple[Int[Tensor, "a p"], Float[Tensor, " a"]]:
-    """Return anchors with their k nearest rows, ascending, and the largest squared distance."""
-    half = gram.diagonal() / 2
-    others = torch.full_like(half, math.inf).index_copy_(0, distinct, half[distinct])
-    scores = gram.index_select(0, rows) - others  # see `rank`
-    if scores.device.type == "cpu":  # numpy takes less than half the time of topk and sort
+    """Return anchors with their k nearest rows, and the largest squared distance of each."""
+    if gram.device.type == "cpu":  # numpy takes half the time, but chooses others of equal rows
+        half = gram.diagonal() / 2
+        others = torch.full_like(half, math.inf).index_copy_(0, distinct, half[distinct])
+        scores = gram.index_select(0, rows) - others  # see `rank`
         found = scores.numpy().argpartition(-k - 1)[:, -k - 1 :]
         found.sort()
         members = torch.from_numpy(found).contiguous()
-    else:
-        members = scores.topk(k + 1, sorted=False).indices
-    return members, 2 * (half[rows].double() - scores.gather(1, members).amin(1).double())
+        lowest = scores.gather(1, members).amin(1)
+        if int((scores >= lowest[:, None]).sum()) == members.numel():
+            return members, 2 * (half[rows].double() - lowest.double())
+    distance2, index = rank(gram, rows, None if len(distinct) == len(gram) else distinct, k)
+    return torch.cat((rows[:, None], index), dim=1), distance2[:, -1]
 
 
 def _exact_patches(geometry: Geometry, anchors: Int[Tensor, " a"], k: int) -> _Patches:

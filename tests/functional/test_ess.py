@@ -15,6 +15,7 @@ from lightning_id.functional.ess import (
     skewness_dimension,
 )
 from lightning_id.functional.faiss_search import faiss_geometry
+from lightning_id.functional.ranking import rank
 from tests.functional import naive
 
 
@@ -71,6 +72,15 @@ def test_value_is_that_of_determinants(x):
 def test_a_row_at_the_mean_of_its_patch_spans_no_area(dtype):
     x = torch.cartesian_prod(*[torch.arange(-1, 2, dtype=dtype)] * 3)
     naive.assert_agrees(ess_dimension(x, k=26), naive.ess(x, 26, range(27)))
+
+
+def test_of_rows_at_equal_distances_the_same_are_taken_as_by_ranking():
+    geometry = Geometry(torch.randint(4, (500, 5), generator=torch.Generator().manual_seed(0)) / 4)
+    anchors = torch.arange(0, len(geometry.distinct), 7)
+    rows = geometry.distinct[anchors]
+    ranked = rank(geometry.gram, rows, geometry.distinct, 30)[1]
+    found = _patches(geometry, anchors, 30).members
+    assert torch.equal(found.sort(1).values, torch.cat((rows[:, None], ranked), 1).sort(1).values)
 
 
 @pytest.mark.parametrize("size", [101, 300])

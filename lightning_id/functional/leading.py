@@ -171,7 +171,7 @@ def _project(moment: Float[Tensor, "r r"], block: Float[Tensor, "r m"]) -> _Proj
 
 def _lanczos(
     moment: Float[Tensor, "r r"], basis: Float[Tensor, "r m"]
-) -> tuple[Float[Tensor, " s"], Float[Tensor, " s+1"]]:
+) -> tuple[Float[Tensor, " s"], Float[Tensor, " t"]]:
     """Return the coefficients of Lanczos' iteration on the complement of the basis, from Ω."""
     start = _random(basis, _PROBES, _SEED)
     vector = start - basis @ (basis.T @ start)
@@ -187,7 +187,7 @@ def _lanczos(
     return torch.stack(alphas), torch.stack(betas)
 
 
-def _largest_eigenvalue(alphas: Float[Tensor, " s"], betas: Float[Tensor, " s+1"]) -> float:
+def _largest_eigenvalue(alphas: Float[Tensor, " s"], betas: Float[Tensor, " t"]) -> float:
     """Return the bound δ on the eigenvalues, from steps of Lanczos' iteration."""
     between = betas[1:-1]
     zeros = torch.linalg.eigvalsh(alphas.diag() + between.diag(1) + between.diag(-1))

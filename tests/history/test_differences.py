@@ -59,12 +59,12 @@ def test_separate_errors_add_in_squares_and_a_missing_one_leaves_no_bar():
 
 
 def test_a_direction_is_significant_beyond_the_95_percent_interval():
-    just, not_yet = Difference(1.961, 1.0, True), Difference(1.959, 1.0, True)
+    just, not_yet = Difference(0.981, 0.5, True), Difference(0.979, 0.5, True)
     assert just.is_increase
     assert not just.is_decrease
     assert not not_yet.is_increase
-    assert Difference(-1.961, 1.0, True).is_decrease
-    assert not Difference(-1.959, 1.0, True).is_decrease
+    assert Difference(-0.981, 0.5, True).is_decrease
+    assert not Difference(-0.979, 0.5, True).is_decrease
     unknown = Difference(5.0, math.nan, False)
     assert not unknown.is_increase
     assert not unknown.is_decrease

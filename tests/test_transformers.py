@@ -146,17 +146,14 @@ def test_the_memory_of_a_pass_is_bounded(tmp_path):
     kept = trainer.model.bert.encoder.layer[0].register_forward_hook(
         lambda _m, _i, out: sizes.append(len(out if isinstance(out, torch.Tensor) else out[0]))
     )
-    measure, nbytes = ours._watch._new, []
+    passed, nbytes = ours._watch._pass, []
 
-    def watched(chosen):
-        measurement = measure(chosen)
-        results = measurement.results
-        measurement.results = lambda estimators: (
-            nbytes.append(measurement._recorder.storage.nbytes()) or results(estimators)
-        )
+    def watched():
+        measurement = passed()
+        nbytes.append(measurement._recorder.storage.nbytes())
         return measurement
 
-    ours._watch._new = watched
+    ours._watch._pass = watched
     ours._watch.measure()
     kept.remove()
     assert max(sizes) == 16  # the evaluation's batch, of 50 samples

@@ -1374,7 +1374,6 @@ CASES: dict[str, Case] = {
         ),
         input_of="net.backbone.body.0.0",
         reasons={
-            "net.rpn.head.bbox_pred": "ties",
             "net.roi_heads.box_head.fc7": "rows",
             "last_hidden": "rows",
             "net.roi_heads.box_predictor.bbox_pred": "rows",
@@ -1382,8 +1381,8 @@ CASES: dict[str, Case] = {
         warns=(
             "calls",
             "rows",
-            "ties",
         ),
+        machine={"net.rpn.head.bbox_pred": "ties"},
     ),
     "x-transformers decoder": Case(
         "x_transformers",

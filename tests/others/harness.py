@@ -60,6 +60,7 @@ class Case:
     input_of: str | None = None
     head: str | None = None
     reasons: Mapping[str, str] = field(default_factory=dict)
+    machine: Mapping[str, str] = field(default_factory=dict)  # reasons by the rounding of kernels
     warns: tuple[str, ...] = ()
     options: Mapping[str, Any] = field(default_factory=dict)
     axes: Mapping[str, int] = field(default_factory=dict)

@@ -73,7 +73,8 @@ def test_a_number_is_one_that_its_rows_can_have_or_there_is_a_reason(name, outco
             assert is_sane(record), record
         else:
             reasons[layer] = kind_of(record["reason"])
-    assert reasons == CASES[name].reasons
+    case = CASES[name]
+    assert reasons in (case.reasons, {**case.reasons, **case.machine})
 
 
 def test_keys_of_the_summary_are_there_or_absent(name, outcome):
@@ -95,4 +96,5 @@ def test_a_warning_of_each_kind_is_given_once(name, outcome):
     given = outcome.watched.warnings
     kinds = [kind_of(text) for text in given]
     # Whether 200 rows follow the law of an estimator is a matter of the data, and of chance.
-    assert sorted(kind for kind in kinds if kind != "law") == sorted(CASES[name].warns), given
+    chance = {"law", *CASES[name].machine.values()}
+    assert sorted(kind for kind in kinds if kind not in chance) == sorted(CASES[name].warns), given

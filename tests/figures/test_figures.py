@@ -134,7 +134,7 @@ def test_two_hundred_validations_of_sixteen_layers_take_a_second_and_300_kilobyt
     name, long_history
 ):
     png(FIGURES[name](history_of(2, 3)))  # fonts are found and read once
-    for _ in range(3):  # again where it took longer: a neighbour on the core costs time too
+    for _ in range(8):  # again where it took longer: a neighbour on the core costs time too
         start = time.process_time()
         picture = png(FIGURES[name](long_history))
         spent = time.process_time() - start

@@ -37,7 +37,7 @@ format: $(VENV)/dev.stamp  ## apply all automatic fixes
 
 # Rebuilt whenever pyproject.toml changes; a .venv of another python3 is made anew.
 $(VENV)/%.stamp: pyproject.toml
-	test "$$($(BIN)/python -V)" = "$$($(PYTHON) -V)" || rm -rf $(VENV)
+	test "$$($(BIN)/python -V 2>&1)" = "$$($(PYTHON) -V)" || rm -rf $(VENV)
 	$(PYTHON) -m venv $(VENV)
 	$(BIN)/python -m pip install --editable ".[$*]"
 	touch $@

@@ -47,6 +47,7 @@ class Leading:
 
     vectors: dict[bool, Float[Tensor, "r m"]] = field(default_factory=dict)  # by `standardize`
     counts: dict[tuple[float, bool], int] = field(default_factory=dict)  # by share too
+    slow: set[bool] = field(default_factory=set)  # `standardize`, where one round was not enough
     needs_all: bool = False  # all eigenvalues are computed in any case
     spectrum: LaterSpectrum | None = None
 
@@ -63,9 +64,13 @@ class Leading:
         else:
             start = None
         try:
-            value, self.vectors[standardize] = leading_count(moment, share, noise, start, last)
+            value, self.vectors[standardize], rounds = leading_count(
+                moment, share, noise, start, last, start is None or standardize in self.slow
+            )
         except LinAlgError:
             return None
+        if rounds > 1:
+            self.slow.add(standardize)
         if value is not None:
             self.counts[share, standardize] = value
         return value
@@ -76,6 +81,7 @@ class LeadingCount(NamedTuple):
 
     value: int | None
     vectors: Float[Tensor, "r m"]
+    rounds: int
 
 
 def leading_count(
@@ -84,19 +90,23 @@ def leading_count(
     noise: float,
     start: Float[Tensor, "r m"] | None = None,
     expected: int | None = None,
+    slow: bool = True,
 ) -> LeadingCount:
     """Return how many leading eigenvalues hold a share below 1 of the trace.
 
     ``moment`` is positive semidefinite, and eigenvalues up to ``noise`` of its largest are noise.
-    Begins with ``start``, or with random vectors for the expected count.
+    Begins with ``start``, or with random vectors for the expected count; where one round
+    would not be enough, because the eigenvalues fall slowly, with one product more (``slow``).
     """
     size = len(moment)
     most = size // _LARGEST_SHARE
     if start is None:
         start = _random(moment, _width(expected or most * 2 // 3, size), seed=0)
         start = torch.linalg.qr(moment @ start).Q
+    if slow:
+        start = torch.linalg.qr(moment @ start).Q
     block = moment @ start
-    for _ in range(_ROUNDS):
+    for rounds in range(1, _ROUNDS + 1):
         part = _project(moment, block)
         values, rotation = (each.flip(-1) for each in torch.linalg.eigh(part.inner))
         sums, target = values.cumsum(0), share * part.trace
@@ -117,7 +127,7 @@ def leading_count(
         width = _width(count, size)
         leading = rotation[:, :width].to(part.basis, non_blocking=True)
         if is_certified:
-            return LeadingCount(count, part.basis @ leading)
+            return LeadingCount(count, part.basis @ leading, rounds)
         if count > (2 * most if count > len(values) else most):
             break
         smallest = float(values[:width][-1])
@@ -125,7 +135,7 @@ def leading_count(
         if width > len(values):
             more = _random(moment, width - len(values), seed=0) * (smallest / math.sqrt(size))
             block = torch.cat((block, more), 1)
-    return LeadingCount(None, part.basis)
+    return LeadingCount(None, part.basis, rounds)
 
 
 def _width(count: int, size: int) -> int:
@@ -160,7 +170,7 @@ def _project(moment: Float[Tensor, "r r"], block: Float[Tensor, "r m"]) -> _Proj
     inner = basis.T @ products
     residual = products - basis @ inner
     trace = moment.diagonal().sum(dtype=torch.float64)
-    norm = torch.linalg.vector_norm(moment, dtype=torch.float64)
+    norm = torch.linalg.vector_norm(torch.linalg.vector_norm(moment, dim=1), dtype=torch.float64)
     parts = inner, residual.T @ residual, *_lanczos(moment, basis), trace, norm
     sizes = [part.numel() for part in parts]
     found = torch.split(torch.cat([part.double().flatten() for part in parts]).cpu(), sizes)

@@ -229,7 +229,7 @@ class Measurement:
         """Run the estimators on all rows of a layer, then on the rows of each class."""
         assert layer.rows is not None
         last = Leading() if before is None else before.leading
-        leading = Leading(last.vectors, last.counts, self._needs_all)
+        leading = replace(last, needs_all=self._needs_all, spectrum=None)
         found = run_estimators(layer.rows, estimators, self._processes, leading)
         estimates = LayerEstimates(layer.fingerprint, found, {}, leading)
         slots = self._recorder.slots(name)

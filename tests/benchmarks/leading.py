@@ -10,6 +10,7 @@ idle.
 """
 
 import argparse
+import copy
 import statistics
 import time
 from collections.abc import Callable
@@ -117,7 +118,7 @@ def table(kept: list[tuple[int, str, bool, Tensor]]) -> str:
             before, states = last[layer], []
 
             def follow(m: Tensor = moment) -> int | None:
-                states.append(Leading(dict(before.vectors), dict(before.counts)))  # noqa: B023
+                states.append(copy.deepcopy(before))  # noqa: B023
                 return states[-1].count(m, 0.9, noise, False)  # noqa: B023
 
             taken, found = timed(follow)

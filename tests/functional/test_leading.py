@@ -76,7 +76,7 @@ def of_all(moment, share):
 
 def counted(moment, share, start=None):
     noise = rounding_noise(torch.ones(1), len(moment), moment.dtype)
-    return leading_count(moment, share, noise, start)
+    return leading_count(moment, share, noise, start, slow=start is None)
 
 
 @pytest.mark.parametrize("size", [150, 180, 210, 240])
@@ -230,7 +230,7 @@ def test_rows_of_a_geometry_are_counted_where_it_is_allowed_and_pays():
 
 def test_a_count_that_was_large_is_not_tried_again(monkeypatch):
     tried, count = [], leading.leading_count
-    monkeypatch.setattr(leading, "leading_count", lambda *a: tried.append(a[-1]) or count(*a))
+    monkeypatch.setattr(leading, "leading_count", lambda *a: tried.append(a[4]) or count(*a))
     x = torch.randn(600, 700, generator=torch.Generator().manual_seed(0))
     last, narrow = Leading(needs_all=True), x.clone()
     narrow[:, 10:] *= 0.01
@@ -243,6 +243,26 @@ def test_a_count_that_was_large_is_not_tried_again(monkeypatch):
         assert tried == expected
         last = Leading(last.vectors, last.counts)
     assert found.computation == CERTIFIED
+
+
+def test_one_product_more_spares_a_round_where_the_eigenvalues_fall_slowly(monkeypatch):
+    of_rounds, count = [], leading.leading_count
+
+    def counted_rounds(*a):
+        found = count(*a)
+        of_rounds.append((a[5], found.rounds))
+        return found
+
+    monkeypatch.setattr(leading, "leading_count", counted_rounds)
+    generator = torch.Generator().manual_seed(0)
+    x, step = (torch.randn(1000, 1000, generator=generator).double() for _ in range(2))
+    last, noise = Leading(counts={(0.9, False): 72}), rounding_noise(torch.ones(1), 1000)
+    for k in range(3):
+        q = torch.linalg.qr(x + 0.3 * k * step).Q
+        moment = (q * torch.arange(1, 1001) ** -1.4 @ q.T).float()
+        moment = (moment + moment.T) / 2
+        assert last.count(moment, 0.9, noise, False) == of_all(moment, 0.9) == 72
+    assert of_rounds == [(True, 1), (False, 2), (True, 1)]
 
 
 def test_constant_columns_come_and_go_between_counts():

@@ -5,10 +5,10 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from lightning_id.callback import IntrinsicDimensionCallback
+    from lightning_id.callback.monitoring import monitor
     from lightning_id.callback.schedule import AtSteps, EveryNValidations, LogSpaced
     from lightning_id.history import History
     from lightning_id.metrics import PCADimension, TwoNNDimension
-    from lightning_id.monitoring import monitor
     from lightning_id.recording import record_activations
 
 __all__ = [
@@ -33,7 +33,7 @@ _HOMES = {
     "LogSpaced": "callback.schedule",
     "PCADimension": "metrics",
     "TwoNNDimension": "metrics",
-    "monitor": "monitoring",
+    "monitor": "callback.monitoring",
     "record_activations": "recording",
 }
 _SUBPACKAGES = ("figures", "functional", "metrics")

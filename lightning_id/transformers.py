@@ -7,9 +7,9 @@ from typing import TYPE_CHECKING, Any
 from torch.utils.data import DataLoader, Dataset
 from transformers import Trainer, TrainerCallback, TrainerControl, TrainerState, TrainingArguments
 
+from lightning_id.callback.monitoring import Monitor
 from lightning_id.callback.schedule import EveryNValidations, Schedule
 from lightning_id.history import BEFORE_TRAINING, FIT, History
-from lightning_id.monitoring import Monitor
 from lightning_id.recording.randomness import kept_rng
 from lightning_id.recording.rule import Reduce
 

@@ -9,7 +9,7 @@ __all__ = ["CallbackBase", "IntrinsicDimensionCallback"]
 
 
 def __getattr__(name: str) -> Any:
-    """Import the callback at first use: `lightning_id.monitoring` needs no Lightning."""
+    """Import the callback at first use: `lightning_id.callback.monitoring` needs no Lightning."""
     if name not in __all__:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
     from lightning_id.callback import callback  # noqa: PLC0415

@@ -11,8 +11,8 @@ from torch import nn
 from torch.utils.data import DataLoader
 
 from lightning_id._checks import how_to_install
+from lightning_id.callback.monitoring import Monitor
 from lightning_id.history import BEFORE_TRAINING, History
-from lightning_id.monitoring import Monitor
 from lightning_id.profile.run import Settings
 from lightning_id.recording.randomness import kept_rng
 from lightning_id.recording.samples import choose_samples

@@ -7,8 +7,8 @@ from torch import distributed, nn
 from torch.utils.data import DataLoader, TensorDataset
 
 from lightning_id import AtSteps, History, IntrinsicDimensionCallback, monitor
+from lightning_id.callback.monitoring import unwrapped
 from lightning_id.functional import change, twonn_dimension
-from lightning_id.monitoring import unwrapped
 from tests.processes import in_ranks
 from tests.toys import Toy, count_hooks, loader, toy_data, validated
 

@@ -80,6 +80,7 @@ def run(n_samples: int, epochs: int, board: str | None = None) -> dict[str, Any]
         "training": statistics.fmean(epoch_times.training),
         "control": epoch_times.training[0],  # nothing was measured yet
         "parts": {part: spent[part] - epoch_times.spent_before[part] for part in PARTS},
+        "products": bare_products(n_samples) if n_samples else 0,
         "pictures": pictures,
     }
 
@@ -266,8 +267,10 @@ def table(runs: dict[int, list[dict[str, Any]]]) -> str:
         parts = statistics.median(sum(r["parts"].values()) * r["epochs"] for r in found)
         cells.append(f"{1 + parts / plain['fit']:.3f}")
         cells.append(f"{BARS[n_samples]}" if n_samples else "")
-        an_epoch = statistics.median(sum(r["parts"].values()) for r in found)
-        cells.append(f"{an_epoch / bare_products(n_samples):.2f}" if n_samples else "")
+        cells.append("")
+        if n_samples:
+            ratios = [sum(r["parts"].values()) / r["products"] for r in found]
+            cells[-1] = f"{statistics.median(ratios):.2f}"
         cells += [f"{middle[key] / plain[key]:.3f}" for key in ("training", "control")]
         cells += [f"{statistics.median(r['parts'][part] for r in found):.3f}" for part in PARTS]
         rows.append(cells)

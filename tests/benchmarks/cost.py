@@ -301,20 +301,25 @@ def main() -> None:
     if options.run is not None:
         print(json.dumps(run(options.run, options.epochs, options.board)))
         return
+    from bench import machine  # here: where a test imports this file, it is not found
+
+    about = machine()
     runs: dict[int, list[dict[str, Any]]] = {size: [] for size in SIZES}
     for repeat in range(options.repeats):
         for size in SIZES if repeat % 2 else reversed(SIZES):
             runs[size].append(_in_a_process("--run", size, "--epochs", options.epochs))
             print(size, runs[size][-1], flush=True)
     text = (
-        "# Cost of the callback\n\n"
+        f"# Cost of the callback\n\n{about}\n\n"
         f"Made by `python tests/benchmarks/cost.py --epochs {options.epochs} --repeats"
         f" {options.repeats}`: the network of Ansuini et al. (2019) on full MNIST, all seven"
         " layers, TwoNN and PCA at every epoch.\nMedians of runs that take turns; parts are seconds"
         " of the last epoch. The ratio of the training steps\nbefore the first measurement should"
         " be 1: the ratios contain noise of about its deviation. The parts are therefore timed"
         " separately. Changes are all paired differences from other measurements and layers; the"
-        " note on the\nlaw of TwoNN compares two known numbers.\n\n" + table(runs)
+        " note on the\nlaw of TwoNN compares two known numbers.\n\nThe share of the time depends on"
+        " the machine: on how fast it trains this network, against how fast it\nmultiplies"
+        " matrices. Parts / products does not.\n\n" + table(runs)
     )
     with tempfile.TemporaryDirectory() as board:
         drawn = _in_a_process("--run", 2000, "--epochs", 5, "--board", board)

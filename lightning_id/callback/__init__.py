@@ -1,4 +1,4 @@
-"""The callback: `callback` schedules measurements, the other modules are its parts."""
+"""The callback, its parts, and `monitoring`: the same measurements in a loop without a Trainer."""
 
 from typing import TYPE_CHECKING, Any
 

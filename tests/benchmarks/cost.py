@@ -319,7 +319,7 @@ def main() -> None:
         " separately. Changes are all paired differences from other measurements and layers; the"
         " note on the\nlaw of TwoNN compares two known numbers.\n\nThe share of the time depends on"
         " the machine: on how fast it trains this network, against how fast it\nmultiplies"
-        " matrices. Parts / products does not.\n\n" + table(runs)
+        " matrices. Parts / products hardly does.\n\n" + table(runs)
     )
     with tempfile.TemporaryDirectory() as board:
         drawn = _in_a_process("--run", 2000, "--epochs", 5, "--board", board)

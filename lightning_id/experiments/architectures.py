@@ -4,8 +4,8 @@ from collections import OrderedDict
 from collections.abc import Sequence
 
 import torch
-from torch import Tensor, nn
-from torch.nn.functional import relu
+from torch import nn
+from torchvision.models.resnet import BasicBlock
 
 
 class MLP(nn.Sequential):
@@ -118,30 +118,17 @@ class ResNet(nn.Sequential):
             channels = width * 2 ** (stage - 1)
             several: list[nn.Module] = []
             for number in range(count):
-                several.append(_Block(inputs, channels, 2 if stage > 1 and number == 0 else 1))
+                stride = 2 if stage > 1 and number == 0 else 1
+                block = BasicBlock(inputs, channels, stride)
+                if stride > 1 or inputs != channels:
+                    block.downsample = nn.Conv2d(inputs, channels, 1, stride, bias=False)
+                several.append(block)
                 inputs = channels
             layers[f"stage{stage}"] = nn.Sequential(*several)
         layers["mean"] = nn.Sequential(nn.AdaptiveAvgPool2d(1), nn.Flatten())
         layers["output"] = nn.Linear(inputs, 10)
         super().__init__(layers)
         self.to(memory_format=torch.channels_last)
-
-
-class _Block(nn.Module):
-    """Two convolutions, added to the input."""
-
-    def __init__(self, inputs: int, channels: int, stride: int) -> None:
-        super().__init__()
-        self.first = _conv(inputs, channels, batch_norm=True, stride=stride)
-        self.second = nn.Sequential(
-            nn.Conv2d(channels, channels, 3, padding=1, bias=False), nn.BatchNorm2d(channels)
-        )
-        self.skip: nn.Module = nn.Identity()
-        if stride > 1 or inputs != channels:
-            self.skip = nn.Conv2d(inputs, channels, 1, stride, bias=False)
-
-    def forward(self, x: Tensor) -> Tensor:
-        return relu(self.skip(x) + self.second(self.first(x)))
 
 
 def _conv(

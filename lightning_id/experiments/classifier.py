@@ -1,6 +1,7 @@
 """The LightningModule that trains any image classifier, with arguments that YAML can write."""
 
 from collections.abc import Sequence
+from functools import partial
 from typing import Literal
 
 import pytorch_lightning as pl
@@ -88,7 +89,10 @@ class Classifier(pl.LightningModule):
 
     def configure_optimizers(self) -> OptimizerLRScheduler:
         """Return the optimiser, with a schedule over its steps when `final_lr` is given."""
-        optimizer = self._optimizer()
+        kinds = {"sgd": partial(SGD, momentum=self.momentum), "adam": Adam, "adamw": AdamW}
+        optimizer: Optimizer = kinds[self.optimizer_name](
+            self.network.parameters(), self.lr, weight_decay=self.weight_decay
+        )
         if self.final_lr is None:
             return optimizer
         steps = self.trainer.estimated_stepping_batches
@@ -98,18 +102,8 @@ class Classifier(pl.LightningModule):
             fallen = max(0.0, (step / steps - self.hold) / (1 - self.hold))
             return float(ratio**fallen)
 
-        scheduler = LambdaLR(optimizer, factor)
-        return {
-            "optimizer": optimizer,
-            "lr_scheduler": {"scheduler": scheduler, "interval": "step"},
-        }
-
-    def _optimizer(self) -> Optimizer:
-        parameters = self.network.parameters()
-        if self.optimizer_name == "sgd":
-            return SGD(parameters, self.lr, self.momentum, weight_decay=self.weight_decay)
-        adam = Adam if self.optimizer_name == "adam" else AdamW
-        return adam(parameters, self.lr, weight_decay=self.weight_decay)
+        scheduler = {"scheduler": LambdaLR(optimizer, factor), "interval": "step"}
+        return {"optimizer": optimizer, "lr_scheduler": scheduler}
 
     def _evaluate(self, batch: Sequence[Tensor], stage: str, accuracy: MulticlassAccuracy) -> None:
         logits, loss, labels = self._logits_and_loss(batch)

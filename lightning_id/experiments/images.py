@@ -2,7 +2,6 @@
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
 import pytorch_lightning as pl
 import torch
@@ -262,7 +261,7 @@ class ImageDataModule(pl.LightningDataModule):
             shuffle=shuffle,
             num_workers=self.num_workers,
             persistent_workers=self.num_workers > 0,
-            collate_fn=_as_it_is,
+            collate_fn=tuple,  # a batch is one already
         )
 
 
@@ -282,7 +281,8 @@ class LabelledImages(Dataset[Batch]):
         augment: bool = False,
     ) -> None:
         pixels = (images if images.ndim == 4 else images.unsqueeze(1)).float() / white
-        self.images = pixels.sub_(_per_channel(mean)).div_(_per_channel(std))
+        offset, scale = (torch.tensor(each).view(-1, 1, 1) for each in (mean, std))
+        self.images = pixels.sub_(offset).div_(scale)
         self.labels = labels
         self.augment = augment
 
@@ -323,13 +323,3 @@ def _augmented(images: Float[Tensor, "b c h w"]) -> Float[Tensor, "b c h w"]:
     image, channel = torch.arange(b).view(-1, 1, 1, 1), torch.arange(c).view(-1, 1, 1)
     padded = pad(images, [PADDING] * 4)
     return padded[image, channel, rows[:, None, :, None], columns[:, None, None, :]]
-
-
-def _per_channel(values: PerChannel) -> float | Tensor:
-    return (
-        float(values) if isinstance(values, (int, float)) else torch.tensor(values).view(-1, 1, 1)
-    )
-
-
-def _as_it_is(batch: Any) -> Any:  # Any: torch's type wants the single samples of a batch here
-    return batch

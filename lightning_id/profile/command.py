@@ -5,6 +5,7 @@ import re
 import sys
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import fields
+from functools import partial
 from pathlib import Path
 from typing import get_args
 
@@ -94,8 +95,9 @@ def _run(
             folders[name], histories[name] = Path(model), _load(Path(model))
         elif options.out and not is_compared:
             folders[name] = out
-        else:
-            folders[name] = out / _file_name(model, options.weights)
+        else:  # the untrained network has a folder of its own
+            file_name = re.sub(r"[^\w.-]+", "-", model).strip("-.")
+            folders[name] = out / (file_name + "-untrained" * (options.weights == "untrained"))
     missing = {name: folder for name, folder in folders.items() if name not in histories}
     if options.checkpoint is not None and not missing:
         raise ValueError("`--checkpoint`: expected a network to load it into, got its profile")
@@ -129,20 +131,18 @@ def _measure(folders: Mapping[str, Path], options: argparse.Namespace) -> dict[s
     if text is not None:
         _check_text(options)
         lines = read_text(text, options.n_samples, options.seed, options.shuffle_words)
-        notes = lines.notes
+        notes, measure = lines.notes, partial(profile_text, text=lines)
     elif options.data is not None:
         images = choose_images(options.data, options.n_samples, options.seed)
         notes = images.notes
+        measure = partial(profile, images=images, checkpoint=options.checkpoint)
     else:
         raise ValueError(f"`--data`: expected images to measure {', '.join(folders)} on, got none")
     for note in notes:
         _print(note)
     histories = {}
     for model, folder in folders.items():
-        if text is not None:
-            history = profile_text(model, lines, settings, options.weights)
-        else:
-            history = profile(model, images, settings, options.checkpoint, options.weights)
+        history = measure(model, settings=settings, weights=options.weights)
         if not history.records:
             raise ValueError(f"nothing was measured of {model}; see the warnings above")
         _save(model, history, folder, options.estimators)
@@ -172,11 +172,6 @@ def _save(model: str, history: History, folder: Path, estimators: Sequence[str])
     )
 
 
-def _file_name(model: str, weights: str) -> str:
-    """Return the name of the folder for a model; the untrained network has one of its own."""
-    return re.sub(r"[^\w.-]+", "-", model).strip("-.") + "-untrained" * (weights == "untrained")
-
-
 def arguments(command: str, description: str) -> argparse.ArgumentParser:
     """Return a parser of the options that all commands on networks share."""
     parser = argparse.ArgumentParser(
@@ -197,7 +192,7 @@ def arguments(command: str, description: str) -> argparse.ArgumentParser:
     parser.set_defaults(weights="trained")
     add("--n-samples", type=int, default=2000, metavar="N", help="images; default: 2000")
     add("--seed", type=int, default=0, help="of the choice of images and of random weights")
-    add("--layers", type=_layers, default="auto", metavar="NAME,...", help="names, globs; or auto")
+    add("--layers", type=_words, default=["auto"], metavar="NAME,...", help="names, globs; or auto")
     estimators = (
         f"of {', '.join(ESTIMATORS)}, or registered by MODEL on import; default: twonn,pca;"
         " twonn,pca,twonn_gaussian sets curved against linear"
@@ -216,10 +211,6 @@ def arguments(command: str, description: str) -> argparse.ArgumentParser:
 
 def _words(text: str) -> list[str]:
     return text.split(",")
-
-
-def _layers(text: str) -> str | list[str]:
-    return text if text == "auto" else _words(text)
 
 
 def _print(text: str) -> None:

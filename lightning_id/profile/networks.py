@@ -59,16 +59,22 @@ def load_network(
         found = find_code(model)
         seed_everything(seed, verbose=False)
         if model.endswith(".ckpt"):
-            module: nn.Module = _lightning_module(LightningModule, model)
-            if untrained:
-                reset_weights(module)
-        elif found is not None:
-            module = _from_code(found, model, checkpoint, untrained)
-        else:
+            found, checkpoint = LightningModule, model
+        if found is None:
             trained = checkpoint is None and not untrained
             module, transform = _by_name(model, trained, image_size)
-            if checkpoint is not None and not untrained:
-                _load_weights(module, checkpoint)
+        elif checkpoint and isinstance(found, type) and issubclass(found, LightningModule):
+            module, checkpoint = _lightning_module(found, checkpoint), None
+        else:
+            module = found() if callable(found) and not isinstance(found, nn.Module) else found
+            if not isinstance(module, nn.Module):
+                raise ValueError(
+                    f"`MODEL`: expected {model} to return an nn.Module, got {type(module).__name__}"
+                )
+        if checkpoint is not None and not untrained:
+            _load_weights(module, checkpoint)
+        elif checkpoint is None and untrained and found is not None:
+            reset_weights(module)
     return Network(model, module, transform)
 
 
@@ -195,23 +201,6 @@ def _downloading(name: str) -> Iterator[None]:
 
 
 # --- the user's code and checkpoints -------------------------------------------------------------
-
-
-def _from_code(found: Any, place: str, checkpoint: str | None, untrained: bool) -> nn.Module:
-    if checkpoint is not None and isinstance(found, type) and issubclass(found, LightningModule):
-        module: Any = _lightning_module(found, checkpoint)
-        checkpoint = None
-    else:
-        module = found() if callable(found) and not isinstance(found, nn.Module) else found
-    if not isinstance(module, nn.Module):
-        raise ValueError(
-            f"`MODEL`: expected {place} to return an nn.Module, got {type(module).__name__}"
-        )
-    if checkpoint is None and untrained:
-        reset_weights(module)
-    elif checkpoint is not None and not untrained:
-        _load_weights(module, checkpoint)
-    return module
 
 
 def _attribute(place: str) -> Any:

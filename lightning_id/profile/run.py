@@ -47,7 +47,8 @@ class Evaluation(LightningModule):
     def validation_step(self, batch: Sequence[Tensor], batch_idx: int) -> None:  # noqa: ARG002
         """Pass a batch of inputs, with or without labels, through the network."""
         outputs = self.network(batch[0])
-        if self.n_classes is not None and _shape(outputs)[1:] == (self.n_classes,):
+        shape = outputs.shape if isinstance(outputs, Tensor) else ()
+        if self.n_classes is not None and shape[1:] == (self.n_classes,):
             right = (outputs.argmax(1) == batch[1]).float().mean()
             self.log(ACCURACY, right, batch_size=len(batch[1]), prog_bar=True)
 
@@ -62,17 +63,20 @@ def profile(
     """Load a network with trained, untrained or both weights and measure its layers."""
     settings = settings or Settings()
     history = History()
-    for untrained in (True, False):
-        if weights not in ("both", "untrained" if untrained else "trained"):
+    for state, stage in (("untrained", BEFORE_TRAINING), ("trained", "validate")):
+        if weights not in ("both", state):
             continue
-        network = load_network(model, checkpoint, untrained, settings.image_size, settings.seed)
+        network = load_network(
+            model, checkpoint, state == "untrained", settings.image_size, settings.seed
+        )
         measured = measure(network, images, settings)
-        if untrained:
-            _rename_stage(measured, BEFORE_TRAINING)
+        for entry in (*measured.records, *measured.metrics):
+            entry["stage"] = stage
         history.records += measured.records
         history.metrics += measured.metrics
         for data, spectra in measured.spectra_by_set.items():
-            history.spectra_by_set.setdefault(data, {}).update(spectra)
+            here = {place._replace(stage=stage): each for place, each in spectra.items()}
+            history.spectra_by_set.setdefault(data, {}).update(here)
     return history
 
 
@@ -143,18 +147,6 @@ def _short(name: str) -> str:
     return name if short in (INPUT, LAST_HIDDEN) else short
 
 
-def _shape(outputs: Any) -> tuple[int, ...]:
-    return tuple(outputs.shape) if isinstance(outputs, Tensor) else ()
-
-
 def accuracies(history: History) -> list[tuple[str, float]]:
     """Return stage and accuracy of each measurement that has one."""
     return [(v.stage, share) for v, share in metric_values(history, ACCURACY).items()]
-
-
-def _rename_stage(history: History, stage: str) -> None:
-    for record in (*history.records, *history.metrics):
-        record["stage"] = stage
-    for spectra in history.spectra_by_set.values():
-        for place in list(spectra):
-            spectra[place._replace(stage=stage)] = spectra.pop(place)

@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 from functools import partial
-from typing import Literal
+from typing import Any, Literal
 
 import pytorch_lightning as pl
 from pytorch_lightning.utilities.types import OptimizerLRScheduler
@@ -89,7 +89,7 @@ class Classifier(pl.LightningModule):
 
     def configure_optimizers(self) -> OptimizerLRScheduler:
         """Return the optimiser, with a schedule over its steps when `final_lr` is given."""
-        kinds = {"sgd": partial(SGD, momentum=self.momentum), "adam": Adam, "adamw": AdamW}
+        kinds: Any = {"sgd": partial(SGD, momentum=self.momentum), "adam": Adam, "adamw": AdamW}
         optimizer: Optimizer = kinds[self.optimizer_name](
             self.network.parameters(), self.lr, weight_decay=self.weight_decay
         )
@@ -102,8 +102,10 @@ class Classifier(pl.LightningModule):
             fallen = max(0.0, (step / steps - self.hold) / (1 - self.hold))
             return float(ratio**fallen)
 
-        scheduler = {"scheduler": LambdaLR(optimizer, factor), "interval": "step"}
-        return {"optimizer": optimizer, "lr_scheduler": scheduler}
+        return {
+            "optimizer": optimizer,
+            "lr_scheduler": {"scheduler": LambdaLR(optimizer, factor), "interval": "step"},
+        }
 
     def _evaluate(self, batch: Sequence[Tensor], stage: str, accuracy: MulticlassAccuracy) -> None:
         logits, loss, labels = self._logits_and_loss(batch)

@@ -193,7 +193,6 @@ class ImageDataModule(pl.LightningDataModule):
         return given_root(self.data_set, self.root) or cached_root(self.data_set)
 
     def _make_set(self, train: bool) -> "LabelledImages":
-        """Return the training or the validation set."""
         if self.luminance:
             return self._lit_set(train, self.luminance[-1])
         mean, std = PIXELS[self.data_set] if self.normalize else (0.0, 1.0)

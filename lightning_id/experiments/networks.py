@@ -6,7 +6,15 @@ import torch
 from torch import nn
 
 
-class MNISTNet(nn.Sequential):
+class NamedLayers(nn.Sequential):
+    """Layers by name, in the layout in which a CPU trains convolutions 1.7 times as fast."""
+
+    def __init__(self, **layers: nn.Module) -> None:
+        super().__init__(OrderedDict(layers))
+        self.to(memory_format=torch.channels_last)
+
+
+class MNISTNet(NamedLayers):
     """The MNIST network of Ansuini et al. (2019): two convolutions, two fully connected layers.
 
     Maps images `(b, 1, 28, 28)` to logits `(b, 10)`. The submodules are the layers measured in
@@ -41,20 +49,16 @@ class MNISTNet(nn.Sequential):
 
     def __init__(self) -> None:
         super().__init__(
-            OrderedDict(
-                conv1=nn.Conv2d(1, 32, kernel_size=3),
-                pool1=nn.Sequential(nn.MaxPool2d(2), nn.ReLU()),
-                conv2=nn.Conv2d(32, 64, kernel_size=3),
-                pool2=nn.Sequential(nn.MaxPool2d(2), nn.ReLU()),
-                d1=nn.Sequential(nn.Flatten(), nn.Linear(1600, 128), nn.ReLU()),
-                output=nn.Linear(128, 10),
-            )
+            conv1=nn.Conv2d(1, 32, kernel_size=3),
+            pool1=nn.Sequential(nn.MaxPool2d(2), nn.ReLU()),
+            conv2=nn.Conv2d(32, 64, kernel_size=3),
+            pool2=nn.Sequential(nn.MaxPool2d(2), nn.ReLU()),
+            d1=nn.Sequential(nn.Flatten(), nn.Linear(1600, 128), nn.ReLU()),
+            output=nn.Linear(128, 10),
         )
-        # On a CPU the convolutions train 1.7 times as fast in this layout; the values are the same.
-        self.to(memory_format=torch.channels_last)
 
 
-class StudyNet(nn.Sequential):
+class StudyNet(NamedLayers):
     """Two convolutions and as many hidden layers as wanted, of any width.
 
     Maps images `(b, 1, 28, 28)` to logits `(b, 10)`. `width` multiplies channels (8 and 16) and
@@ -69,12 +73,12 @@ class StudyNet(nn.Sequential):
 
     def __init__(self, width: int | float = 1, depth: int = 1, dropout: int | float = 0) -> None:
         first, second, units = (max(1, round(width * size)) for size in (8, 16, 64))
-        layers: OrderedDict[str, nn.Module] = OrderedDict(
-            conv1=nn.Conv2d(1, first, kernel_size=3),
-            pool1=nn.Sequential(nn.MaxPool2d(2), nn.ReLU()),
-            conv2=nn.Conv2d(first, second, kernel_size=3),
-            pool2=nn.Sequential(nn.MaxPool2d(2), nn.ReLU(), nn.Flatten()),
-        )
+        layers: dict[str, nn.Module] = {
+            "conv1": nn.Conv2d(1, first, kernel_size=3),
+            "pool1": nn.Sequential(nn.MaxPool2d(2), nn.ReLU()),
+            "conv2": nn.Conv2d(first, second, kernel_size=3),
+            "pool2": nn.Sequential(nn.MaxPool2d(2), nn.ReLU(), nn.Flatten()),
+        }
         inputs = second * 5 * 5  # pixels after the second pooling
         for number in range(1, depth + 1):
             layers[f"hidden{number}"] = nn.Sequential(
@@ -82,5 +86,4 @@ class StudyNet(nn.Sequential):
             )
             inputs = units
         layers["output"] = nn.Linear(inputs, 10)
-        super().__init__(layers)
-        self.to(memory_format=torch.channels_last)  # as above
+        super().__init__(**layers)

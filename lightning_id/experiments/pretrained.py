@@ -103,7 +103,8 @@ def comparison_text(rows: Sequence[Row]) -> str:
     cells = [["network", "last hidden ID", "accuracy", "error"]]
     for row in rows:
         last = value_with_error(cast(Record, row | {"value": row["last_hidden"]}))
-        cells.append([row["network"], last, _percent(row["accuracy"]), _error_text(row)])
+        error = _percent(row["error"], _error_std(row))
+        cells.append([row["network"], last, _percent(row["accuracy"]), error])
     found = correlations(rows)
     groups = [["last hidden ID and error", "Pearson r"]]
     groups += [[name, _correlation_text(correlation)] for name, correlation in found.items()]
@@ -202,14 +203,6 @@ def _error_std(row: Row) -> float:
     return math.sqrt(row["accuracy"] * row["error"] / n) if n else math.nan
 
 
-def _error_text(row: Row) -> str:
-    bar = _error_std(row)
-    return (
-        _percent(row["error"])
-        if math.isnan(bar)
-        else f"{100 * row['error']:.1f} ± {100 * bar:.1f} %"
-    )
-
-
-def _percent(share: float) -> str:
-    return "-" if math.isnan(share) else f"{100 * share:.1f} %"
+def _percent(share: float, std: float = math.nan) -> str:
+    bar = "" if math.isnan(std) else f" ± {100 * std:.1f}"
+    return "-" if math.isnan(share) else f"{100 * share:.1f}{bar} %"

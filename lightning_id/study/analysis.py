@@ -43,8 +43,6 @@ class Relation:
     The intervals of the groups hold jointly with 95 %; `low` and `high` are the range of the error.
     """
 
-    predictor: str
-    error: str
     over_all: Correlation
     groups: list[Group]
     low: int | float
@@ -192,8 +190,7 @@ def _relation(
         without = None if kind == SEED else correlation(rest, predictor, error)
         found.append(Group(kind, label, over(runs, kind, level, RESAMPLES), without))
     errors = [row[error] for row in known] or [0.0]
-    over_all = correlation(known, predictor, error)
-    return Relation(predictor, error, over_all, found, min(errors), max(errors))
+    return Relation(correlation(known, predictor, error), found, min(errors), max(errors))
 
 
 def _groups(

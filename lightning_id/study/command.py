@@ -84,7 +84,6 @@ def _train(options: argparse.Namespace) -> tuple[Analysis, Path] | None:
 
 
 def _analyse(options: argparse.Namespace) -> tuple[Analysis, Path]:
-    """Analyse finished runs."""
     if options.error is None:
         raise ValueError("`--error`: expected a metric, for example '1 - val_acc', got none")
     rows, settings = with_settings(options.study, options.predictors)

@@ -4,6 +4,7 @@ import math
 from collections.abc import Sequence
 from typing import Any
 
+import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
@@ -18,6 +19,7 @@ from lightning_id.figures._drawing import (
     text_figure,
 )
 from lightning_id.study.analysis import Analysis, order_of, title_of, value_text, varied
+from lightning_id.study.statistics import deviations, numbered
 from lightning_id.study.table import SEED_NAME, Row
 
 MARKERS = "os^Dv<>P*X"
@@ -44,27 +46,27 @@ def draw_study(analysis: Analysis) -> Figure:
     panels = panels[:MOST_PANELS]
     lines = math.ceil(len(panels) / 2)
     figure = new_figure(3 * lines)
-    is_share = analysis.is_share(analysis.error)
     for number, (measure, factor, within) in enumerate(panels, start=1):
         axes = figure.add_subplot(lines, 2, number)
-        _scatter(axes, known, measure, analysis.error, is_share, within, factor)
+        _scatter(axes, analysis, known, measure, factor, within)
     return figure
 
 
 def _scatter(
     axes: Axes,
+    analysis: Analysis,
     rows: Sequence[Row],
     measure: str,
-    error: str,
-    is_share: bool,
-    within: bool,
     factor: str | None,
+    within: bool,
 ) -> None:
     """Draw two columns, or the deviations of their numbers from the means of the cells."""
+    error, is_share = analysis.error, analysis.is_share(analysis.error)
     x, y = ([row[column] for row in rows] for column in (measure, error))
     unit, less = " in %", ""
     if within:
-        x, y = _from_cell_means(rows, x), _from_cell_means(rows, y)
+        units = numbered([row["cell"] for row in rows])
+        x, y = (deviations(np.array(each), units).tolist() for each in (x, y))
         unit, less = " in points", ",\nless the mean of the cell"
         axes.axhline(0, color="0.7", linewidth=0.8, zorder=0)
         axes.axvline(0, color="0.7", linewidth=0.8, zorder=0)
@@ -77,14 +79,6 @@ def _scatter(
     axes.set_ylabel(f"{title_of(error)}{unit * is_share}{less}", fontsize=SMALL)
     axes.tick_params(labelsize=SMALL)
     style_axes(axes)
-
-
-def _from_cell_means(rows: Sequence[Row], numbers: Sequence[float]) -> list[float]:
-    cells: dict[Any, list[float]] = {}
-    for row, number in zip(rows, numbers, strict=True):
-        cells.setdefault(row["cell"], []).append(number)
-    means = {cell: math.fsum(of_cell) / len(of_cell) for cell, of_cell in cells.items()}
-    return [number - means[row["cell"]] for row, number in zip(rows, numbers, strict=True)]
 
 
 def _points(

@@ -2,7 +2,7 @@
 
 import math
 import statistics
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from lightning_id.history.tables import markdown_table, markdown_text
@@ -42,7 +42,7 @@ def study_page(
         f" out together. Over all runs the intervals are at {100 * LEVEL:g} %; within the groups"
         " they are wider, so that all of them hold together with as much.",
         *[f"{_upper(title_of(name))}:\n\n{_correlations(r)}" for name, r in relations.items()],
-        *_without(list(relations.values())),
+        *_without(relations),
         *_with_settings(analysis),
         *_other_numbers(analysis),
         "## Cells",
@@ -85,16 +85,16 @@ def _cells_of(found: Correlation) -> list[str]:
     return [*counts, level, str(r), f"{r.p:.2g}", significant, without, str(rho), f"{rho.p:.2g}"]
 
 
-def _without(relations: Sequence[Relation]) -> list[str]:
+def _without(relations: Mapping[str, Relation]) -> list[str]:
     """Return the correlations over all runs without one group."""
     left_out = [
         {g.label: str(g.without.pearson) for g in relation.groups if g.without is not None}
-        for relation in relations
+        for relation in relations.values()
     ]
     if not relations or not left_out[0]:
         return []
-    head = ["left out", *[f"r of {title_of(relation.predictor)}" for relation in relations]]
-    whole = ["nothing", *[str(relation.over_all.pearson) for relation in relations]]
+    head = ["left out", *[f"r of {title_of(name)}" for name in relations]]
+    whole = ["nothing", *[str(relation.over_all.pearson) for relation in relations.values()]]
     body = [[label, *[found.get(label, "-") for found in left_out]] for label in left_out[0]]
     return ["Over all runs without one group:", markdown_table([head, whole, *body])]
 

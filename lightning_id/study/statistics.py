@@ -92,12 +92,11 @@ def correlate(
     many runs are exchanged whole, or the runs of each cell.
     """
     a, b = np.asarray(x, dtype=np.float64), np.asarray(y, dtype=np.float64)
-    numbers: dict[Hashable, int] = {}
-    units = np.array([numbers.setdefault(cell, len(numbers)) for cell in cells], dtype=np.int64)
+    units = numbered(cells)
     if within:
         several = np.bincount(units)[units] > 1
         units = np.unique(units[several], return_inverse=True)[1]
-        a, b = _deviations(a[several], units), _deviations(b[several], units)
+        a, b = deviations(a[several], units), deviations(b[several], units)
     elif len(set(units)) == 1:
         units = np.arange(len(a))
     n_units = len(set(units))
@@ -136,16 +135,15 @@ def _resample(
 def _coefficient(
     a: Array, b: Array, again: _Resamples | None, level: float, ranked: bool
 ) -> Coefficient:
-    measure = _spearman if ranked else _pearson
-    value = float(measure(np.ones((1, len(a))), a, b)[0]) if len(a) else np.nan
+    once = np.ones((1, len(a)))
+    value = float(_coefficients(once, a, b, ranked)[0]) if len(a) else np.nan
     if again is None:
         return Coefficient(value)
-    booted = measure(again.boot, a, b)
+    booted = _coefficients(again.boot, a, b, ranked)
     low, high = np.nanquantile(booted, [(1 - level) / 2, (1 + level) / 2])
-    without = measure(again.without, a, b)
-    once = np.ones((1, len(a)))
+    without = _coefficients(again.without, a, b, ranked)
     c, d = (_ranks(once, a)[0], _ranks(once, b)[0]) if ranked else (a, b)
-    by_chance = np.abs(_pearson(once, c, d[again.orders]))
+    by_chance = np.abs(_coefficients(once, c, d[again.orders]))
     # Treat values within rounding as ties: sums in another order differ in the last bits.
     extreme = int((by_chance >= abs(value) - 1e-9).sum())
     return Coefficient(
@@ -158,8 +156,10 @@ def _coefficient(
     )
 
 
-def _pearson(weights: Array, a: Array, b: Array) -> Array:
-    """Return Pearson's r for each row of weights; NaN where a number does not vary."""
+def _coefficients(weights: Array, a: Array, b: Array, ranked: bool = False) -> Array:
+    """Return Pearson's r or Spearman's for each row of weights; NaN where a number is constant."""
+    if ranked:
+        a, b = _ranks(weights, a), _ranks(weights, b)
     (a, aa), (b, bb) = _centred(weights, a), _centred(weights, b)
     scale = np.sqrt(aa * bb)
     both = (weights * a * b).sum(axis=1)
@@ -176,10 +176,6 @@ def _centred(weights: Array, a: Array) -> tuple[Array, Array]:
     return centred, np.where(left > ROUNDING**2 * squares, left, 0.0)
 
 
-def _spearman(weights: Array, a: Array, b: Array) -> Array:
-    return _pearson(weights, _ranks(weights, a), _ranks(weights, b))
-
-
 def _ranks(weights: Array, a: Array) -> Array:
     """Return the ranks in each weighted sample, up to a constant; equal numbers share the mean."""
     below = (a < a[:, None]) + 0.5 * (a == a[:, None])
@@ -187,7 +183,14 @@ def _ranks(weights: Array, a: Array) -> Array:
     return ranks
 
 
-def _deviations(a: Array, units: Int[np.ndarray, " n"]) -> Array:
+def numbered(cells: Sequence[Hashable]) -> Int[np.ndarray, " n"]:
+    """Return the number of the cell of each run, in the order of their first runs."""
+    numbers: dict[Hashable, int] = {}
+    return np.array([numbers.setdefault(cell, len(numbers)) for cell in cells], dtype=np.int64)
+
+
+def deviations(a: Array, units: Int[np.ndarray, " n"]) -> Array:
+    """Return the deviations from the means of the cells."""
     means = (np.bincount(units, a) / np.maximum(np.bincount(units), 1))[units]
-    deviations: Array = np.where(np.abs(a - means) > ROUNDING * np.abs(means), a - means, 0.0)
-    return deviations
+    found: Array = np.where(np.abs(a - means) > ROUNDING * np.abs(means), a - means, 0.0)
+    return found

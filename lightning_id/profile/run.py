@@ -56,12 +56,11 @@ class Evaluation(LightningModule):
 def profile(
     model: str,
     images: Images,
-    settings: Settings | None = None,
+    settings: Settings,
     checkpoint: str | None = None,
     weights: str = "trained",
 ) -> History:
     """Load a network with trained, untrained or both weights and measure its layers."""
-    settings = settings or Settings()
     history = History()
     for state, stage in (("untrained", BEFORE_TRAINING), ("trained", "validate")):
         if weights not in ("both", state):

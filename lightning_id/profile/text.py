@@ -1,6 +1,5 @@
 """Measure a language model of ``transformers`` on lines of text."""
 
-import importlib
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,6 +12,7 @@ from torch.utils.data import DataLoader
 from lightning_id._checks import how_to_install
 from lightning_id.callback.monitoring import Monitor
 from lightning_id.history import BEFORE_TRAINING, History
+from lightning_id.profile.networks import installed
 from lightning_id.profile.run import Settings
 from lightning_id.recording.randomness import kept_rng
 from lightning_id.recording.samples import choose_samples
@@ -50,12 +50,11 @@ def read_text(file: Path, n_samples: int, seed: int, shuffles_words: bool = Fals
 
 def load_text_network(model: str, untrained: bool, seed: int) -> tuple[nn.Module, Collate]:
     """Load a saved folder, or a name of a hub: the model without head or decoder, its tokenizer."""
-    try:
-        transformers = importlib.import_module("transformers")
-    except ModuleNotFoundError as error:
+    transformers = installed("transformers")
+    if transformers is None:
         raise ValueError(
             f"`--text` needs the package transformers: {how_to_install('transformers')}"
-        ) from error
+        )
     try:
         tokenizer = transformers.AutoTokenizer.from_pretrained(model)
         with kept_rng():

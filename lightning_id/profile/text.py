@@ -92,6 +92,8 @@ def profile_text(
 ) -> History:
     """Measure the layers of a model with trained, untrained or both weights."""
     network, collate = load_text_network(model, weights != "trained", settings.seed)
+    if torch.accelerator.is_available():
+        network.to(torch.accelerator.current_accelerator())
     layers = settings.layers
     watch = Monitor(
         network,

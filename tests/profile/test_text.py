@@ -10,7 +10,8 @@ from tokenizers.pre_tokenizers import WhitespaceSplit
 from lightning_id.functional import change, twonn_dimension
 from lightning_id.history import History
 from lightning_id.profile import command
-from lightning_id.profile.text import load_text_network, read_text
+from lightning_id.profile.run import Settings
+from lightning_id.profile.text import load_text_network, profile_text, read_text
 from tests.toy_text import save_encoder
 
 WORDS = [f"w{i}" for i in range(60)]
@@ -144,3 +145,13 @@ def test_a_network_of_images_has_no_tokenizer_for_text(lines, tmp_path, capsys):
     assert "`MODEL`: expected a folder of save_pretrained with model and tok" in " ".join(
         capsys.readouterr().err.split()
     )
+
+
+@pytest.mark.gpu
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
+def test_a_network_of_text_is_measured_on_the_gpu(folder, lines):
+    torch.cuda.reset_peak_memory_stats()
+    before = torch.cuda.max_memory_allocated()
+    history = profile_text(str(folder), read_text(lines, 50, seed=0), Settings(reduce="mean"))
+    assert torch.cuda.max_memory_allocated() > before
+    assert all(record["reason"] is None for record in history.records)

@@ -2,6 +2,7 @@
 
 import warnings
 from collections.abc import Iterable, Mapping, Sequence
+from functools import partial
 from typing import TYPE_CHECKING, Any, Literal
 
 from lightning_utilities.core.rank_zero import rank_zero_warn
@@ -21,11 +22,26 @@ from lightning_id.callback.preflight import (
 )
 from lightning_id.callback.running import Carried, Moment, RunningMeasurement
 from lightning_id.callback.schedule import EveryNValidations, Schedule
-from lightning_id.callback.sets import VAL, Data, OfTheFit, sample_sets, sets_of_probe
+from lightning_id.callback.sets import (
+    VAL,
+    Data,
+    OfTheFit,
+    sample_sets,
+    sets_of_probe,
+    sets_of_stage,
+)
 from lightning_id.callback.settings import CallbackSettings
-from lightning_id.callback.trainers import AnyModule, AnyTrainer, callbacks_of, stage_of
+from lightning_id.callback.trainers import (
+    AnyModule,
+    AnyTrainer,
+    callbacks_of,
+    measured_loader,
+    pass_set,
+    stage_of,
+)
 from lightning_id.functional import get_estimator
-from lightning_id.history import BEFORE_TRAINING, History
+from lightning_id.history import BEFORE_TRAINING, FIT, History
+from lightning_id.recording.processes import DistributedProcesses, SingleProcess
 from lightning_id.recording.rule import Reduce, RowsPerSample
 
 if TYPE_CHECKING:
@@ -248,9 +264,9 @@ class CallbackBase:
         # probes pass before any instance adds hooks, which would record the wrong samples.
         for each in _instances(trainer):
             if each._running is not None:
-                each._running.pass_probes()
-        if self._running is not None:
-            self._running.begin_batch(batch, dataloader_idx)
+                each._running.pass_sets()
+        if self._running is not None and dataloader_idx == self._settings.dataloader_idx:
+            self._running.begin_batch(batch)
 
     def on_validation_batch_end(
         self,
@@ -262,8 +278,8 @@ class CallbackBase:
         dataloader_idx: int = 0,
     ) -> None:
         """Remove the hooks."""
-        if self._running is not None:
-            self._running.end_batch(dataloader_idx)
+        if self._running is not None and dataloader_idx == self._settings.dataloader_idx:
+            self._running.end_batch()
 
     def on_validation_epoch_end(self, trainer: AnyTrainer, pl_module: AnyModule) -> None:
         """Estimate the layers and log the dimensions in one call, next to the accuracy."""
@@ -366,20 +382,34 @@ class CallbackBase:
 
     def _begin(self, trainer: AnyTrainer, pl_module: AnyModule, in_validation: bool) -> None:
         # A wrong name raises, whatever `on_error`.
-        moment = Moment.now(trainer, in_validation)
+        sets = sets_of_stage(self._settings.sets, stage_of(trainer))
+        dataloader_idx = self._settings.dataloader_idx
         self._running = RunningMeasurement(
-            trainer, pl_module, self._settings, moment, self._carried, self._failures
+            pl_module,
+            self._settings.select(pl_module),
+            self._settings,
+            sets,
+            Moment.now(trainer, in_validation),
+            self._carried,
+            self._failures,
+            DistributedProcesses() if trainer.world_size > 1 else SingleProcess(),
+            partial(pass_set, trainer, pl_module, dataloader_idx),
         )
+        for each in sets if in_validation else ():
+            if each.loader == VAL:
+                self._running.hook(each, partial(measured_loader, trainer, dataloader_idx))
 
     def _estimate(self, trainer: AnyTrainer, pl_module: AnyModule) -> None:
         running = self._running
         if running is None:
             return
         with self._failures.guard("estimate the layers", self._release):
-            running.estimate(self.estimators, self.history)
+            stage, is_first = running.moment.validation.stage, not running.plans
+            compares = stage in (BEFORE_TRAINING, FIT)
+            running.estimate(self.estimators, self.history, compares, defers_spectra=stage == FIT)
             self.last_metrics = running.metrics(self.prefix)
             self._logged_keys |= self.last_metrics.keys()
-            if running.is_first:
+            if is_first and running.plans:
                 n_keys = len(self.last_metrics)
                 self._outputs.announce(trainer, running, list(self.estimators), n_keys)
             if not running.moment.logs_directly:

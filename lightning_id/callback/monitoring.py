@@ -9,28 +9,17 @@ from torch import Tensor, distributed, nn
 from torch.utils.data import DataLoader, Dataset
 
 from lightning_id._checks import close_names, whole_number
-from lightning_id.callback.comparisons import Comparisons
 from lightning_id.callback.failures import FailurePolicy, OnError
-from lightning_id.callback.keys import metrics_of
-from lightning_id.callback.records import add_results
+from lightning_id.callback.running import Carried, Moment, RunningMeasurement, Start
 from lightning_id.callback.schedule import AtSteps, Schedule
-from lightning_id.callback.sets import VAL
+from lightning_id.callback.sets import VAL, SampleSet
 from lightning_id.callback.settings import Settings
 from lightning_id.functional import get_estimator
 from lightning_id.history import BEFORE_TRAINING, FIT, History, Validation, folder_of
 from lightning_id.recording.activations import eager
-from lightning_id.recording.kept import LayerEstimates
-from lightning_id.recording.measurement import Measurement
 from lightning_id.recording.modules import device_of
-from lightning_id.recording.passes import ChosenBatches, arguments_of, batch_to, evaluating
-from lightning_id.recording.plan import Plan
-from lightning_id.recording.processes import (
-    DistributedProcesses,
-    Processes,
-    SingleProcess,
-    rank_here,
-)
-from lightning_id.recording.results import LayerResult
+from lightning_id.recording.passes import arguments_of, batch_to, evaluating
+from lightning_id.recording.processes import DistributedProcesses, SingleProcess, rank_here
 
 
 class Monitor:
@@ -64,22 +53,20 @@ class Monitor:
         self._model = unwrapped(model)
         if isinstance(samples, Dataset):
             samples = DataLoader(samples, batch_size)
-        self._loader = samples
+        self._samples = SampleSet(data, samples)
         self._every = _schedule(every)
         self._estimators = {name: get_estimator(name) for name in estimators}
         _check_known(options)
         self._settings = Settings(**options)
         # A wrong name raises here, before anything is trained.
-        self._names, self._last_hidden = self._settings.select(self._model)
-        self._prefix, self._data = prefix, data
+        self._layers = self._settings.select(self._model)
+        self._prefix = prefix
         self._forward = forward or _call
         self._log = log
         self._folder = None if folder is None else folder_of(folder, prefix)
         self._written = 0, 0  # records and metrics in the files
         self._last_measured: int | None = None  # step
-        self._plan: Plan | None = None
-        self._kept: dict[str, LayerEstimates] = {}
-        self._comparisons = Comparisons()
+        self._carried = Carried()
         self._failures = FailurePolicy(on_error, "lightning_id.monitor")
 
     def __enter__(self) -> "Monitor":
@@ -123,65 +110,41 @@ class Monitor:
             The metrics by key; none if the measurement failed, which is a warning.
         """
         self._last_measured = self.n_steps
-        validation = Validation(stage, epoch, self.n_steps)
-        measurement = self._pass()
-        if not all(self._processes.all_gather(measurement is not None)):
-            self._cancel(measurement)
+        moment = Moment(Validation(stage, epoch, self.n_steps), in_validation=False)
+        several = distributed.is_initialized() and distributed.get_world_size() > 1
+        running = RunningMeasurement(
+            self._model,
+            self._layers,
+            self._settings,
+            [self._samples],
+            moment,
+            self._carried,
+            self._failures,
+            DistributedProcesses() if several else SingleProcess(),
+            self._pass,
+        )
+        with self._failures.guard("estimate the layers", running.cancel):
+            running.estimate(self._estimators, self.history)
+        running.cancel()
+        if not running.results:
             return {}
-        assert measurement is not None
-        results: list[LayerResult] = []
-        with self._failures.guard("estimate the layers", lambda: self._cancel(measurement)):
-            add_results(
-                measurement.results(self._estimators),
-                results,
-                self.history,
-                validation,
-                self._data,
-                self._settings.options.rule.reduce,
-                self._comparisons,
-                self._failures,
-            )
-            self._plan = measurement.plan
-        self._failures.report_layers(results)
-        self.last_metrics = metrics_of(results, self._prefix)
+        self.last_metrics = running.metrics(self._prefix)
         self._save()
         if self._log is not None and rank_here() == 0:
             with self._failures.guard("log the metrics", lambda: None):
                 self._log(self.last_metrics, self.n_steps)
         return self.last_metrics
 
-    @property
-    def _processes(self) -> Processes:
-        several = distributed.is_initialized() and distributed.get_world_size() > 1
-        return DistributedProcesses() if several else SingleProcess()
-
-    def _pass(self) -> Measurement | None:
-        """Record the chosen samples in one pass; None if that failed on this rank."""
-        settings, processes = self._settings, self._processes
-        made: list[Measurement] = []
-        with self._failures.guard("pass the samples", lambda: self._cancel(*made)):
-            n_samples, seed = settings.n_samples, settings.seed
-            chosen = ChosenBatches(self._loader, n_samples, seed, rank_here(), processes.size)
-            measurement = Measurement(
-                self._model,
-                self._names,
-                chosen.samples,
-                settings.options_of(self._model, processes),
-                self._plan,
-                processes,
-                self._last_hidden,
-                self._kept,
-            )
-            made.append(measurement)
-            device = device_of(self._model)
-            with eager(), evaluating(self._model):
-                for batch in chosen.batches:
-                    moved = batch_to(batch, device)
-                    measurement.begin_batch(moved)
-                    self._forward(self._model, moved)
-                    measurement.end_batch()
-            return measurement
-        return None
+    def _pass(self, loader: Iterable[Any], start: Start) -> None:
+        """Pass the chosen batches through the model, and record each."""
+        batches, measurement = start(loader)
+        device = device_of(self._model)
+        with eager(), evaluating(self._model):
+            for batch in batches:
+                moved = batch_to(batch, device)
+                measurement.begin_batch(moved)
+                self._forward(self._model, moved)
+                measurement.end_batch()
 
     def _save(self) -> None:
         """Append the new records to the files in the folder."""
@@ -189,12 +152,6 @@ class Monitor:
             with self._failures.guard("write the history", lambda: None):
                 self.history.save(self._folder, *self._written)
                 self._written = len(self.history.records), len(self.history.metrics)
-
-    @staticmethod
-    def _cancel(*measurements: Measurement | None) -> None:
-        for each in measurements:
-            if each is not None:
-                each.cancel()
 
 
 def monitor(

@@ -17,6 +17,7 @@ from lightning_id.callback.sets import SampleSet
 from lightning_id.callback.terminal import Terminal, epoch_name, plan_table, show_where
 from lightning_id.callback.trainers import AnyTrainer, logger_step, writes_files
 from lightning_id.history import BEFORE_TRAINING, History, Validation, folder_of
+from lightning_id.recording.layers import LAST_HIDDEN
 from lightning_id.recording.results import LayerResult
 
 MANY_KEYS = 200  # the most that one hosted tracker accepts in a request
@@ -91,6 +92,12 @@ class Outputs:
         n_keys: int,
     ) -> None:
         """Print the layers of the first measurement, and lay out TensorBoard's custom scalars."""
+        for plan in list(running.plans.values())[:1]:
+            reason = plan.reasons.get(LAST_HIDDEN)
+            if reason is not None and "twonn" in estimators:
+                self._failures.report_once(
+                    f"no id/last_hidden: {reason}; last_hidden=... names a layer to take"
+                )
         for each, results in running.results.items():
             self._terminal.show_plan(
                 trainer, plan_table(results, each.name, running.nbytes[each.name])

@@ -1,35 +1,28 @@
-"""One measurement of a callback: all sample sets are recorded, then estimated layer by layer."""
+"""One measurement: all sample sets are recorded, then estimated layer by layer."""
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any
 
 import torch
+from torch import nn
 
 from lightning_id.callback.comparisons import Comparisons
 from lightning_id.callback.failures import FailurePolicy
 from lightning_id.callback.keys import metrics_of
-from lightning_id.callback.probe import pass_batches, probe_loader
 from lightning_id.callback.records import add_results
-from lightning_id.callback.sets import VAL, SampleSet, sets_of_stage
-from lightning_id.callback.settings import CallbackSettings
-from lightning_id.callback.trainers import (
-    AnyModule,
-    AnyTrainer,
-    is_compiled,
-    logger_step,
-    measured_loader,
-    stage_of,
-)
+from lightning_id.callback.sets import SampleSet
+from lightning_id.callback.settings import Settings
+from lightning_id.callback.trainers import AnyTrainer, is_compiled, logger_step, stage_of
 from lightning_id.functional.registry import Estimator
-from lightning_id.history import BEFORE_TRAINING, FIT, History, Validation
+from lightning_id.history import BEFORE_TRAINING, History, Validation
 from lightning_id.recording.kept import LayerEstimates
-from lightning_id.recording.layers import LAST_HIDDEN
 from lightning_id.recording.measurement import Measurement
 from lightning_id.recording.passes import ChosenBatches
 from lightning_id.recording.plan import Plan
-from lightning_id.recording.processes import DistributedProcesses, Processes, SingleProcess
+from lightning_id.recording.processes import Processes, rank_here
 from lightning_id.recording.results import LayerResult
 from lightning_id.recording.samples import FixedSamples, ReservoirSamples, samples_of
 
@@ -56,6 +49,9 @@ class Moment:
         return not self.in_validation or self.validation.stage == BEFORE_TRAINING
 
 
+Start = Callable[[Iterable[Any]], tuple[Iterable[Any], Measurement]]  # of a loader
+
+
 @dataclass
 class Carried:
     """Plans and estimates that a measurement takes over from the one before."""
@@ -65,7 +61,7 @@ class Carried:
     comparisons: Comparisons = field(default_factory=Comparisons)
     _made_for: tuple[int, tuple[str, ...]] | None = None  # model and layers
 
-    def renew(self, module: AnyModule, names: Iterable[str]) -> None:
+    def renew(self, module: nn.Module, names: Iterable[str]) -> None:
         """Drop the plans of other layers, and everything of another model."""
         new, old = (id(module), tuple(names)), self._made_for
         if new != old:
@@ -79,74 +75,96 @@ class RunningMeasurement:
 
     def __init__(
         self,
-        trainer: AnyTrainer,
-        module: AnyModule,
-        settings: CallbackSettings,
+        model: nn.Module,
+        layers: tuple[dict[str, str], str | None],
+        settings: Settings,
+        sets: Sequence[SampleSet],
         moment: Moment,
         carried: Carried,
         failures: FailurePolicy,
+        processes: Processes,
+        pass_set: Callable[[Any, Start], None],  # of a loader or the name of one
     ) -> None:
         self.moment = moment
         self.surroundings = ExitStack()
         self.results: dict[SampleSet, list[LayerResult]] = {}
         self.nbytes: dict[str, Mapping[str, int]] = {}  # of the rows, by set
-        self._trainer = trainer
-        self._module = module
+        self._model = model
+        self._names, self._last_hidden = layers
         self._settings = settings
-        self._names, self._last_hidden = settings.select(module)
         self._carried = carried
-        carried.renew(module, self._names)
-        self.is_first = False  # whether the plans were made by this measurement
+        carried.renew(model, self._names)
+        self.plans = carried.plans
         self._failures = failures
-        several = trainer.world_size > 1
-        self._processes: Processes = DistributedProcesses() if several else SingleProcess()
-        self._options = settings.options_of(module, self._processes)
+        self._processes = processes
+        self._pass = pass_set
+        self._options = settings.options_of(model, processes)
         self._measurements: dict[str, Measurement] = {}
         self._seconds = 0.0  # of measurements that were dropped or are done
         self._hooked = ""  # the set that hooks record
-        self._sets = sets_of_stage(settings.sets, stage_of(trainer))
-        self._pending = list(self._sets)  # to be passed through the model
-        for each in self._sets:
-            if moment.in_validation and each.loader == VAL:
-                self._pending.remove(each)
-                self._hook(each)
-        if any(is_compiled(each) for each in module.modules()):
+        self._sets = sets
+        self._pending = list(sets)  # to be passed through the model
+        if any(is_compiled(each) for each in model.modules()):
             # A compiled graph never runs hooks added later: run eagerly during the measurement.
             self.surroundings.enter_context(torch.compiler.set_stance("force_eager"))
 
-    def pass_probes(self) -> None:
+    def hook(self, each: SampleSet, find_loader: Callable[[], tuple[Any, int | float]]) -> None:
+        """Let `begin_batch` and `end_batch` record a set, in place of a pass."""
+        self._pending.remove(each)
+        with self._failures.guard("prepare a measurement", partial(self._drop, each.name)):
+            n_samples, seed = self._settings.n_samples, self._settings.seed
+            self._new(each.name, samples_of(*find_loader(), n_samples, seed))
+            self._hooked = each.name
+
+    def pass_sets(self) -> None:
         """Pass the sets that no hook records through the model; later calls do nothing."""
         while self._pending:
-            self._pass_probe(self._pending.pop(0))
+            each = self._pending.pop(0)
+            with self._failures.guard("pass the samples", partial(self._drop, each.name)):
+                self._pass(each.loader, partial(self._start, each.name))
 
-    def begin_batch(self, batch: Any, dataloader_idx: int) -> None:
+    def begin_batch(self, batch: Any) -> None:
         """Add the hooks for a batch of the running loader that holds a chosen sample."""
-        self._record(dataloader_idx, lambda measurement: measurement.begin_batch(batch))
+        self._record(lambda measurement: measurement.begin_batch(batch))
 
-    def end_batch(self, dataloader_idx: int) -> None:
+    def end_batch(self) -> None:
         """Remove the hooks."""
-        self._record(dataloader_idx, Measurement.end_batch)
+        self._record(Measurement.end_batch)
 
-    def estimate(self, estimators: Mapping[str, Estimator], history: History) -> None:
-        """Estimate set after set, free the rows, and add the records to the history."""
-        self.pass_probes()
-        plans = self._carried.plans
-        is_first = not plans
+    def estimate(
+        self,
+        estimators: Mapping[str, Estimator],
+        history: History,
+        compares: bool = True,
+        defers_spectra: bool = False,
+    ) -> None:
+        """Estimate set after set, free the rows, and add the records to the history.
+
+        The estimates are compared with the ones before; spectra after the first may be deferred.
+        """
+        self.pass_sets()
         try:
             for each in self._sets:
                 if self._is_recorded_everywhere(each.name):
-                    self._estimate_set(each, estimators, history)
+                    measurement = self._measurements[each.name]
+                    needs_spectra = not (defers_spectra and history.spectra_by_set.get(each.name))
+                    add_results(
+                        measurement.results(estimators, needs_spectra),
+                        self.results.setdefault(each, []),
+                        history,
+                        self.moment.validation,
+                        each.name,
+                        self._options.rule.reduce,
+                        self._carried.comparisons if compares else None,
+                        self._failures,
+                    )
+                    self.nbytes[each.name] = measurement.nbytes
+                    if measurement.plan is not None:
+                        self.plans[each.name] = measurement.plan
                 self._drop(each.name)
         finally:
             for results in self.results.values():
                 self._failures.report_layers(results)
-        self.is_first = is_first and bool(plans)
-        if self.is_first and "twonn" in estimators:
-            reason = next(iter(plans.values())).reasons.get(LAST_HIDDEN)
-            if reason is not None:
-                self._failures.report_once(
-                    f"no id/last_hidden: {reason}; last_hidden=... names a layer to take"
-                )
 
     def metrics(self, prefix: str) -> dict[str, float]:
         """Return the metrics to log, of all sets."""
@@ -167,43 +185,32 @@ class RunningMeasurement:
         self._pending.clear()
         self.surroundings.close()
 
-    def _hook(self, each: SampleSet) -> None:
-        with self._failures.guard("prepare a measurement", lambda: self._drop(each.name)):
-            loader, n_batches = measured_loader(self._trainer, self._settings.dataloader_idx)
-            n_samples, seed = self._settings.n_samples, self._settings.seed
-            self._new(each.name, samples_of(loader, n_batches, n_samples, seed))
-            self._hooked = each.name
-
-    def _pass_probe(self, each: SampleSet) -> None:
-        settings, trainer = self._settings, self._trainer
-        with self._failures.guard("measure the probe", lambda: self._drop(each.name)):
-            loader = each.loader
-            if isinstance(loader, str):
-                loader = probe_loader(trainer, loader, settings.dataloader_idx)
-            chosen = ChosenBatches(
-                loader, settings.n_samples, settings.seed, trainer.global_rank, trainer.world_size
-            )
-            measurement = self._new(each.name, chosen.samples)
-            pass_batches(trainer, self._module, chosen.batches, measurement)
+    def _start(self, name: str, loader: Iterable[Any]) -> tuple[Iterable[Any], Measurement]:
+        """Return the chosen batches of a loader, and the measurement that records them."""
+        size = self._processes.size
+        rank = rank_here() if size > 1 else 0
+        n_samples, seed = self._settings.n_samples, self._settings.seed
+        chosen = ChosenBatches(loader, n_samples, seed, rank, size)
+        return chosen.batches, self._new(name, chosen.samples)
 
     def _new(self, name: str, samples: FixedSamples | ReservoirSamples) -> Measurement:
         self._measurements[name] = Measurement(
-            self._module,
+            self._model,
             self._names,
             samples,
             self._options,
-            self._carried.plans.get(name),
+            self.plans.get(name),
             self._processes,
             self._last_hidden,
             self._carried.kept.setdefault(name, {}),
         )
         return self._measurements[name]
 
-    def _record(self, dataloader_idx: int, action: Callable[[Measurement], None]) -> None:
-        """Run an action of the measurement of the batches of this loader, if there is one."""
+    def _record(self, action: Callable[[Measurement], None]) -> None:
+        """Run an action of the measurement that hooks record, if there is one."""
         name = self._hooked
-        if name in self._measurements and dataloader_idx == self._settings.dataloader_idx:
-            with self._failures.guard("record a batch", lambda: self._drop(name)):
+        if name in self._measurements:
+            with self._failures.guard("record a batch", partial(self._drop, name)):
                 action(self._measurements[name])
 
     def _is_recorded_everywhere(self, name: str) -> bool:
@@ -213,29 +220,6 @@ class RunningMeasurement:
         if name in self._measurements:
             self._failures.report_once("another rank aborted the measurement: see its log")
         return False
-
-    def _estimate_set(
-        self, each: SampleSet, estimators: Mapping[str, Estimator], history: History
-    ) -> None:
-        measurement = self._measurements[each.name]
-        # Spectra of the first measurement and of the last of each stage are kept: of a fit the last
-        # is known at its end.
-        stage = self.moment.validation.stage
-        in_fit = stage == FIT
-        needs_spectra = not (in_fit and history.spectra_by_set.get(each.name))
-        add_results(
-            measurement.results(estimators, needs_spectra),
-            self.results.setdefault(each, []),
-            history,
-            self.moment.validation,
-            each.name,
-            self._options.rule.reduce,
-            self._carried.comparisons if stage in (BEFORE_TRAINING, FIT) else None,
-            self._failures,
-        )
-        self.nbytes[each.name] = measurement.nbytes
-        if measurement.plan is not None:
-            self._carried.plans[each.name] = measurement.plan
 
     def _drop(self, name: str) -> None:
         measurement = self._measurements.pop(name, None)

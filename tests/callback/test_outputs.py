@@ -10,7 +10,7 @@ from lightning_id import IntrinsicDimensionCallback
 from lightning_id.callback.budget import Budget
 from lightning_id.callback.failures import FailurePolicy
 from lightning_id.callback.outputs import MANY_KEYS, Outputs
-from lightning_id.callback.running import Carried, Moment, RunningMeasurement
+from lightning_id.callback.running import Moment
 from lightning_id.history import BEFORE_TRAINING, History, Validation
 from tests.toys import Toy, trainer
 
@@ -125,9 +125,8 @@ def test_a_trial_run_leaves_no_files(fast, tmp_path):
 
 
 def test_more_keys_than_a_tracker_takes_are_reported(tmp_path):
-    settings = IntrinsicDimensionCallback()._settings
-    runner, failures = trainer(tmp_path), FailurePolicy("warn", "Callback")
-    with pytest.warns(UserWarning, match="expected 0 to -1, the loaders"):  # no fit, no loader
-        running = RunningMeasurement(runner, Toy(), settings, moment(), Carried(), failures)
+    runner, callback = trainer(tmp_path), IntrinsicDimensionCallback()
+    callback._begin(runner, Toy(), in_validation=False)
+    running = callback._running
     with pytest.warns(UserWarning, match=f"{MANY_KEYS + 1} numbers are logged at every"):
         outputs_of(History()).announce(runner, running, ["twonn"], MANY_KEYS + 1)

@@ -249,7 +249,7 @@ def test_everything_is_found_as_it_was_after_an_exception(tmp_path):
 
     plain, _ = train(tmp_path)
     callback = IntrinsicDimensionCallback(["net.5"], data={"probe": loader(20)})
-    with pytest.warns(UserWarning, match="could not measure the probe"):
+    with pytest.warns(UserWarning, match="could not pass the samples"):
         model, _ = train(tmp_path, callback, kind=Failing)
     for name, value in plain.state_dict().items():  # the random numbers were given back too
         assert torch.equal(model.state_dict()[name], value), name

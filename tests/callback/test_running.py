@@ -4,8 +4,7 @@ import pytest
 import pytorch_lightning as pl
 
 from lightning_id import History, IntrinsicDimensionCallback
-from lightning_id.callback.failures import FailurePolicy
-from lightning_id.callback.running import Carried, Moment, RunningMeasurement
+from lightning_id.callback.running import Moment
 from lightning_id.functional import twonn_dimension
 from lightning_id.history import BEFORE_TRAINING, Validation
 from tests.toys import Toy, count_hooks, loader, toy_data, trainer
@@ -17,24 +16,22 @@ class Driving(pl.Callback):
     """Begins a measurement at each validation, estimates at its end, and keeps the last."""
 
     def __init__(self, breaks=None, **options):
-        self.settings = IntrinsicDimensionCallback(["input"], **options)._settings
-        self.carried, self.history, self.moments = Carried(), History(), []
-        self.failures, self.breaks = FailurePolicy("warn", "Callback"), breaks
+        self.owner = IntrinsicDimensionCallback(["input"], **options)
+        self.history, self.moments, self.breaks = History(), [], breaks
 
     def on_validation_start(self, trainer, pl_module):
-        self.moments.append(Moment.now(trainer))
-        self.running = RunningMeasurement(
-            trainer, pl_module, self.settings, self.moments[-1], self.carried, self.failures
-        )
+        self.owner._begin(trainer, pl_module, in_validation=True)
+        self.running = self.owner._running
+        self.moments.append(self.running.moment)
 
     def on_validation_batch_start(self, trainer, pl_module, batch, batch_idx, dataloader_idx=0):
-        self.running.pass_probes()
-        self.running.begin_batch(None if self.breaks == batch_idx else batch, dataloader_idx)
+        self.running.pass_sets()
+        self.running.begin_batch(None if self.breaks == batch_idx else batch)
 
     def on_validation_batch_end(
         self, trainer, pl_module, outputs, batch, batch_idx, dataloader_idx=0
     ):
-        self.running.end_batch(dataloader_idx)
+        self.running.end_batch()
 
     def on_validation_epoch_end(self, trainer, pl_module):
         self.running.estimate(ESTIMATORS, self.history)
@@ -70,7 +67,7 @@ def test_every_set_is_recorded_by_hooks_or_a_probe_and_estimated_at_its_moment(t
     ]
     assert driving.metrics["mine_id_twonn/input"] == pytest.approx(val)
     assert driving.metrics["mine_train_id_twonn/input"] == pytest.approx(train)
-    assert set(driving.carried.plans) == {"val", "train"}
+    assert set(driving.running.plans) == {"val", "train"}
     assert driving.running.seconds > 0
 
 

@@ -141,7 +141,7 @@ def test_outside_a_fit_the_running_set_is_measured(tmp_path):
 
 def test_a_set_that_fails_does_not_stop_the_other(tmp_path):
     callback = IntrinsicDimensionCallback(LAYERS, data={"val": "val", "bad": [None]}, n_samples=40)
-    with pytest.warns(UserWarning, match="could not measure the probe"):
+    with pytest.warns(UserWarning, match="could not pass the samples"):
         fit(tmp_path, callback)
     assert {r["data"] for r in callback.history.records} == {"val"}
     assert len(callback.history.validations()) == 3

@@ -9,9 +9,9 @@ from lightning_id.callback.trainers import (
     batch_on_device,
     call_through_wrapper,
     is_compiled,
-    loaders_of_fit,
     logger_step,
     measured_loader,
+    probe_loader,
     stage_of,
     training_names,
 )
@@ -67,8 +67,8 @@ def test_loaders_of_a_fit_are_made_without_a_global_random_number(tmp_path):
     class Asking(pl.Callback):
         def on_train_start(self, trainer, pl_module):
             state = torch.get_rng_state()
-            found["train"] = loaders_of_fit(trainer, "train")
-            found["val"] = loaders_of_fit(trainer, "val")
+            found["train"] = probe_loader(trainer, "train", 0)
+            found["val"] = probe_loader(trainer, "val", 0)
             found["same state"] = torch.equal(torch.get_rng_state(), state)
 
     trainer(tmp_path, callbacks=[Asking()], max_epochs=1).fit(Random())

@@ -1,13 +1,13 @@
 """Differences of two estimates in a history, with the paired error bar where it was recorded."""
 
 import math
-from collections.abc import Iterable
-from typing import NamedTuple
+from collections.abc import Iterable, Mapping
+from typing import Any, NamedTuple
 
 from lightning_id.functional.estimate import NORMAL_975
 from lightning_id.history.records import Estimated
 
-Pair = tuple[float | None, float | None]  # a difference and its standard error
+Pair = tuple[float, float]  # a difference and its standard error
 
 
 class Difference(NamedTuple):
@@ -43,23 +43,14 @@ class Difference(NamedTuple):
 
 def since(now: Estimated, then: Estimated) -> Difference:
     """Return the change of a layer from one measurement to a later one."""
-    pairs: list[Pair] = [
-        (now["change"], now["change_std_error"]),
-        (now["change_previous"], now["change_previous_std_error"]),
-        (now["change_lowest"], now["change_lowest_std_error"]),
-    ]
+    pairs = _pairs(now, "change", "change_previous", "change_lowest")
     return _difference(now, then, pairs)
 
 
 def between(layer: Estimated, other: Estimated) -> Difference:
     """Return the value of a layer minus that of another one of the same measurement."""
-    pairs: list[Pair] = [
-        (layer["from_input"], layer["from_input_std_error"]),
-        (layer["from_peak"], layer["from_peak_std_error"]),
-        (_negative(other["from_input"]), other["from_input_std_error"]),
-        (_negative(other["from_peak"]), other["from_peak_std_error"]),
-    ]
-    return _difference(layer, other, pairs)
+    reverse = [(-value, error) for value, error in _pairs(other, "from_input", "from_peak")]
+    return _difference(layer, other, [*_pairs(layer, "from_input", "from_peak"), *reverse])
 
 
 def separate(high: Estimated, low: Estimated) -> Difference:
@@ -69,16 +60,20 @@ def separate(high: Estimated, low: Estimated) -> Difference:
     return Difference(high["value"] - low["value"], bar, is_paired=False)
 
 
+def _pairs(record: Mapping[str, Any], *columns: str) -> list[Pair]:
+    """Return the recorded differences that have an error bar."""
+    pairs = ((record[name], record[f"{name}_std_error"]) for name in columns)
+    return [
+        (value, error)
+        for value, error in pairs
+        if value is not None and error is not None and math.isfinite(error)
+    ]
+
+
 def _difference(record: Estimated, other: Estimated, recorded: Iterable[Pair]) -> Difference:
     """Return the recorded pair that is the difference of two records, else the `separate` one."""
     value = record["value"] - other["value"]
     for difference, std_error in recorded:
-        if difference is None or std_error is None or not math.isfinite(std_error):
-            continue
         if math.isclose(difference, value, rel_tol=1e-9, abs_tol=1e-9):
             return Difference(value, std_error, is_paired=True)
     return separate(record, other)
-
-
-def _negative(value: float | None) -> float | None:
-    return None if value is None else -value

@@ -216,9 +216,8 @@ class History:
         self.records[:], self.metrics[:] = state_dict["records"], state_dict["metrics"]
         self.spectra_by_set.clear()
         self._later.clear()
-        first = next(iter(self.sample_sets()), None)  # earlier versions kept spectra of it alone
-        for (stage, epoch, step, *data), layers in state_dict.get("spectra", {}).items():
-            of_set = self.spectra_by_set.setdefault(data[0] if data else first, {})
+        for (stage, epoch, step, data), layers in state_dict["spectra"].items():
+            of_set = self.spectra_by_set.setdefault(data, {})
             of_set[Validation(stage, epoch, step)] = layers
 
     def validations(self) -> list[Validation]:
@@ -246,10 +245,10 @@ class History:
         The first set has the records of later validations and tests too. Records are shared.
         """
         first, *others = self.sample_sets() or [name]
-        hidden = set(others) if name == first else {first, *others} - {name}
-        kept = [r for r in self.records if r["data"] not in hidden]
-        if name != first:
-            kept = [r for r in kept if r["data"] == name]
+        if name == first:
+            kept = [r for r in self.records if r["data"] not in others]
+        else:
+            kept = [r for r in self.records if r["data"] == name]
         history = History(kept, self.metrics)
         history.spectra_by_set, history._later = self.spectra_by_set, self._later
         return history
@@ -312,13 +311,11 @@ class History:
         if (path.parent / METRICS_FILE).exists():
             history.metrics = _read(path.parent / METRICS_FILE, METRIC_COLUMNS)
         if (path.parent / SPECTRA_FILE).exists():
-            # Keys of earlier versions name no set: they are of the first.
-            first = next(iter(history.sample_sets()), None)
             with np.load(path.parent / SPECTRA_FILE) as arrays:
                 for key in arrays.files:
                     place, epoch, step, layer = key.split("/", 3)
                     data, _, stage = place.rpartition(":")
-                    of_set = history.spectra_by_set.setdefault(data or first, {})
+                    of_set = history.spectra_by_set.setdefault(data or None, {})
                     of_layer = of_set.setdefault(Validation(stage, int(epoch), int(step)), {})
                     of_layer[layer] = torch.from_numpy(arrays[key])
         return history

@@ -1,6 +1,5 @@
 import math
 
-import numpy as np
 import pytest
 import torch
 
@@ -96,17 +95,6 @@ def test_spectra_of_the_first_measurement_and_the_last_of_each_stage_are_kept_by
         assert list(each.spectra) == [places[0], *places[2:]]
         assert float(each.spectra[places[2]]["a/b"][0]) == 1
         assert float(each.of_set("train").spectra[places[2]]["a/b"][0]) == 2
-
-
-def test_spectra_of_earlier_versions_are_of_the_first_set(history, tmp_path):
-    history.save(tmp_path)
-    with (tmp_path / "history_spectra.npz").open("wb") as file:
-        np.savez(file, **{"fit/1/10/fc, wide": np.ones(2)})
-    resumed = History()
-    spectra = {("fit", 1, 10): {"fc, wide": torch.ones(2)}}
-    resumed.load_state_dict(history.state_dict() | {"spectra": spectra})
-    for each in (History.load(tmp_path), resumed):
-        assert each.spectra[("fit", 1, 10)]["fc, wide"].tolist() == [1, 1]
 
 
 def test_the_files_of_a_prefix_are_in_a_folder_of_its_name():

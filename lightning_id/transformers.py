@@ -62,16 +62,12 @@ class IntrinsicDimensionCallback(TrainerCallback):  # type: ignore[misc]
         self._trainer: Trainer | None = None
         self._watch: Monitor | None = None
         self._evaluations = 0
+        self.history = History()
 
     def attach(self, trainer: Trainer) -> None:
         """Add the callback to a Trainer, whose ``log`` then takes the metrics."""
         self._trainer = trainer
         trainer.add_callback(self)
-
-    @property
-    def history(self) -> History:
-        """The `History` of all measurements."""
-        return History() if self._watch is None else self._watch.history
 
     @property
     def last_metrics(self) -> dict[str, float]:
@@ -89,16 +85,16 @@ class IntrinsicDimensionCallback(TrainerCallback):  # type: ignore[misc]
     ) -> None:
         """Resolve the layers, and measure the network before the first step."""
         self._evaluations = 0
-        self._watch = self._monitor(args, kwargs["model"])
+        watch = self._start(args, kwargs["model"])
         if state.global_step == 0:
-            self._measure(state, BEFORE_TRAINING)
+            self._measure(watch, state, BEFORE_TRAINING)
 
     def on_step_end(
         self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any
     ) -> None:
         """Measure after a step, if the schedule has it."""
         if self._watch is not None and self.schedule.at_step(state.global_step):
-            self._measure(state, FIT)
+            self._measure(self._watch, state, FIT)
 
     def on_evaluate(
         self,
@@ -109,31 +105,34 @@ class IntrinsicDimensionCallback(TrainerCallback):  # type: ignore[misc]
         **kwargs: Any,
     ) -> None:
         """Measure after an evaluation, and record its metrics next to the dimensions."""
-        if self._watch is None:  # an evaluation without a training
-            self._watch = self._monitor(args, kwargs["model"])
+        watch = self._watch or self._start(args, kwargs["model"])  # if there was no training
         theirs = {k: v for k, v in metrics.items() if isinstance(v, (int, float)) and k != "epoch"}
-        self._watch.n_steps = state.global_step
-        self._watch.record(int(state.epoch or 0), **theirs)
+        watch.n_steps = state.global_step
+        watch.record(int(state.epoch or 0), **theirs)
         if self.schedule.at_validation(self._evaluations):
-            found = self._measure(state, FIT if state.global_step else "validate")
+            found = self._measure(watch, state, FIT if state.global_step else "validate")
             metrics |= {f"eval_{key}": value for key, value in found.items() if "id/" in key}
         self._evaluations += 1
 
     # --- implementation --------------------------------------------------------------------------
 
-    def _monitor(self, args: TrainingArguments, model: Any) -> Monitor:
-        return Monitor(
+    def _start(self, args: TrainingArguments, model: Any) -> Monitor:
+        self._watch = Monitor(
             model,
             self._loader(args),
             log=self._log if self._trainer is not None else None,
             folder=Path(args.output_dir),
             **self._options,
         )
+        self.history = self._watch.history
+        return self._watch
 
     def _loader(self, args: TrainingArguments) -> Iterable[Any]:
         samples = self._samples
-        if samples is not None and _is_loader(samples):
-            return samples  # type: ignore[return-value]  # by `_is_loader`
+        # Else samples come one by one, as of a `datasets.Dataset`.
+        is_loader = isinstance(samples, DataLoader) or not hasattr(samples, "__getitem__")
+        if samples is not None and is_loader:
+            return samples  # type: ignore[return-value]  # it comes in batches
         if self._trainer is None:
             raise ValueError(
                 "`samples`: expected a DataLoader, got none; give one, or add the callback by"
@@ -145,17 +144,11 @@ class IntrinsicDimensionCallback(TrainerCallback):  # type: ignore[misc]
             theirs.dataset, args.per_device_eval_batch_size, collate_fn=theirs.collate_fn
         )
 
-    def _measure(self, state: TrainerState, stage: str) -> dict[str, float]:
-        assert self._watch is not None
-        self._watch.n_steps = state.global_step
-        return self._watch.measure(stage, epoch=int(state.epoch or 0))
+    def _measure(self, watch: Monitor, state: TrainerState, stage: str) -> dict[str, float]:
+        watch.n_steps = state.global_step
+        return watch.measure(stage, epoch=int(state.epoch or 0))
 
     def _log(self, metrics: dict[str, float], step: int) -> None:
         assert self._trainer is not None
         with kept_rng():
             self._trainer.log(dict(metrics))
-
-
-def _is_loader(samples: object) -> bool:
-    """Return whether samples come in batches, and not one by one as of a ``datasets.Dataset``."""
-    return isinstance(samples, DataLoader) or not hasattr(samples, "__getitem__")

@@ -148,10 +148,10 @@ def test_the_memory_of_a_pass_is_bounded(tmp_path):
     )
     passed, nbytes = ours._watch._pass, []
 
-    def watched():
-        measurement = passed()
+    def watched(loader, start):
+        batches, measurement = start(loader)
+        passed(loader, lambda _: (batches, measurement))
         nbytes.append(measurement._recorder.storage.nbytes())
-        return measurement
 
     ours._watch._pass = watched
     ours._watch.measure()

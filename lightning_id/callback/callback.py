@@ -8,29 +8,21 @@ from typing import TYPE_CHECKING, Any, Literal
 from lightning_utilities.core.rank_zero import rank_zero_warn
 from pytorch_lightning import Callback
 
-from lightning_id._checks import whole_number
-from lightning_id.callback.budget import Budget
 from lightning_id.callback.failures import FailurePolicy, OnError
 from lightning_id.callback.outputs import Outputs
-from lightning_id.callback.preflight import (
+from lightning_id.callback.running import Carried, Moment, RunningMeasurement
+from lightning_id.callback.schedule import Budget, EveryNValidations, Schedule
+from lightning_id.callback.settings import (
+    VAL,
+    CallbackSettings,
+    Data,
     InstanceProperty,
+    OfTheFit,
     check_arguments,
     check_layers,
-    check_loader,
     check_prefixes,
     configuration_warnings,
 )
-from lightning_id.callback.running import Carried, Moment, RunningMeasurement
-from lightning_id.callback.schedule import EveryNValidations, Schedule
-from lightning_id.callback.sets import (
-    VAL,
-    Data,
-    OfTheFit,
-    sample_sets,
-    sets_of_probe,
-    sets_of_stage,
-)
-from lightning_id.callback.settings import CallbackSettings
 from lightning_id.callback.trainers import (
     AnyModule,
     AnyTrainer,
@@ -169,10 +161,8 @@ class CallbackBase:
     ) -> None:
         check_arguments(estimators, schedule, last_hidden, prefix)
         self.layers = layers
-        self.last_hidden = last_hidden
         self.estimators = {name: get_estimator(name) for name in estimators}
         self.schedule = schedule or EveryNValidations()
-        self.on_error = on_error
         self.prefix = prefix
         self.history = History()
         self.last_metrics: dict[str, float] = {}
@@ -190,10 +180,10 @@ class CallbackBase:
             last_hidden=last_hidden,
             positions=positions,
             tokens_per_sample=tokens_per_sample,
-            sets=sample_sets(data) if probe is None else sets_of_probe(probe),
-            dataloader_idx=whole_number("dataloader_idx", dataloader_idx, least=0),
+            data=data,
+            probe=probe,
+            dataloader_idx=dataloader_idx,
         )
-        self.n_samples, self.seed = self._settings.n_samples, self._settings.seed
         self._validations = 0  # run so far, sanity checks not counted
         self._carried = Carried()
         self._running: RunningMeasurement | None = None
@@ -222,8 +212,9 @@ class CallbackBase:
 
     def on_train_start(self, trainer: AnyTrainer, pl_module: AnyModule) -> None:
         """Measure before the first step, if the schedule has step 0 and no sanity check did it."""
-        if not trainer.barebones and any(each.loader == VAL for each in self._settings.sets):
-            check_loader(trainer, self._settings.dataloader_idx)
+        takes_val = any(each.loader == VAL for each in self._settings.sets)
+        if takes_val and not trainer.barebones and trainer.val_dataloaders is not None:
+            measured_loader(trainer, self._settings.dataloader_idx)  # raises if there is none
         records = self.history.records
         is_measured = bool(records) and records[-1]["stage"] == BEFORE_TRAINING
         if trainer.global_step == 0 and not is_measured:
@@ -243,7 +234,7 @@ class CallbackBase:
 
     def on_train_epoch_end(self, trainer: AnyTrainer, pl_module: AnyModule) -> None:
         """Note the epoch: the hook of the module, which comes next, may log metrics of it."""
-        self._outputs.end_epoch(trainer)
+        self._outputs.logged.end_epoch(trainer)
 
     def on_validation_start(self, trainer: AnyTrainer, pl_module: AnyModule) -> None:
         """Prepare a measurement, if this validation or test is measured."""
@@ -347,15 +338,14 @@ class CallbackBase:
     ) -> None:
         """Save the metrics of an epoch that has just ended too: they are recorded only later."""
         with self._failures.guard("save the history", self._release):
-            if self._outputs.append_epoch(trainer):
+            if self._outputs.logged.record_epoch(trainer):
                 checkpoint["callbacks"][self.state_key] = self.state_dict()
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         """Continue the history of a checkpoint."""
         self.history.load_state_dict(state_dict)
         self._validations = state_dict["validations"]
-        if "comparisons" in state_dict:  # earlier versions had none
-            self._carried.comparisons.load_state_dict(state_dict["comparisons"])
+        self._carried.comparisons.load_state_dict(state_dict["comparisons"])
 
     # --- implementation of the hooks -------------------------------------------------------------
 
@@ -382,7 +372,7 @@ class CallbackBase:
 
     def _begin(self, trainer: AnyTrainer, pl_module: AnyModule, in_validation: bool) -> None:
         # A wrong name raises, whatever `on_error`.
-        sets = sets_of_stage(self._settings.sets, stage_of(trainer))
+        sets = self._settings.sets_of_stage(stage_of(trainer))
         dataloader_idx = self._settings.dataloader_idx
         self._running = RunningMeasurement(
             pl_module,

@@ -46,19 +46,17 @@ def log_figure(
     png = io.BytesIO()
     figure.savefig(png, format="png", dpi="figure")
     image = Image.open(png).convert("RGB")
-    failures = []
-    for logger in list(loggers) or [None]:
-        try:
-            write = _image_writer(logger)
-            if write is not None:
-                write(logger, key, image, step)
-            elif folder is not None:
-                path = Path(folder) / f"{key}.png"
-                path.parent.mkdir(parents=True, exist_ok=True)
-                path.write_bytes(png.getvalue())
-        except Exception as error:  # a tracker that is down must not stop the others
-            failures.append((logger, error))
-    return failures
+
+    def store(logger: Any) -> None:
+        write = _image_writer(logger)
+        if write is not None:
+            write(logger, key, image, step)
+        elif folder is not None:
+            path = Path(folder) / f"{key}.png"
+            path.parent.mkdir(parents=True, exist_ok=True)
+            path.write_bytes(png.getvalue())
+
+    return failures_of(store, list(loggers) or [None])
 
 
 def tensorboard_layout(
@@ -135,9 +133,27 @@ def key_names(layers: Sequence[str]) -> dict[str, str]:
     return names
 
 
+def failures_of(
+    store: Callable[[Any], None], loggers: Iterable[Any]
+) -> list[tuple[Any, Exception]]:
+    """Store something in every logger; return the failed ones, each with its exception."""
+    failures = []
+    for logger in loggers:
+        try:
+            store(logger)
+        except Exception as error:  # a tracker that is down must not stop the others
+            failures.append((logger, error))
+    return failures
+
+
 def is_tensorboard(logger: Any) -> bool:
     """Return whether a logger is a TensorBoard logger of either class tree."""
-    return any(base.__name__ == "TensorBoardLogger" for base in type(logger).__mro__)
+    return "TensorBoardLogger" in class_names(logger)
+
+
+def class_names(logger: Any) -> list[str]:
+    """Return the names of the class of a logger and of its bases."""
+    return [base.__name__ for base in type(logger).__mro__]
 
 
 ImageWriter = Callable[[Any, str, Any, int], None]  # logger, key, PIL image, step
@@ -145,9 +161,9 @@ ImageWriter = Callable[[Any, str, Any, int], None]  # logger, key, PIL image, st
 
 def _image_writer(logger: Any) -> ImageWriter | None:
     """Return the function that stores an image in a logger, by its class or methods, or None."""
-    for base in type(logger).__mro__:
-        if base.__name__ in _BY_CLASS:
-            return _BY_CLASS[base.__name__]
+    for name in class_names(logger):
+        if name in _BY_CLASS:
+            return _BY_CLASS[name]
     if callable(getattr(logger, "log_image", None)):  # the convention of Lightning's own
         return _into_wandb
     if callable(getattr(getattr(logger, "experiment", None), "add_image", None)):

@@ -1,6 +1,6 @@
 """Measurements in a training loop of one's own, or of another library, without Lightning."""
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from inspect import signature
 from pathlib import Path
 from typing import Any
@@ -12,8 +12,7 @@ from lightning_id._checks import close_names, whole_number
 from lightning_id.callback.failures import FailurePolicy, OnError
 from lightning_id.callback.running import Carried, Moment, RunningMeasurement, Start
 from lightning_id.callback.schedule import AtSteps, Schedule
-from lightning_id.callback.sets import VAL, SampleSet
-from lightning_id.callback.settings import Settings
+from lightning_id.callback.settings import VAL, SampleSet, Settings
 from lightning_id.functional import get_estimator
 from lightning_id.history import BEFORE_TRAINING, FIT, History, Validation, folder_of
 from lightning_id.recording.activations import eager
@@ -56,7 +55,9 @@ class Monitor:
         self._samples = SampleSet(data, samples)
         self._every = _schedule(every)
         self._estimators = {name: get_estimator(name) for name in estimators}
-        _check_known(options)
+        known = {*signature(Monitor).parameters, *signature(Settings).parameters} - {"options"}
+        for name in options.keys() - known:
+            raise TypeError(f"monitor() has no option {name!r}.{close_names(name, sorted(known))}")
         self._settings = Settings(**options)
         # A wrong name raises here, before anything is trained.
         self._layers = self._settings.select(self._model)
@@ -123,9 +124,11 @@ class Monitor:
             DistributedProcesses() if several else SingleProcess(),
             self._pass,
         )
-        with self._failures.guard("estimate the layers", running.cancel):
-            running.estimate(self._estimators, self.history)
-        running.cancel()
+        try:
+            with self._failures.guard("estimate the layers", running.cancel):
+                running.estimate(self._estimators, self.history)
+        finally:
+            running.cancel()
         if not running.results:
             return {}
         self.last_metrics = running.metrics(self._prefix)
@@ -216,14 +219,6 @@ def _schedule(every: int | Schedule | None) -> Schedule:
     if every is None:
         return Schedule()  # never
     return AtSteps([0], then_every=whole_number("every", every, least=1))
-
-
-def _check_known(options: Mapping[str, Any]) -> None:
-    """Raise for an option that there is not, with the nearest ones."""
-    arguments = {**signature(Monitor).parameters, **signature(Settings).parameters}
-    known = arguments.keys() - {"options"}
-    for name in options.keys() - known:
-        raise TypeError(f"monitor() has no option {name!r}.{close_names(name, sorted(known))}")
 
 
 def _call(model: nn.Module, batch: Any) -> Any:

@@ -47,7 +47,7 @@ def measured_loader(trainer: AnyTrainer, dataloader_idx: int) -> tuple[Any, int 
 def probe_loader(trainer: AnyTrainer, name: str, dataloader_idx: int) -> Iterable[Any]:
     """Return the train or val loader of a fit: the one in use, or a new one before that."""
     loop: Any = trainer.fit_loop if name == "train" else trainer.fit_loop.epoch_loop.val_loop
-    loaders = trainer.train_dataloader if name == "train" else trainer.val_dataloaders
+    loaders: Any = trainer.train_dataloader if name == "train" else trainer.val_dataloaders
     if loaders is None and loop._data_source.is_defined():
         with kept_rng():
             loaders = loop._data_source.dataloader()  # as the loop itself will do

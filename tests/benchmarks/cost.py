@@ -51,8 +51,8 @@ PARTS = {  # where the time of a measurement goes, and the functions that take i
         ("functional.geometry.Geometry", "leading_count"),
     ],
     "changes": [
-        ("callback.comparisons.Comparisons", "compare"),
-        ("callback.records", "compare_layers"),
+        ("callback.running.Comparisons", "compare"),
+        ("callback.running", "compare_layers"),
     ],
     "log": [
         ("history.History", "append"),

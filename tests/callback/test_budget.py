@@ -2,8 +2,8 @@
 
 import pytest
 
-from lightning_id.callback.budget import Budget
 from lightning_id.callback.failures import FailurePolicy
+from lightning_id.callback.schedule import Budget
 
 
 def budget_of(share):

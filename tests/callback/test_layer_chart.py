@@ -6,7 +6,7 @@ import re
 import pytest
 from pytorch_lightning.loggers import MLFlowLogger, WandbLogger
 
-from lightning_id.callback.layer_chart import layer_curves, log_layer_chart
+from lightning_id.callback.charts import layer_curves, log_layer_chart
 from tests.callback.test_loggers import wandb_rows
 from tests.figures.histories import history_of
 

@@ -7,10 +7,10 @@ import torch
 from pytorch_lightning.loggers import CSVLogger
 
 from lightning_id import IntrinsicDimensionCallback
-from lightning_id.callback.budget import Budget
 from lightning_id.callback.failures import FailurePolicy
 from lightning_id.callback.outputs import MANY_KEYS, Outputs
 from lightning_id.callback.running import Moment
+from lightning_id.callback.schedule import Budget
 from lightning_id.history import BEFORE_TRAINING, History, Validation
 from tests.toys import Toy, trainer
 

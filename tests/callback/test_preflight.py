@@ -4,10 +4,9 @@ import pytest
 from pytorch_lightning.callbacks import EarlyStopping, ModelCheckpoint
 
 from lightning_id import AtSteps, EveryNValidations, IntrinsicDimensionCallback, LogSpaced
-from lightning_id.callback.preflight import (
+from lightning_id.callback.settings import (
     check_arguments,
     check_layers,
-    check_names,
     check_prefixes,
     configuration_warnings,
 )
@@ -66,10 +65,14 @@ def test_two_callbacks_of_one_prefix_are_refused():
 
 
 def test_a_rule_for_a_layer_that_is_not_measured_is_refused():
-    check_names("sample_dim", {"fc1": 1, "input": 0, "last_hidden": 0}, ["fc1"])
-    check_names("sample_dim", 1, ["fc1"])
+    def check(sample_dim):
+        callback = IntrinsicDimensionCallback({"net.5": "fc1"}, sample_dim=sample_dim)
+        check_layers(callback._settings, Toy())
+
+    check({"fc1": 1, "input": 0, "last_hidden": 0})
+    check(1)
     with pytest.raises(ValueError, match=r"`sample_dim`: expected names of .* got fc2; they are"):
-        check_names("sample_dim", {"fc1": 1, "fc2": 1}, ["fc1"])
+        check({"fc1": 1, "fc2": 1})
 
 
 @pytest.mark.parametrize(

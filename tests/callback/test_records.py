@@ -4,9 +4,8 @@ import pytest
 import torch
 
 from lightning_id import History, manifolds
-from lightning_id.callback.comparisons import Comparisons
 from lightning_id.callback.failures import FailurePolicy
-from lightning_id.callback.records import add_results
+from lightning_id.callback.running import Comparisons, add_results
 from lightning_id.functional import Estimate, change, twonn_dimension
 from lightning_id.history import Validation
 from lightning_id.recording.results import LayerResult

@@ -8,7 +8,7 @@ import torch
 from pytorch_lightning.loggers import CSVLogger
 
 from lightning_id import AtSteps, History, IntrinsicDimensionCallback
-from lightning_id.callback.sets import sample_sets
+from lightning_id.callback.settings import sample_sets
 from lightning_id.history.queries import by_validation
 from lightning_id.report import write_report
 from tests.quick import draw_quickly

@@ -1,26 +1,27 @@
 import pytest
 
 from lightning_id import IntrinsicDimensionCallback
-from lightning_id.callback.settings import SMALLEST_CLASS, row_limits, smallest_class
+from lightning_id.callback.settings import SMALLEST_CLASS, Settings
 from lightning_id.recording.processes import SingleProcess
 from tests.toys import Toy
 
 
 def test_a_limit_is_of_gibibytes_on_the_device_and_on_the_host():
-    assert row_limits(1.5) == type(row_limits(1.5))(3 * 2**29, 3 * 2**29)
-    assert row_limits(None) == row_limits("auto")
+    assert Settings(memory_limit=1.5).options.limits == (3 * 2**29, 3 * 2**29)
+    for free in (None, "auto"):
+        assert Settings(memory_limit=free).options.limits == (None, None)
     with pytest.raises(ValueError, match="`memory_limit`: expected GiB above 0, got -1"):
-        row_limits(-1)
+        Settings(memory_limit=-1)
 
 
 @pytest.mark.parametrize(("given", "least"), [(False, None), (True, SMALLEST_CLASS), (30, 30)])
 def test_classes_are_off_of_a_hundred_or_of_as_many_as_given(given, least):
-    assert smallest_class(given) == least
+    assert Settings(per_class=given).options.smallest_class == least
 
 
 def test_a_class_of_two_is_too_small():
     with pytest.raises(ValueError, match="`per_class`: expected at least 3, got 2; TwoNN needs"):
-        smallest_class(2)
+        Settings(per_class=2)
 
 
 def test_a_named_last_hidden_layer_takes_the_place_of_the_pseudo_layer():

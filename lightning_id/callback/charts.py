@@ -4,6 +4,7 @@ import math
 import posixpath
 import time
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -29,21 +30,20 @@ from lightning_id.recording.results import LayerResult
 WIDTH = 4.2  # inches, at which TensorBoard's 340 pixels show small letters 9 pixels high
 FIRST_COST = 0.6  # seconds, with the import of matplotlib
 SHARE = 0.01  # of the time since the fit began; the final figures are drawn whatever they cost
-FOLDER = "layers"  # of the curves
 
 Curve = Sequence[tuple[int, float]]  # training steps and dimensions
 
 
+@dataclass
 class Charts:
     """Draws figures of the history into every logger, on rank 0 only."""
 
-    def __init__(self, prefix: str, failures: FailurePolicy) -> None:
-        self.prefix = prefix
-        self._failures = failures
-        self._spent = 0.0
-        self._costs = FIRST_COST  # seconds of the last drawing
-        self._drawn = 0  # records in the last figures
-        self._laid_out: set[int] = set()  # loggers
+    prefix: str
+    failures: FailurePolicy
+    _spent: float = 0.0  # seconds
+    _costs: float = FIRST_COST  # seconds of the last drawing
+    _drawn: int = 0  # records in the last figures
+    _laid_out: set[int] = field(default_factory=set)  # loggers
 
     def draw(
         self,
@@ -64,13 +64,13 @@ class Charts:
         try:
             for logger, failure in self._failures_to_log(history, loggers, step, folder):
                 name = type(logger).__name__
-                self._failures.report_once(
+                self.failures.report_once(
                     f"{name} could not store the figure; other loggers were not affected:"
                     f" {failure!r}",
                     key=f"figures of {name}",
                 )
         except ModuleNotFoundError as error:
-            self._failures.report_once(
+            self.failures.report_once(
                 f"No figures are drawn without {error.name}: {how_to_install('report')}",
                 emit=rank_zero_info,
             )
@@ -133,10 +133,7 @@ def layer_curves(history: History, estimator: str) -> dict[str, Curve]:
 def log_layer_chart(
     loggers: Iterable[Any], key: str, curves: Mapping[str, Curve], estimator: str, step: int
 ) -> list[tuple[Any, Exception]]:
-    """Store one chart of all layers, a `Curve` each, in every logger of W&B or MLflow.
-
-    It is interactive, by their own functions. The failed loggers are returned, with the error.
-    """
+    """Store a chart of all layers in every logger of W&B or MLflow; return the failed ones."""
 
     def store(logger: Any) -> None:
         classes = class_names(logger)
@@ -189,12 +186,12 @@ def _plotly_chart(curves: Mapping[str, Curve], estimator: str) -> Any:
     return figure
 
 
+@dataclass
 class LayerCurves:
     """Writes ``id/<estimator>`` into a run ``layers/<order>-<layer>`` of each layer, on rank 0."""
 
-    def __init__(self, prefix: str = "") -> None:
-        self.prefix = prefix
-        self._writers: dict[str, Any] = {}  # by folder
+    prefix: str
+    _writers: dict[str, Any] = field(default_factory=dict)  # by folder
 
     def write(
         self,
@@ -205,7 +202,7 @@ class LayerCurves:
         """Add the values of a measurement to the curves of every TensorBoard logger."""
         for logger in filter(is_tensorboard, loggers):
             for each, of_set in results.items():
-                runs = f"{self.prefix}{each.key_prefix}{FOLDER}"
+                runs = f"{self.prefix}{each.key_prefix}layers"
                 names = key_names([result.layer for result in of_set])
                 for result in of_set:
                     run = f"{result.order:02d}-{names[result.layer]}"

@@ -95,8 +95,8 @@ def tensorboard_layout(
         title = estimator_spec(estimator).title
         keys[title] = [f"{prefix}id_{estimator}/{layer}" for layer in layers]
     keys |= {metric: [metric] for metric in metrics[1:]}
-    charts = {title: ["Multiline", [_only(key) for key in each]] for title, each in keys.items()}
-    return {PAGE: charts}
+    tags = {title: [f"^{re.escape(key)}$" for key in each] for title, each in keys.items()}
+    return {PAGE: {title: ["Multiline", each] for title, each in tags.items()}}
 
 
 def key_names(layers: Sequence[str]) -> dict[str, str]:
@@ -193,7 +193,3 @@ _BY_CLASS: dict[str, ImageWriter | None] = {
     ),
     "CSVLogger": None,
 }
-
-
-def _only(key: str) -> str:
-    return f"^{re.escape(key)}$"

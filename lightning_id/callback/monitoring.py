@@ -53,7 +53,11 @@ class Monitor:
         if isinstance(samples, Dataset):
             samples = DataLoader(samples, batch_size)
         self._samples = SampleSet(data, samples)
-        self._every = _schedule(every)
+        if every is None:
+            every = Schedule()  # never
+        elif not isinstance(every, Schedule):
+            every = AtSteps([0], then_every=whole_number("every", every, least=1))
+        self._every = every
         self._estimators = {name: get_estimator(name) for name in estimators}
         known = {*signature(Monitor).parameters, *signature(Settings).parameters} - {"options"}
         for name in options.keys() - known:
@@ -211,14 +215,6 @@ def unwrapped(model: nn.Module) -> nn.Module:
         inner: Any = model.module if isinstance(model, wrappers) else model._orig_mod
         model = inner
     return model
-
-
-def _schedule(every: int | Schedule | None) -> Schedule:
-    if isinstance(every, Schedule):
-        return every
-    if every is None:
-        return Schedule()  # never
-    return AtSteps([0], then_every=whole_number("every", every, least=1))
 
 
 def _call(model: nn.Module, batch: Any) -> Any:

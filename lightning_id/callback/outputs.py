@@ -201,10 +201,7 @@ class LoggedMetrics:
     def record_validation(
         self, trainer: AnyTrainer, place: Validation, ours: Iterable[str]
     ) -> None:
-        """Record the final metrics of a validation or test, and of single training steps.
-
-        ``ours`` are keys of callbacks of this package, which are left out.
-        """
+        """Record the final metrics of a validation or test, and of single training steps."""
         logged: dict[str, Tensor] = trainer.callback_metrics
         current = {
             name: value
@@ -212,7 +209,7 @@ class LoggedMetrics:
             # Of a metric logged on step and epoch, the plain name will be the mean of the epoch.
             if value is not self._past.get(name) and value is not logged.get(f"{name}_step")
         }
-        self._record(place, current, hidden=set(ours))
+        self._record(place, current, hidden=set(ours))  # keys of callbacks of this package
 
     def end_epoch(self, trainer: AnyTrainer) -> None:
         """Note that a training epoch ends: its metrics are final after this hook."""

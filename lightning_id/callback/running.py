@@ -171,10 +171,7 @@ class RunningMeasurement:
         compares: bool = True,
         defers_spectra: bool = False,
     ) -> None:
-        """Estimate set after set, free the rows, and add the records to the history.
-
-        The estimates are compared with the ones before; spectra after the first may be deferred.
-        """
+        """Estimate set after set, free the rows, and add the records to the history."""
         self.pass_sets()
         try:
             for each in self.sets:

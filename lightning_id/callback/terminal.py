@@ -3,7 +3,7 @@
 import shlex
 import shutil
 import sys
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
@@ -77,12 +77,7 @@ class Terminal:
         for row in rows[1:]:
             table.add_row(*row)
         plain = progress.get_renderables
-
-        def with_table() -> Iterator[Any]:
-            yield from plain()
-            yield table
-
-        progress.get_renderables = with_table
+        progress.get_renderables = lambda: (*plain(), table)
         self._under = progress
 
 
@@ -182,18 +177,14 @@ def _columns() -> int | None:
 
 
 def _print_above(bar: Any, text: str) -> None:
-    # Rich computes in `print` how many lines to erase: not while its thread redraws the bar.
-    live = getattr(getattr(bar, "progress", None), "live", None)
-    with getattr(live, "_lock", nullcontext()):
-        _print(bar, text)
-
-
-def _print(bar: Any, text: str) -> None:
     # Lightning's tqdm bars print nothing between two of them.
     is_tqdm = hasattr(bar, "init_train_tqdm")
     if is_tqdm and not any(getattr(each, "disable", True) is False for each in vars(bar).values()):
         sys.stdout.write(f"{text}\n")
-    else:
+        return
+    # Rich computes in `print` how many lines to erase: not while its thread redraws the bar.
+    live = getattr(getattr(bar, "progress", None), "live", None)
+    with getattr(live, "_lock", nullcontext()):
         bar.print(text)
 
 

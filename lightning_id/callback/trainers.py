@@ -11,8 +11,6 @@ from lightning_id.recording.measurement import Measurement
 from lightning_id.recording.passes import arguments_of, evaluating, has_known_samples
 from lightning_id.recording.randomness import kept_rng
 
-_LIGHTNING = ("pytorch_lightning", "lightning")
-
 # `pytorch_lightning` and `lightning.pytorch` are two class trees that share no base. The types of
 # the first are checked; at run time both are accepted.
 if TYPE_CHECKING:
@@ -135,7 +133,7 @@ def call_through_wrapper(
 
 def _is_written(method: Callable[..., Any]) -> bool:
     """Return whether a method is written by the user, and not by Lightning."""
-    return method.__module__.split(".")[0] not in _LIGHTNING
+    return method.__module__.split(".")[0] not in ("pytorch_lightning", "lightning")
 
 
 def callbacks_of(trainer: AnyTrainer) -> list[Any]:

@@ -10,7 +10,7 @@ from pytorch_lightning import Callback
 
 from lightning_id.callback.failures import FailurePolicy, OnError
 from lightning_id.callback.outputs import Outputs
-from lightning_id.callback.running import Carried, Moment, RunningMeasurement
+from lightning_id.callback.running import Carried, Comparisons, Moment, RunningMeasurement
 from lightning_id.callback.schedule import Budget, EveryNValidations, Schedule
 from lightning_id.callback.settings import (
     VAL,
@@ -345,7 +345,7 @@ class CallbackBase:
         """Continue the history of a checkpoint."""
         self.history.load_state_dict(state_dict)
         self._validations = state_dict["validations"]
-        self._carried.comparisons.load_state_dict(state_dict["comparisons"])
+        self._carried.comparisons = Comparisons(**state_dict["comparisons"])
 
     # --- implementation of the hooks -------------------------------------------------------------
 
@@ -417,7 +417,7 @@ class CallbackBase:
                 self._outputs.after(
                     trainer, running.moment, running.results, self.last_metrics, ours
                 )
-                self._budget.spend(running.seconds)
+                self._budget.spent += running.seconds
             finally:
                 self._release()
 

@@ -29,43 +29,36 @@ _Key = tuple[str, str, str]  # sample set, layer, estimator
 _Kept = tuple[float, Tensor, Tensor]  # value; shares and neighbours of its influence
 
 
+@dataclass
 class Comparisons:
     """Keeps the first, the previous and the lowest estimate, and compares each new one with them.
 
     Of estimators with an error bar; the first is that of the first measurement with an estimate.
     """
 
-    def __init__(self) -> None:
-        self._before: dict[str, dict[_Key, _Kept]] = {"first": {}, "previous": {}, "lowest": {}}
+    first: dict[_Key, _Kept] = field(default_factory=dict)
+    previous: dict[_Key, _Kept] = field(default_factory=dict)
+    lowest: dict[_Key, _Kept] = field(default_factory=dict)
 
     def compare(self, data: str, result: LayerResult) -> None:
         """Write the changes of a layer into its result, and keep its estimates for the next."""
-        first, previous, lowest = self._before.values()
         for name, estimate in result.estimates.items():
             influence = estimate.influence
             if estimate.reason is not None or influence is None:
                 continue
             key = data, result.layer, name
-            if key in first:
-                before = first[key], previous[key], lowest[key]
+            if key in self.first:
+                before = self.first[key], self.previous[key], self.lowest[key]
                 result.changes[name] = Changes(*(_change(each, estimate) for each in before))
-            kept = previous[key] = estimate.value, influence.shares, influence.neighbors.int()
-            first.setdefault(key, kept)
-            if estimate.value <= lowest.setdefault(key, kept)[0]:
-                lowest[key] = kept
-
-    def clear(self) -> None:
-        """Forget the estimates: a different model is measured."""
-        for estimates in self._before.values():
-            estimates.clear()
+            kept = estimate.value, influence.shares, influence.neighbors.int()
+            self.previous[key] = kept
+            self.first.setdefault(key, kept)
+            if estimate.value <= self.lowest.setdefault(key, kept)[0]:
+                self.lowest[key] = kept
 
     def state_dict(self) -> dict[str, Any]:
         """Return the estimates in plain types, which ``torch.load(weights_only=True)`` reads."""
-        return {name: dict(estimates) for name, estimates in self._before.items()}
-
-    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
-        """Replace the estimates by the ones of a `state_dict`."""
-        self._before = {name: dict(state_dict[name]) for name in self._before}
+        return {name: dict(kept) for name, kept in vars(self).items()}
 
 
 @dataclass(frozen=True)
@@ -108,7 +101,7 @@ class Carried:
         if new != old:
             self.plans, self.kept, self._made_for = {}, {}, new
             if old is not None and new[0] != old[0]:
-                self.comparisons.clear()
+                self.comparisons = Comparisons()
 
 
 @dataclass(eq=False)

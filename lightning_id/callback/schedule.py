@@ -129,10 +129,6 @@ class Budget:
         """Begin to count, at the start of a fit."""
         self.spent, self._started = 0.0, time.monotonic()
 
-    def spend(self, seconds: int | float) -> None:
-        """Add the seconds of a measurement."""
-        self.spent += seconds
-
     @property
     def elapsed(self) -> float:
         """Seconds since the fit began; NaN before."""

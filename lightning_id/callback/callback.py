@@ -161,8 +161,10 @@ class CallbackBase:
     ) -> None:
         check_arguments(estimators, schedule, last_hidden, prefix)
         self.layers = layers
+        self.last_hidden = last_hidden
         self.estimators = {name: get_estimator(name) for name in estimators}
         self.schedule = schedule or EveryNValidations()
+        self.on_error = on_error
         self.prefix = prefix
         self.history = History()
         self.last_metrics: dict[str, float] = {}
@@ -184,6 +186,7 @@ class CallbackBase:
             probe=probe,
             dataloader_idx=dataloader_idx,
         )
+        self.n_samples, self.seed = self._settings.n_samples, self._settings.seed
         self._validations = 0  # run so far, sanity checks not counted
         self._carried = Carried()
         self._running: RunningMeasurement | None = None

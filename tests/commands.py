@@ -2,7 +2,7 @@
 
 import pytest
 
-from lightning_id.cli import main
+from lightning_id.__main__ import main
 
 
 def refused(words: list[str], capsys: pytest.CaptureFixture[str]) -> str:

@@ -6,7 +6,7 @@ import sys
 
 import pytest
 
-from lightning_id.cli import main
+from lightning_id.__main__ import main
 from tests.bare import without_data
 from tests.commands import refused
 from tests.processes import in_process
@@ -35,7 +35,7 @@ def refusals(words: list[str], package: str) -> str:
         del sys.modules[name]
     sys.modules[package] = None
     with pytest.raises(SystemExit) as stop:
-        importlib.import_module("lightning_id.cli").main(words)
+        importlib.import_module("lightning_id.__main__").main(words)
     return stop.value.code
 
 

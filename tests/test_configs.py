@@ -11,7 +11,7 @@ from tensorboard.backend.event_processing.event_accumulator import EventAccumula
 from torchvision.datasets import CIFAR10
 
 from lightning_id import History
-from lightning_id.cli import main
+from lightning_id.__main__ import main
 from tests.bare import without_data
 from tests.image_files import write_cifar, write_idx
 from tests.quick import draw_quickly

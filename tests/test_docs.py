@@ -13,8 +13,8 @@ from pathlib import Path
 import pytest
 
 from lightning_id import History
+from lightning_id.__main__ import main
 from lightning_id._checks import find_config
-from lightning_id.cli import main
 from lightning_id.functional import ESTIMATORS
 from lightning_id.history.queries import profile
 from lightning_id.report.findings import findings

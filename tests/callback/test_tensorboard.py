@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from lightning_id.cli import main
+from lightning_id.__main__ import main
 from tests import screenshots
 from tests.bare import without_data
 from tests.browser import find_chromium

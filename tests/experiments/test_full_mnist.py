@@ -8,7 +8,7 @@ import pytest
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
 from lightning_id import History
-from lightning_id.cli import main
+from lightning_id.__main__ import main
 
 CONFIG = Path(__file__).parents[2] / "configs" / "mnist.yaml"
 LAYERS = ["input", "conv1", "pool1", "conv2", "pool2", "d1", "output"]

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 from lightning_id import History
-from lightning_id.cli import main
+from lightning_id.__main__ import main
 from lightning_id.experiments.pretrained import (
     OF_PAPER,
     compare,

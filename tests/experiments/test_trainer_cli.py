@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 import yaml
 
-from lightning_id.cli import main
+from lightning_id.__main__ import main
 from tests.bare import without_data
 from tests.commands import refused
 

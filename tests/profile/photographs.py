@@ -6,7 +6,7 @@ import numpy as np
 from PIL import Image
 
 from lightning_id import History
-from lightning_id.cli import main
+from lightning_id.__main__ import main
 from lightning_id.profile.images import choose_images
 from lightning_id.profile.run import Settings, profile
 

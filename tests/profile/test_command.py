@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from lightning_id import History
-from lightning_id.cli import main
+from lightning_id.__main__ import main
 from lightning_id.functional import ESTIMATORS, registry
 from tests.commands import refused
 from tests.profile.photographs import QUICK, N, measured, run, values

@@ -7,7 +7,7 @@ import sys
 import pytest
 from PIL import Image
 
-from lightning_id.cli import main
+from lightning_id.__main__ import main
 from lightning_id.report import write_report
 from lightning_id.report.command import load_runs
 from lightning_id.report.page import markdown

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from lightning_id.cli import main
+from lightning_id.__main__ import main
 from reproduction.ansuini2019 import CLAIMS
 from reproduction.claims import (
     IN_SHAPE,

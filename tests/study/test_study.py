@@ -15,7 +15,7 @@ from pytorch_lightning.cli import LightningCLI
 
 import lightning_id.study as study_api
 from lightning_id import History
-from lightning_id.cli import main
+from lightning_id.__main__ import main
 from lightning_id.study import executors
 from lightning_id.study.grid import load_study, trainings_of
 from lightning_id.study.runs import Runs
@@ -189,7 +189,7 @@ def test_an_interrupted_study_prints_how_to_continue_and_leaves_no_process():
     # Tests that run in the background ignore the signal, and so would what they start.
     code = (
         "import signal; signal.signal(signal.SIGINT, signal.default_int_handler);"
-        f"from lightning_id.cli import main; main(['study', {config!r}])"
+        f"from lightning_id.__main__ import main; main(['study', {config!r}])"
     )
     with Path("shown.txt").open("w") as log, running(["-c", code], log) as study:
         wait_until(lambda: list(Path("runs").rglob("log.txt")))

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 import yaml
 
-from lightning_id.cli import main
+from lightning_id.__main__ import main
 from lightning_id.study.grid import load_study, trainings_of
 from lightning_id.study.runs import prepare_study
 from tests.study.helpers import children, results, running, wait_until

@@ -23,13 +23,13 @@ Points = Float[Tensor, "n ambient"]
 
 def gaussian(n: int, dimension: int = 5, ambient: int | None = None, seed: int = 0) -> Points:
     """Draw from the standard normal law; with ``ambient``, on a linear subspace."""
-    generator = _generator(seed)
+    generator = torch.Generator("cpu").manual_seed(seed)
     return _embed(_normal(n, dimension, generator), ambient, generator)
 
 
 def ball(n: int, dimension: int = 5, ambient: int | None = None, seed: int = 0) -> Points:
     """Draw uniformly from the ball of radius 1."""
-    generator = _generator(seed)
+    generator = torch.Generator("cpu").manual_seed(seed)
     directions = _directions(n, dimension, generator)
     radii = _uniform(n, 1, generator) ** (1 / dimension)
     return _embed(radii * directions, ambient, generator)
@@ -37,20 +37,20 @@ def ball(n: int, dimension: int = 5, ambient: int | None = None, seed: int = 0) 
 
 def sphere(n: int, dimension: int = 2, ambient: int | None = None, seed: int = 0) -> Points:
     """Draw uniformly from the sphere of radius 1; dimension 2 is the surface of a globe."""
-    generator = _generator(seed)
+    generator = torch.Generator("cpu").manual_seed(seed)
     return _embed(_directions(n, dimension + 1, generator), ambient, generator)
 
 
 def torus(n: int, dimension: int = 2, ambient: int | None = None, seed: int = 0) -> Points:
     """Draw uniformly from the flat torus, a product of ``dimension`` circles of radius 1."""
-    generator = _generator(seed)
+    generator = torch.Generator("cpu").manual_seed(seed)
     angles = 2 * math.pi * _uniform(n, dimension, generator)
     return _embed(torch.cat((angles.cos(), angles.sin()), dim=1), ambient, generator)
 
 
 def swiss_roll(n: int, dimension: int = 2, ambient: int | None = None, seed: int = 0) -> Points:
     """Draw uniformly from a rolled-up sheet: a spiral of 1.5 turns times a flat cube."""
-    generator = _generator(seed)
+    generator = torch.Generator("cpu").manual_seed(seed)
     # Along r = t the length grows nearly as t²: drawing t² uniformly is uniform on the sheet.
     low, high = (1.5 * math.pi) ** 2, (4.5 * math.pi) ** 2
     t = (low + (high - low) * _uniform(n, 1, generator)).sqrt()
@@ -62,7 +62,7 @@ def linear_subspace(
     n: int, dimension: int = 5, ambient: int | None = None, seed: int = 0
 ) -> Points:
     """Draw from a normal law of variances from 1 to 1/2; by default in twice as many columns."""
-    generator = _generator(seed)
+    generator = torch.Generator("cpu").manual_seed(seed)
     scale = torch.linspace(1, 0.5, dimension, dtype=torch.float64, device="cpu").sqrt()
     ambient = 2 * dimension if ambient is None else ambient
     return _embed(_normal(n, dimension, generator) * scale, ambient, generator)
@@ -72,7 +72,7 @@ def mixture(
     n: int, dimension: Sequence[int] = (2, 20), ambient: int | None = None, seed: int = 0
 ) -> Points:
     """Draw equal shares from balls of several dimensions, far apart, one ball after the other."""
-    generator = _generator(seed)
+    generator = torch.Generator("cpu").manual_seed(seed)
     width = max(dimension) + 1
     points = torch.zeros((n, width), dtype=torch.float64, device="cpu")
     for i, (rows, d) in enumerate(
@@ -82,10 +82,6 @@ def mixture(
         points[rows, :d] = radii * _directions(len(rows), d, generator)
         points[rows, -1] = 10.0 * i
     return _embed(points, ambient, generator)
-
-
-def _generator(seed: int) -> torch.Generator:
-    return torch.Generator("cpu").manual_seed(seed)
 
 
 def _normal(n: int, d: int, generator: torch.Generator) -> Float[Tensor, "n d"]:

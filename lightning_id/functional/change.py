@@ -8,7 +8,6 @@ from torch import Tensor
 
 from lightning_id.functional.estimate import (
     Estimate,
-    Influence,
     normal_interval,
     shared_neighbor_std_error,
 )
@@ -123,16 +122,11 @@ def change_of_estimates(first: Estimate, second: Estimate) -> Change:
             reason="expected the same samples in both states, got"
             f" {len(before.shares)} and {len(after.shares)} rows"
         )
-    std_error = paired_std_error(before, after)
+    difference = after.shares - before.shares
+    neighbors = torch.cat((before.neighbors, after.neighbors), dim=1)
+    std_error = 0.0
+    if bool(difference.any()):
+        std_error = shared_neighbor_std_error(len(difference) * difference, neighbors)
     if math.isnan(std_error):
         return Change(value, reason="no error bar: the sum of its terms is not positive")
     return Change(value, std_error, *normal_interval(value, std_error))
-
-
-def paired_std_error(before: Influence, after: Influence) -> float:
-    """Return the standard error of a difference; NaN where the sum is not positive."""
-    difference = after.shares - before.shares
-    if not bool(difference.any()):
-        return 0.0
-    neighbors = torch.cat((before.neighbors, after.neighbors), dim=1)
-    return shared_neighbor_std_error(len(difference) * difference, neighbors)

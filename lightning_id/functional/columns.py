@@ -21,10 +21,36 @@ from lightning_id.functional.products import (
     column_blocks,
     mirror_triangle,
 )
-from lightning_id.functional.readings import Readings
 
 # float32 sums of squares this small or smaller may have lost terms to underflow.
 UNDERFLOW = 1e-30
+
+
+class Readings:
+    """Tensors by name, copied to the CPU all at once when the first one is needed.
+
+    Every reading waits for all work that the device was given.
+    """
+
+    def __init__(self) -> None:
+        self._waiting: dict[str, Tensor] = {}
+        self._read: dict[str, Tensor] = {}
+
+    def add(self, **values: Tensor) -> None:
+        """Add tensors of integers or floating numbers to the next reading."""
+        self._waiting |= values
+
+    def __getitem__(self, name: str) -> Tensor:
+        """Return a tensor in float64 on the CPU: one synchronisation, if it was not read before."""
+        if name in self._waiting:
+            values = self._waiting.values()
+            joined = torch.cat([value.flatten().double() for value in values]).cpu()
+            parts = torch.split(joined, [value.numel() for value in values])
+            shapes = [value.shape for value in values]
+            found = (part.view(shape) for part, shape in zip(parts, shapes, strict=True))
+            self._read |= zip(self._waiting, found, strict=True)
+            self._waiting.clear()
+        return self._read[name]
 
 
 class Columns:
@@ -122,10 +148,15 @@ class Columns:
         return self.gram_matrix(self.dtype, means), means
 
     def gram_matrix(
-        self, dtype: torch.dtype, means: Float[Tensor, " b"] | None = None
+        self,
+        dtype: torch.dtype,
+        means: Float[Tensor, " b"] | None = None,
+        standardize: bool = False,
     ) -> Float[Tensor, "n n"]:
         """Return new products of the centred rows, in a dtype; write the means to ``means``."""
-        gram = self._new_gram(dtype)
+        shape = self.n_samples, self.n_samples
+        new = self.x.new_empty if self.x.shape[1] else self.x.new_zeros  # a rank without a column
+        gram = new(shape, dtype=dtype)
         # One block of memory for all: new ones of this size cost page faults, and malloc does not
         # reuse them (1.5 GB lost over 200 704 columns in float16).
         work = self.x.new_empty((self.n_samples, block_width(self.x.shape[1])), dtype=dtype)
@@ -133,6 +164,9 @@ class Columns:
             centred = work[:, : block.stop - block.start]
             if means is None:
                 self._centre(block, centred)
+                if standardize:
+                    centred -= centred.mean(0)
+                    centred *= _inverse_deviation(centred)
             else:
                 same = self.x.dtype == dtype
                 rows = self.x[:, block] if same else centred.copy_(self.x[:, block])
@@ -176,13 +210,6 @@ class Columns:
         # Without centring, float32 products lose the neighbours of features that have an offset:
         # 1928 of 2000 nearest distances are 0 at mean 10 and standard deviation 0.01.
         return torch.sub(self.x[:, block], self.means[block].to(out.dtype), out=out)
-
-    def _new_gram(self, dtype: torch.dtype) -> Float[Tensor, "n n"]:
-        shape = self.n_samples, self.n_samples
-        some = self.x.shape[1] > 0
-        return (
-            self.x.new_empty(shape, dtype=dtype) if some else self.x.new_zeros(shape, dtype=dtype)
-        )
 
     # --- invalid and degenerate rows -------------------------------------------------------------
 
@@ -237,15 +264,13 @@ class Columns:
             size = min(self.n_samples, self.ambient_dimension)
             return self.x.new_zeros((size, size), dtype=self.dtype)
         moment = self._second_moment_in(self.dtype, standardize)
-        if self.dtype == torch.float32 and self._left_float32(moment):
-            moment = self._second_moment_in(torch.float64, standardize)
+        if self.dtype == torch.float32:
+            self._look_at(moment)
+            trace = self.readings["trace"]  # one synchronisation
+            # Squares overflow from 1e19 on, and vanish below 1e-19.
+            if not bool(trace.isfinite() & (trace > UNDERFLOW)):
+                moment = self._second_moment_in(torch.float64, standardize)
         return moment
-
-    def _left_float32(self, moment: Float[Tensor, "r r"]) -> bool:
-        """Whether squares overflowed (from 1e19) or vanished (from 1e-19): one synchronisation."""
-        self._look_at(moment)
-        trace = self.readings["trace"]
-        return not bool(trace.isfinite() & (trace > UNDERFLOW))
 
     def alive(self, moment: Float[Tensor, "r r"]) -> Int[Tensor, " a"] | None:
         """Return the rows of `second_moment` that are not zero, None if all.
@@ -269,10 +294,8 @@ class Columns:
 
     def _second_moment_in(self, dtype: torch.dtype, standardize: bool) -> Float[Tensor, "r r"]:
         if self.has_gram_spectrum:
-            if standardize:
-                moment = self._standardized_gram(dtype)
-            else:
-                moment = self.gram if dtype == self.dtype else self.gram_matrix(dtype)
+            is_kept = dtype == self.dtype and not standardize
+            moment = self.gram if is_kept else self.gram_matrix(dtype, standardize=standardize)
             # The float32 means are wrong by a rounding, which is a direction of its own under a
             # large offset; subtracting the means of the rows and columns removes it.
             mean = moment.mean(0, dtype=torch.float64)
@@ -283,15 +306,6 @@ class Columns:
         centred *= _inverse_deviation(centred) if standardize else ~_is_constant(centred)
         moment = centred.new_empty((self.ambient_dimension, self.ambient_dimension))
         return mirror_triangle(add_triangle(moment, centred.T, first=True))
-
-    def _standardized_gram(self, dtype: torch.dtype) -> Float[Tensor, "n n"]:
-        gram = self._new_gram(dtype)
-        for block in self.blocks():
-            centred = self.centred(block, dtype)
-            centred -= centred.mean(0)
-            centred *= _inverse_deviation(centred)
-            add_triangle(gram, centred, first=block.start == 0)
-        return mirror_triangle(self.all_reduce_sum(gram))
 
 
 def _inverse_deviation(centred: Float[Tensor, "n b"]) -> Float[Tensor, " b"]:

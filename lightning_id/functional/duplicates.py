@@ -6,8 +6,9 @@ import torch
 from jaxtyping import Bool, Int, Num
 from torch import Tensor
 
+from lightning_id.functional.products import column_blocks
+
 _BITS = {1: torch.uint8, 2: torch.int16, 4: torch.int32, 8: torch.int64}
-_COLUMNS = 4096  # columns hashed at a time, so that the 64-bit copy stays small
 
 
 def repeats_an_earlier_row(
@@ -29,8 +30,8 @@ def repeats_an_earlier_row(
         torch.where(opens, torch.arange(len(order), device=x.device), 0).cummax(0).values
     ]
     different = torch.zeros_like(hashes)
-    for start in range(0, x.shape[1], _COLUMNS):
-        block = x[:, start : start + _COLUMNS]
+    for columns in column_blocks(x.shape[1]):
+        block = x[:, columns]
         different += (block[order] != block[opener]).sum(1)
     if bool(all_reduce_sum(different).any()):  # rows share a hash (about n^2 / 2^65), or hold NaN
         return _repeats_by_sorting(x)
@@ -46,10 +47,10 @@ def row_hashes(x: Num[Tensor, "n d"], rank: int = 0) -> Int[Tensor, " n"]:
     weights = torch.randint(-(2**62), 2**62, (x.shape[1],), generator=generator, device="cpu")
     weights = weights.to(x.device, non_blocking=True) | 1
     hashes = torch.zeros(len(x), dtype=torch.int64, device=x.device)
-    for start in range(0, x.shape[1], _COLUMNS):
-        block = x[:, start : start + _COLUMNS] + 0.0  # turns -0.0 into 0.0
+    for columns in column_blocks(x.shape[1]):  # so that the 64-bit copy stays small
+        block = x[:, columns] + 0.0  # turns -0.0 into 0.0
         bits = block.contiguous().view(_BITS[block.element_size()])
-        hashes += (bits * weights[start : start + _COLUMNS]).sum(1)
+        hashes += (bits * weights[columns]).sum(1)
     return hashes
 
 

@@ -2,13 +2,13 @@
 
 import math
 from collections.abc import Iterator
-from dataclasses import dataclass, fields, replace
+from dataclasses import dataclass, fields
 
 import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from lightning_id.functional.estimate import Estimate, normal_interval
+from lightning_id.functional.estimate import Estimate
 from lightning_id.functional.geometry import Geometry, geometry_of
 from lightning_id.functional.precision import exact_arithmetic
 from lightning_id.functional.ranking import rank
@@ -84,17 +84,14 @@ def ess_dimension(
     if estimate.reason is not None:
         return estimate
     with exact_arithmetic(geometry.x.device):
-        anchors = _anchors(len(geometry.distinct), n_anchors, seed)
-        patches = _patches(geometry, anchors.to(geometry.x.device), k)
+        generator = torch.Generator("cpu").manual_seed(seed)  # on all devices the same anchors
+        order = torch.randperm(len(geometry.distinct), generator=generator, device="cpu")
+        anchors = order[:n_anchors].sort().values.to(geometry.x.device)
+        patches = _patches(geometry, anchors, k)
     values = skewness_dimension(patches.skewness.cpu())
-    value, std_error = float(values.mean()), _std_error(values, patches)
-    low, high = normal_interval(value, std_error)
-    return replace(
-        estimate,
-        value=value,
-        std_error=std_error,
-        low=low,
-        high=high,
+    return estimate.with_value(
+        float(values.mean()),
+        _std_error(values, patches),
         n_used=int(torch.bincount(patches.members.flatten()).count_nonzero()),
         note=_note(geometry, patches, k),
     )
@@ -139,20 +136,16 @@ class _Patches:
             getattr(self, field.name)[index] = getattr(others, field.name)
 
 
-def _anchors(n: int, n_anchors: int, seed: int) -> Int[Tensor, " a"]:
-    """Draw anchors among n rows, on the CPU so that all ranks and devices draw the same."""
-    generator = torch.Generator("cpu").manual_seed(seed)
-    return torch.randperm(n, generator=generator, device="cpu")[:n_anchors].sort().values
-
-
 def _patches(geometry: Geometry, anchors: Int[Tensor, " a"], k: int) -> _Patches:
     """Return the patches about some of the distinct rows: one synchronisation."""
-    if not geometry.has_gram:
+    search = geometry.search
+    if not search.proposer.has_products:
         return _exact_patches(geometry, anchors, k)
+    gram = geometry.columns.gram
     rows = geometry.distinct[anchors]
-    members, radius2 = _nearest(geometry.gram, rows, geometry.distinct, k)
-    found = _measure(members, _products_of(geometry.gram, members))
-    bound = geometry.distance2_bound(rows, radius2)
+    members, radius2 = _nearest(gram, rows, geometry.distinct, k)
+    found = _measure(members, _products_of(gram, members))
+    bound = search.bound(gram.diagonal()[rows].double(), radius2, gram.dtype)
     certain = bound <= _TOLERANCE * found.skewness.square() * radius2
     doubt = (~certain).nonzero()[:, 0]
     if len(doubt):
@@ -183,7 +176,7 @@ def _exact_patches(geometry: Geometry, anchors: Int[Tensor, " a"], k: int) -> _P
     index = geometry.neighbors(k).indices.to(anchors.device)[anchors]
     members = geometry.distinct[torch.cat((anchors[:, None], index), dim=1)]
     return _measure(
-        members, map(geometry.products_within, torch.split(members, _at_a_time(members)))
+        members, map(geometry.columns.products_within, torch.split(members, _at_a_time(members)))
     )
 
 
@@ -284,7 +277,8 @@ def _note(geometry: Geometry, patches: _Patches, k: int) -> str | None:
             f"a patch of {k + 1} is more than a tenth of the {n} distinct rows: bends within it"
             " count, and the number nears the participation ratio"
         )
-    radius = math.sqrt(float(patches.radius2.mean()) / float(geometry.norm2.double().mean()))
+    cloud2 = float(geometry.search.proposer.norm2.double().mean())
+    radius = math.sqrt(float(patches.radius2.mean()) / cloud2)
     if radius > _CLOUD_SHARE:
         return (
             f"a patch of {k + 1} is {radius:.0%} as wide as the whole cloud: bends within it count,"

@@ -1,7 +1,8 @@
 """An estimate with its error bar and counts, and the statistics that estimators share."""
 
 import math
-from dataclasses import dataclass, field, fields
+from dataclasses import dataclass, field, fields, replace
+from typing import Any
 
 import torch
 from jaxtyping import Bool, Float, Int
@@ -73,6 +74,11 @@ class Estimate:
 
     def __float__(self) -> float:
         return self.value
+
+    def with_value(self, value: float, std_error: float, **fields: Any) -> "Estimate":
+        """Return the estimate with a value, its error, its 95 % interval and other fields."""
+        low, high = normal_interval(value, std_error)
+        return replace(self, value=value, std_error=std_error, low=low, high=high, **fields)
 
     def to_dict(self) -> dict[str, float | int | str | None]:
         """Return the fields that a record holds, as plain Python values.

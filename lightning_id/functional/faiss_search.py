@@ -15,6 +15,7 @@ from torch import Tensor
 from lightning_id.functional.columns import Columns
 from lightning_id.functional.geometry import Geometry, checked_rows
 from lightning_id.functional.neighbors import Proposer
+from lightning_id.functional.ranking import Ranked
 
 _QUERIES = 16_384  # rows searched at a time: bounds the memory of the search
 
@@ -48,9 +49,6 @@ def faiss_geometry(x: Tensor) -> Geometry:
     return Geometry(FaissProposer(Columns(checked_rows(x))))
 
 
-FaissGeometry = faiss_geometry  # the former name
-
-
 class FaissProposer(Proposer):
     """Proposes by an exact search of faiss in float32; needs faiss."""
 
@@ -81,7 +79,7 @@ class FaissProposer(Proposer):
 
     def ranked(
         self, rows: Int[Tensor, " m"] | None, columns: Int[Tensor, " c"] | None, k: int
-    ) -> tuple[Float[Tensor, "m k"], Int[Tensor, "m k"]]:
+    ) -> Ranked:
         """Propose the k nearest of ``columns`` for each of ``rows``: see `Proposer`."""
         every = torch.arange(len(self._rows), device=self._rows.device)
         rows = every if rows is None else rows
@@ -96,7 +94,7 @@ class FaissProposer(Proposer):
         numbers = columns[torch.from_numpy(np.concatenate([i for _, i in found])).to(rows.device)]
         itself = (numbers == rows[:, None]).to(torch.int8)
         order = itself.argsort(dim=1, stable=True)[:, :k]
-        return distance2.double().gather(1, order), numbers.gather(1, order)
+        return Ranked(distance2.double().gather(1, order), numbers.gather(1, order))
 
     def _index(self, columns: Int[Tensor, " c"]) -> Any:
         index = self._faiss.IndexFlatL2(self.columns.ambient_dimension)

@@ -68,16 +68,16 @@ class Geometry:
     """
 
     def __init__(self, x: Tensor | Proposer) -> None:
-        proposer = x if isinstance(x, Proposer) else _gram_proposer(x)
-        columns = proposer.columns
+        if not isinstance(x, Proposer):
+            x = GramProposer(Columns(few_enough(checked_rows(x))))
+        columns = x.columns
         self.x = columns.x
         self.n_samples = columns.n_samples
         self.ambient_dimension = columns.ambient_dimension
         self.dtype = str(columns.source_dtype).removeprefix("torch.")
-        self.backend = proposer.backend
-        self._columns = columns
-        self._proposer = proposer
-        self._search = NeighborSearch(proposer)
+        self.backend = x.backend
+        self.columns = columns  # this and the search: for the estimators of this package
+        self.search = NeighborSearch(x)
         self._found: Neighbors | None = None
         self._spectra: dict[bool, Float[Tensor, " r"]] = {}
         self.leading: Leading | None = None  # None: every count comes from all eigenvalues
@@ -88,12 +88,12 @@ class Geometry:
         if self.n_samples < MIN_DISTINCT:
             return f"expected at least {MIN_DISTINCT} rows, got {self.n_samples}"
         with exact_arithmetic(self.x.device):
-            bad = self._columns.n_nonfinite
+            bad = self.columns.n_nonfinite
             if bad:
                 return f"{bad} of {self.n_samples} rows hold NaN or infinite values"
-            if self._columns.dtype == torch.float32:
+            if self.columns.dtype == torch.float32:
                 return None
-            spread = self._columns.spread
+            spread = self.columns.spread
             if spread > _LARGEST_SPREAD or 0 < spread < 1 / _LARGEST_SPREAD:
                 return (
                     f"the rows spread over {spread:.0e}, and squares of that leave float64;"
@@ -123,7 +123,7 @@ class Geometry:
     def distinct(self) -> Int[Tensor, " m"]:
         """Numbers of the rows that do not repeat an earlier one, ascending."""
         with exact_arithmetic(self.x.device):
-            return self._search.distinct
+            return self.search.distinct
 
     def neighbors(self, k: int = 2) -> Neighbors:
         """Return the k nearest neighbours of every distinct row, by Euclidean distance.
@@ -150,13 +150,13 @@ class Geometry:
             raise ValueError(f"`k`: expected 1 to {most} (distinct rows - 1), got {k}")
         if self._found is None or self._found.distances.shape[1] < k:
             with exact_arithmetic(self.x.device):
-                self._found = self._search.find(k)
+                self._found = self.search.find(k)
         return Neighbors(self._found.distances[:, :k], self._found.indices[:, :k])
 
     def resolution_bound(self, near: int) -> Float[Tensor, " m"]:
         """Return a bound on `resolution` and the rounding in `neighbors`, by the largest row."""
         with exact_arithmetic(self.x.device):
-            moved = 4 * self._rounding * self._search.largest_norm
+            moved = 4 * self._rounding * self.search.largest_norm
         return moved / self.neighbors(near).distances[:, -1] + self._resolution_of_sums + _RIGHT_TO
 
     def resolution(
@@ -179,7 +179,7 @@ class Geometry:
         found = self.neighbors(far)
         others = found.indices[rows][:, [near - 1, far - 1]]
         with exact_arithmetic(self.x.device):
-            distances, along = self._search.scores(rows, others)
+            distances, along = self.search.scores(rows, others)
         moved = self._rounding * (2 * along.square().sum(1)).sqrt()
         return distances, (2 * moved / distances[:, 0]).clamp_min(self._resolution_of_sums)
 
@@ -193,37 +193,7 @@ class Geometry:
     @property
     def _resolution_of_sums(self) -> float:
         """Rounding of a sum over the columns, relative to its size."""
-        return _ROUNDINGS_OF_SUMS * torch.finfo(self._columns.dtype).eps / 2
-
-    # --- products, for patches of rows -----------------------------------------------------------
-
-    @property
-    def has_gram(self) -> bool:
-        """Whether there is an n x n Gram matrix to read products off."""
-        return self._search.has_gram
-
-    @property
-    def gram(self) -> Float[Tensor, "n n"]:
-        """Products of the centred rows, in the dtype of computation."""
-        with exact_arithmetic(self.x.device):
-            return self._columns.gram
-
-    @property
-    def norm2(self) -> Float[Tensor, " n"]:
-        """Squared norms of the centred rows."""
-        with exact_arithmetic(self.x.device):
-            return self._search.norm2
-
-    def distance2_bound(
-        self, rows: Int[Tensor, " m"], distance2: Float[Tensor, " m"]
-    ) -> Float[Tensor, " m"]:
-        """Return a bound on the error of squared distances of rows read off `gram`."""
-        return self._search.bound(rows, distance2)
-
-    def products_within(self, members: Int[Tensor, "a p"]) -> Float[Tensor, "a p p"]:
-        """Return products of the rows of patches relative to their mean, in float64."""
-        with exact_arithmetic(self.x.device):
-            return self._columns.products_within(members)
+        return _ROUNDINGS_OF_SUMS * torch.finfo(self.columns.dtype).eps / 2
 
     def spectrum(self, standardize: bool = False) -> Float[Tensor, " r"]:
         """Return the eigenvalues of the covariance of the rows, largest first.
@@ -247,8 +217,8 @@ class Geometry:
             raise ValueError(self.reason)
         if standardize not in self._spectra:
             with exact_arithmetic(self.x.device):
-                moment = self._columns.second_moment(standardize)
-                alive = self._columns.alive(moment)
+                moment = self.columns.second_moment(standardize)
+                alive = self.columns.alive(moment)
                 self._spectra[standardize] = covariance_spectrum(moment, alive, self.n_samples)
         return self._spectra[standardize]
 
@@ -269,8 +239,8 @@ class Geometry:
         if not SMALLEST <= size <= LARGEST or not 0 < share < 1:
             return None
         with exact_arithmetic(self.x.device):
-            moment = self._columns.second_moment(standardize)
-            alive = self._columns.alive(moment)
+            moment = self.columns.second_moment(standardize)
+            alive = self.columns.alive(moment)
             count = self.leading.count(moment, share, noise, standardize)
             if count is None:
                 self._spectra[standardize] = covariance_spectrum(moment, alive, self.n_samples)
@@ -293,7 +263,7 @@ class Geometry:
         if self.reason is not None:
             raise ValueError(self.reason)
         with exact_arithmetic(self.x.device):
-            moment = self._columns.second_moment(standardize) / (self.n_samples - 1)
+            moment = self.columns.second_moment(standardize) / (self.n_samples - 1)
             trace = moment.diagonal().sum(dtype=torch.float64)
             square = torch.linalg.vector_norm(moment, dtype=torch.float64).square()
             trace, square = torch.stack((trace, square)).cpu().tolist()
@@ -327,7 +297,7 @@ class Geometry:
         """
         if "reason" not in self.__dict__ and self.n_samples >= MIN_DISTINCT:
             with exact_arithmetic(self.x.device):
-                self._search.look_ahead(k)
+                self.search.look_ahead(k)
         estimate = self.estimate(distinct=True)
         if estimate.reason is None and len(self.distinct) <= k:
             return replace(
@@ -340,11 +310,7 @@ class Geometry:
     def subset(self, index: Int[Tensor, " s"]) -> "Geometry":
         """Return the geometry of some rows, by numbers on their device, with their Gram matrix."""
         with exact_arithmetic(self.x.device):
-            return Geometry(self._proposer.subset(index))
-
-
-def _gram_proposer(x: Tensor) -> GramProposer:
-    return GramProposer(Columns(few_enough(checked_rows(x))))
+            return Geometry(self.search.proposer.subset(index))
 
 
 def geometry_of(x: Tensor | Geometry) -> Geometry:

@@ -53,11 +53,6 @@ class Candidates:
     norm2: Float[Tensor, " m"]  # squared norms of the rows, in float64
     dtype: torch.dtype  # of the products: the error bound follows from it
 
-    def of(self, rows: Int[Tensor, " f"]) -> "Candidates":
-        """Return the candidates of some of the rows."""
-        estimates, index, rest = self.estimates[rows], self.index[rows], self.rest[rows]
-        return Candidates(estimates, index, rest, self.norm2[rows], self.dtype)
-
 
 class Proposer(ABC):
     """Proposes candidate neighbours from approximate distances."""
@@ -109,26 +104,6 @@ class GramProposer(Proposer):
         return GramProposer(self.columns.subset(index))
 
 
-@dataclass(frozen=True)
-class _Found:
-    """Squared distances and row numbers of the neighbours of the distinct rows, made in place."""
-
-    distance2: Float[Tensor, "m k"]
-    index: Int[Tensor, "m k"]
-
-    @property
-    def k(self) -> int:
-        return self.index.shape[1]
-
-
-@dataclass(frozen=True)
-class _Attempt:
-    """Neighbours of the distinct rows, and which of them are uncertain."""
-
-    found: _Found
-    uncertain: Bool[Tensor, " m"]
-
-
 class NeighborSearch:
     """The distinct rows and their nearest neighbours.
 
@@ -137,10 +112,11 @@ class NeighborSearch:
     """
 
     def __init__(self, proposer: Proposer) -> None:
-        self._proposer = proposer
+        self.proposer = proposer
         self._columns = proposer.columns
         self._readings = proposer.columns.readings
-        self._attempted: _Attempt | None = None  # by `look_ahead`, until the next search
+        # By `look_ahead`, until the next search: neighbours, and which rows are uncertain.
+        self._attempted: tuple[Ranked, Bool[Tensor, " m"]] | None = None
         self._is_scored = False  # by `look_ahead`, all rows and their neighbours
 
     def look_ahead(self, k: int) -> None:
@@ -152,7 +128,7 @@ class NeighborSearch:
             return
         self._attempted = self._attempt(k, self._every)
         if not is_here and self._columns.x.element_size() < 4:  # nearly all rows are scored then
-            index = self._attempted.found.index
+            index = self._attempted[0].numbers
             scores = score_pairs(self._columns, self._every, index)
             self._readings.add(scores=torch.stack((*scores, index.double())))
             self._is_scored = True
@@ -171,67 +147,57 @@ class NeighborSearch:
     @cached_property
     def _is_suspect(self) -> Bool[Tensor, " n"]:
         """Rows whose nearest distance could be 0: only they are compared."""
-        estimates, _ = self._proposals
-        norm2 = self._proposer.norm2.double()
-        bound = self._bound(norm2, torch.zeros_like(norm2), self._proposer.dtype)
-        is_suspect = ~(estimates[:, 0] > bound)
-        self._readings.add(n_suspects=is_suspect.sum(), largest_norm=self._largest_norm())
+        norm2 = self.proposer.norm2.double()
+        bound = self.bound(norm2, torch.zeros_like(norm2), self.proposer.dtype)
+        is_suspect = ~(self._proposals.distance2[:, 0] > bound)
+        columns = self._columns
+        centred2 = norm2.amax() + columns.ambient_dimension * torch.finfo(self.proposer.dtype).tiny
+        mean2 = columns.all_reduce_sum(columns.first_means.double().square().sum())
+        largest_norm = centred2.sqrt() + mean2.sqrt()
+        self._readings.add(n_suspects=is_suspect.sum(), largest_norm=largest_norm)
         return is_suspect
-
-    @property
-    def has_gram(self) -> bool:
-        """Whether the proposals come from an n x n Gram matrix."""
-        return self._proposer.has_products
-
-    @property
-    def norm2(self) -> Float[Tensor, " n"]:
-        """Squared norms of the centred rows."""
-        return self._proposer.norm2
-
-    def bound(self, rows: Int[Tensor, " m"], distance2: Float[Tensor, " m"]) -> Float[Tensor, " m"]:
-        """Return a bound on the error of squared distances of rows as they are proposed."""
-        return self._bound(self.norm2[rows].double(), distance2, self._proposer.dtype)
 
     def find(self, k: int) -> Neighbors:
         """Return the k nearest among the distinct rows; k is 1 to the number of them less one."""
         attempt, self._attempted = self._attempted, None
-        if k > EXACT_ORDERS and self._proposer.has_products:
+        if k > EXACT_ORDERS and self.proposer.has_products:
             self._read(self._find_far(k))
         else:
-            if attempt is None or attempt.found.k != k or len(self.distinct) < len(self._every):
+            n_found = attempt[0].numbers.shape[1] if attempt else 0
+            if attempt is None or n_found != k or len(self.distinct) < len(self._every):
                 attempt = self._attempt(k, self.distinct)
             if bool(self._readings["n_uncertain"]):
-                self._read(self._mended(attempt))
+                self._read(self._mended(*attempt))
         return Neighbors(self._readings["distance2"].sqrt(), self._readings["index"].long())
 
-    def _attempt(self, k: int, distinct: Int[Tensor, " m"]) -> _Attempt:
-        """Find neighbours by differences of the nearest candidates; some may be uncertain."""
+    def _attempt(self, k: int, distinct: Int[Tensor, " m"]) -> tuple[Ranked, Bool[Tensor, " m"]]:
+        """Find neighbours by differences of the nearest candidates, and which are uncertain."""
         # Where another attempt would wait, more candidates leave hardly a row uncertain.
         n = k if self._reads_for_nothing else max(CANDIDATES, k + 3)
         candidates = self._propose(n, distinct, distinct)
         dtype = self._columns.dtype
         rows = None if distinct is self._every else distinct
-        found = _Found(*nearest(self._columns, rows, candidates.index, k, dtype))
+        found = nearest(self._columns, rows, candidates.index, k, dtype)
         certain = self._is_certain(found.distance2, candidates) & self._has_digits(found)
         uncertain = self._columns.all_reduce_sum((~certain).int()) > 0
         self._readings.add(n_uncertain=uncertain.sum())
         self._read(found, distinct)
-        return _Attempt(found, uncertain)
+        return found, uncertain
 
-    def _read(self, found: _Found, distinct: Int[Tensor, " m"] | None = None) -> None:
+    def _read(self, found: Ranked, distinct: Int[Tensor, " m"] | None = None) -> None:
         """Add neighbours, numbered among the distinct rows, to the next reading."""
         distinct = self.distinct if distinct is None else distinct
-        index = found.index
+        index = found.numbers
         if distinct is not self._every:
             position = torch.full_like(self._every, -1)
             position[distinct] = torch.arange(len(distinct), device=distinct.device)
             index = position[index]
         self._readings.add(distance2=found.distance2, index=index)
 
-    def _mended(self, attempt: _Attempt) -> _Found:
+    def _mended(self, found: Ranked, is_uncertain: Bool[Tensor, " m"]) -> Ranked:
         """Return the neighbours of an attempt, exact for the uncertain rows too."""
-        found, uncertain = attempt.found, attempt.uncertain.nonzero()[:, 0]
-        wide = max(CANDIDATES, found.k + 3)
+        uncertain = is_uncertain.nonzero()[:, 0]
+        wide = max(CANDIDATES, found.numbers.shape[1] + 3)
         more = self._propose(wide, self.distinct[uncertain], self.distinct)
         uncertain = self._retry_with_more_candidates(found, uncertain, more)
         if len(uncertain):
@@ -240,23 +206,24 @@ class NeighborSearch:
             self._brute_force(found, uncertain)
         return found
 
-    def _find_far(self, k: int) -> _Found:
+    def _find_far(self, k: int) -> Ranked:
         """Find neighbours where differences for all are too slow (3 times, at 64 x 21632)."""
         gram = self._columns.gram_matrix(torch.float64)
         ranked = rank(gram, self.distinct, self.distinct, _n_ranked(k + 6, self.distinct))
         candidates = _candidates(ranked, k + 6, gram.diagonal()[self.distinct], gram.dtype)
         near = slice(EXACT_ORDERS)
-        found = _Found(candidates.estimates[:, :k].clone(), candidates.index[:, :k].clone())
+        found = Ranked(candidates.estimates[:, :k].clone(), candidates.index[:, :k].clone())
         # Distances are read off the products only where these are right, whatever the rest.
-        error = self._bound(candidates.norm2, found.distance2[:, -1], gram.dtype)
+        error = self.bound(candidates.norm2, found.distance2[:, -1], gram.dtype)
         certain = error <= _FAR_TOLERANCE * found.distance2[:, EXACT_ORDERS]
-        found.distance2[:, near], found.index[:, near] = nearest(
-            self._columns, self.distinct, found.index[:, near], EXACT_ORDERS, self._columns.dtype
+        found.distance2[:, near], found.numbers[:, near] = nearest(
+            self._columns, self.distinct, found.numbers[:, near], EXACT_ORDERS, self._columns.dtype
         )
         certain &= found.distance2.isfinite().all(1) & self._has_digits(found)
         uncertain = self._uncertain_rows(certain)
         if len(uncertain):
-            more = candidates.of(uncertain)
+            some = Ranked(ranked.distance2[uncertain], ranked.numbers[uncertain])
+            more = _candidates(some, k + 6, candidates.norm2[uncertain], gram.dtype)
             uncertain = self._retry_with_more_candidates(found, uncertain, more)
         if len(uncertain):
             self._brute_force(found, uncertain)
@@ -266,12 +233,6 @@ class NeighborSearch:
     def largest_norm(self) -> float:
         """A bound on the norm of a row, not centred; known once `distinct` is."""
         return float(self._readings["largest_norm"])
-
-    def _largest_norm(self) -> Float[Tensor, ""]:
-        d = self._columns.ambient_dimension
-        centred2 = self._proposer.norm2.amax().double() + d * torch.finfo(self._proposer.dtype).tiny
-        mean2 = self._columns.all_reduce_sum(self._columns.first_means.double().square().sum())
-        return centred2.sqrt() + mean2.sqrt()
 
     @cached_property
     def _every(self) -> Int[Tensor, " n"]:
@@ -293,10 +254,10 @@ class NeighborSearch:
     # --- candidates ------------------------------------------------------------------------------
 
     @cached_property
-    def _proposals(self) -> tuple[Float[Tensor, "n c"], Int[Tensor, "n c"]]:
+    def _proposals(self) -> Ranked:
         """Nearest rows, equal rows among them: enough for order 2 unless there are such."""
         n = 3 if self._reads_for_nothing else CANDIDATES + 1
-        return self._proposer.ranked(None, None, min(n, self._columns.n_samples - 1))
+        return self.proposer.ranked(None, None, min(n, self._columns.n_samples - 1))
 
     @property
     def _reads_for_nothing(self) -> bool:
@@ -307,12 +268,12 @@ class NeighborSearch:
         """Return k candidates, or all there are, among the distinct rows for some of them."""
         n_ranked = _n_ranked(k, distinct)
         if len(own) < self._columns.n_samples:
-            ranked = self._proposer.ranked(own, distinct, n_ranked)
-        elif n_ranked <= self._proposals[0].shape[1]:
+            ranked = self.proposer.ranked(own, distinct, n_ranked)
+        elif n_ranked <= self._proposals.numbers.shape[1]:
             ranked = self._proposals
         else:
-            ranked = self._proposer.ranked(None, None, n_ranked)
-        return _candidates(ranked, k, self._proposer.norm2[own], self._proposer.dtype)
+            ranked = self.proposer.ranked(None, None, n_ranked)
+        return _candidates(ranked, k, self.proposer.norm2[own], self.proposer.dtype)
 
     # --- certainty -------------------------------------------------------------------------------
 
@@ -322,11 +283,11 @@ class NeighborSearch:
         """Return for which rows no row outside the candidates can be nearer."""
         # NaN and infinity, in the norm or the estimate, compare as False.
         furthest = distance2[:, -1]
-        bound = self._bound(candidates.norm2, furthest, candidates.dtype)
+        bound = self.bound(candidates.norm2, furthest, candidates.dtype)
         no_other = (candidates.rest > furthest + bound) | (bound <= tolerance * distance2[:, 0])
         return no_other & furthest.isfinite()
 
-    def _has_digits(self, found: _Found) -> Bool[Tensor, " m"]:
+    def _has_digits(self, found: Ranked) -> Bool[Tensor, " m"]:
         """Return for which rows no squared distance has lost digits to underflow of its squares."""
         columns = self._columns
         vanishing = 1e8 * columns.ambient_dimension * torch.finfo(columns.dtype).tiny
@@ -336,7 +297,7 @@ class NeighborSearch:
         """Return the numbers of the rows that are not certain: one synchronisation."""
         return self._columns.all_reduce_sum((~certain).int()).nonzero()[:, 0]
 
-    def _bound(
+    def bound(
         self, norm2: Float[Tensor, " m"], distance2: Float[Tensor, " m"], dtype: torch.dtype
     ) -> Float[Tensor, " m"]:
         """Return the error of a squared distance by products, for rows up to that distance."""
@@ -354,19 +315,21 @@ class NeighborSearch:
 
     def _retry_with_more_candidates(
         self,
-        found: _Found,
+        found: Ranked,
         rows: Int[Tensor, " f"],
         candidates: Candidates,
         tolerance: float = 0.0,
     ) -> Int[Tensor, " g"]:
         """Find the neighbours of some rows by float64 differences; return the uncertain rows."""
         own = self.distinct[rows]
-        distance2, index = nearest(self._columns, own, candidates.index, found.k, torch.float64)
-        found.distance2[rows], found.index[rows] = distance2, index
+        distance2, index = nearest(
+            self._columns, own, candidates.index, found.numbers.shape[1], torch.float64
+        )
+        found.distance2[rows], found.numbers[rows] = distance2, index
         return rows[self._uncertain_rows(self._is_certain(distance2, candidates, tolerance))]
 
     def _retry_in_float64(
-        self, found: _Found, rows: Int[Tensor, " f"], wide: int
+        self, found: Ranked, rows: Int[Tensor, " f"], wide: int
     ) -> Int[Tensor, " g"]:
         """Find the neighbours of some rows by float64 products; return the uncertain rows."""
         chunk = max(1, 2**26 // self._columns.n_samples)  # 512 MB of products at a time
@@ -379,7 +342,7 @@ class NeighborSearch:
             uncertain.append(self._retry_with_more_candidates(found, part, more, _TOLERANCE))
         return torch.cat(uncertain)
 
-    def _brute_force(self, found: _Found, rows: Int[Tensor, " f"]) -> None:
+    def _brute_force(self, found: Ranked, rows: Int[Tensor, " f"]) -> None:
         """Compare each of the rows with every distinct row, in float64 differences."""
         x, own = self._columns.x, self.distinct[rows]
         distance2 = x.new_zeros((len(own), len(self.distinct)), dtype=torch.float64)
@@ -391,8 +354,8 @@ class NeighborSearch:
                 distance2[i] += torch.linalg.vecdot(difference, difference)
         distance2 = self._columns.all_reduce_sum(distance2)
         distance2[self.distinct == own[:, None]] = math.inf
-        found.distance2[rows], at = distance2.topk(found.k, dim=1, largest=False)
-        found.index[rows] = self.distinct[at]
+        found.distance2[rows], at = distance2.topk(found.numbers.shape[1], dim=1, largest=False)
+        found.numbers[rows] = self.distinct[at]
 
 
 def _n_ranked(k: int, distinct: Int[Tensor, " m"]) -> int:
@@ -401,10 +364,7 @@ def _n_ranked(k: int, distinct: Int[Tensor, " m"]) -> int:
 
 
 def _candidates(
-    ranked: tuple[Float[Tensor, "m c"], Int[Tensor, "m c"]],
-    k: int,
-    norm2: Float[Tensor, " m"],
-    dtype: torch.dtype,
+    ranked: Ranked, k: int, norm2: Float[Tensor, " m"], dtype: torch.dtype
 ) -> Candidates:
     """Return the first k of ranked rows as candidates, and the one after them as the rest."""
     estimates, index = ranked

@@ -75,7 +75,7 @@ def pca_spectrum(x: Tensor | Geometry, standardize: bool = False) -> Spectrum:
     """
     geometry = geometry_of(x)
     eigenvalues = geometry.spectrum(standardize)
-    noise = rounding_noise(eigenvalues, geometry.n_samples, _dtype(geometry))
+    noise = rounding_noise(eigenvalues, geometry.n_samples, geometry.columns.dtype)
     return Spectrum(eigenvalues, noise)
 
 
@@ -133,7 +133,9 @@ def pca_dimension(
     """
     geometry = geometry_of(x)
     if geometry.reason is None:
-        noise = rounding_noise(torch.ones(1, device="cpu"), geometry.n_samples, _dtype(geometry))
+        noise = rounding_noise(
+            torch.ones(1, device="cpu"), geometry.n_samples, geometry.columns.dtype
+        )
         certified = geometry.leading_count(explained_variance, standardize, noise)
         if certified is not None:
             return replace(_linear(geometry, certified), computation=CERTIFIED)
@@ -210,10 +212,6 @@ def effective_rank(x: Tensor | Geometry, standardize: bool = False) -> Estimate:
     share = singular / singular.sum()
     entropy = float(-(share * share.log()).sum())
     return _linear(geometry, math.exp(entropy) if len(share) else 0.0)
-
-
-def _dtype(geometry: Geometry) -> torch.dtype:
-    return torch.float64 if geometry.dtype == "float64" else torch.float32
 
 
 def _linear(geometry: Geometry, value: float | int, reason: str | None = None) -> Estimate:

@@ -5,7 +5,7 @@ from dataclasses import replace
 
 from torch import Tensor
 
-from lightning_id.functional.estimate import Estimate, normal_interval
+from lightning_id.functional.estimate import Estimate
 from lightning_id.functional.geometry import Geometry, geometry_of
 from lightning_id.functional.scale import ScaleProfile, scale_profile
 
@@ -53,14 +53,10 @@ def gride_plateau_dimension(
     run = profile.gride[first : last + 1]
     value = sum(estimate.value for estimate in run) / len(run)
     std_error = sum(estimate.std_error for estimate in run) / len(run)
-    low, high = normal_interval(value, std_error)
     (near, _), (_, far) = profile.orders[first], profile.orders[last]
-    return replace(
-        run[0],
-        value=value,
-        std_error=std_error,
-        low=low,
-        high=high,
+    return run[0].with_value(
+        value,
+        std_error,
         goodness=math.nan,
         note=f"flat from order {near} to {far}",
         influence=None,

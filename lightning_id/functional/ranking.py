@@ -1,6 +1,7 @@
 """Nearest rows: by their products, quickly, or by their differences, exactly."""
 
 import math
+from typing import NamedTuple
 
 import torch
 from jaxtyping import Float, Int
@@ -9,8 +10,14 @@ from torch import Tensor
 from lightning_id.functional.columns import Columns
 from lightning_id.functional.products import block_width
 
-Ranked = tuple[Float[Tensor, "m k"], Int[Tensor, "m k"]]  # squared distances, numbers of the rows
 _ROWS_OF_MEDIAN = 64  # at least, evenly spaced, that the median of a column is taken of
+
+
+class Ranked(NamedTuple):
+    """Squared distances of near rows, ascending, and their numbers."""
+
+    distance2: Float[Tensor, "m k"]
+    numbers: Int[Tensor, "m k"]
 
 
 def rank(
@@ -48,7 +55,7 @@ def rank(
         best, index = _largest(scores, k)
         estimates.append(mine.double()[:, None] - 2 * best.double())
         indices.append(index)
-    return torch.cat(estimates), torch.cat(indices)
+    return Ranked(torch.cat(estimates), torch.cat(indices))
 
 
 def _tile_elements(device: torch.device) -> int:
@@ -112,7 +119,7 @@ def nearest(
                 difference.sub_(mine).square_()
                 distance2[some, j] += difference.sum(1)
     distance2, order = columns.all_reduce_sum(distance2).sort(dim=1)
-    return distance2[:, :k], candidates.gather(1, order[:, :k])
+    return Ranked(distance2[:, :k], candidates.gather(1, order[:, :k]))
 
 
 def score_pairs(

@@ -16,7 +16,6 @@ from lightning_id.functional.estimate import (
     Estimate,
     Influence,
     ks_distance,
-    normal_interval,
     renumber,
     shared_neighbor_std_error,
 )
@@ -92,13 +91,9 @@ def ratio_estimate(
     reason = _beyond_the_columns(geometry, fitted, std_error, estimate.n_used)
     if reason is not None:
         return replace(estimate, reason=reason)
-    low, high = normal_interval(fitted.value, std_error)
-    return replace(
-        estimate,
-        value=fitted.value,
-        std_error=std_error,
-        low=low,
-        high=high,
+    return estimate.with_value(
+        fitted.value,
+        std_error,
         goodness=ks_distance(fitted.law),
         note=_ties_note(geometry, n_ties / n_distinct),
         influence=_influence_of_samples(geometry, fitted.influence, nearest.indices, ~tied),

@@ -5,7 +5,6 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
-from jaxtyping import Int
 from torch import Tensor
 
 from lightning_id.functional.estimate import Estimate
@@ -147,14 +146,12 @@ def _decimation(geometry: Geometry, n_blocks: int, seed: int) -> Decimation:
         n_rows = geometry.n_samples - geometry.n_duplicates
         return Decimation(n_blocks, n_rows // n_blocks, (twonn_dimension(geometry),))
     n_rows = len(geometry.distinct) // n_blocks
-    blocks = _shuffled(geometry.distinct, seed)[: n_blocks * n_rows].view(n_blocks, n_rows)
+    generator = torch.Generator("cpu").manual_seed(seed)
+    order = torch.randperm(len(geometry.distinct), generator=generator, device="cpu")
+    shuffled = geometry.distinct[order.to(geometry.distinct.device)]
+    blocks = shuffled[: n_blocks * n_rows].view(n_blocks, n_rows)
     estimates = tuple(twonn_dimension(geometry.subset(rows)) for rows in blocks)
     return Decimation(n_blocks, n_rows, estimates)
-
-
-def _shuffled(rows: Int[Tensor, " m"], seed: int) -> Int[Tensor, " m"]:
-    generator = torch.Generator("cpu").manual_seed(seed)
-    return rows[torch.randperm(len(rows), generator=generator, device="cpu").to(rows.device)]
 
 
 def _longest_flat_run(values: list[float], tolerance: float) -> tuple[int, int] | None:

@@ -51,7 +51,7 @@ class KeepMoments(pl.Callback):
             network(self.images)
         for layer, x in rows.items():
             for standardize in (False, True):
-                columns = Geometry(x.flatten(1))._columns
+                columns = Geometry(x.flatten(1)).columns
                 if min(N_SAMPLES, columns.ambient_dimension) < SMALLEST:
                     continue
                 with exact_arithmetic(x.device):

@@ -78,7 +78,7 @@ def test_of_rows_at_equal_distances_the_same_are_taken_as_by_ranking():
     geometry = Geometry(torch.randint(4, (500, 5), generator=torch.Generator().manual_seed(0)) / 4)
     anchors = torch.arange(0, len(geometry.distinct), 7)
     rows = geometry.distinct[anchors]
-    ranked = rank(geometry.gram, rows, geometry.distinct, 30)[1]
+    ranked = rank(geometry.columns.gram, rows, geometry.distinct, 30)[1]
     found = _patches(geometry, anchors, 30).members
     assert torch.equal(found.sort(1).values, torch.cat((rows[:, None], ranked), 1).sort(1).values)
 

@@ -59,7 +59,7 @@ def test_a_subset_is_the_geometry_of_its_rows():
     whole, alone = Geometry(x), Geometry(x[index])
     part = whole.subset(index)
     # Wrong products would be noticed and made good: only the time would tell.
-    assert torch.equal(part._columns.gram, whole._columns.gram[index][:, index])
+    assert torch.equal(part.columns.gram, whole.columns.gram[index][:, index])
     torch.testing.assert_close(part.neighbors(3).distances, alone.neighbors(3).distances)
     assert torch.equal(part.neighbors(3).indices, alone.neighbors(3).indices)
     for standardize in (False, True):

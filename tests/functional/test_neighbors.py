@@ -116,7 +116,7 @@ def test_each_stage_is_reached_by_the_data_it_is_for_and_exact(stage, stages):
 @pytest.mark.parametrize("stage", STAGES)
 def test_data_that_need_a_stage_are_wrong_without_it(stage, monkeypatch):
     if stage == "_retry_with_more_candidates":
-        monkeypatch.setattr(NeighborSearch, "_mended", lambda self, attempt: attempt.found)
+        monkeypatch.setattr(NeighborSearch, "_mended", lambda self, found, uncertain: found)
     else:
         before = STAGES[STAGES.index(stage) - 1]
         run = getattr(NeighborSearch, before)

@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from lightning_id.functional.readings import Readings
+from lightning_id.functional.columns import Readings
 from tests.pretended_cuda import OnDevice, Waits
 
 

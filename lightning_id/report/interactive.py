@@ -57,7 +57,10 @@ def interactive_profile(runs: Mapping[str, History]) -> str:
     figure = go.Figure()
     for line, color in zip(lines, cycle(_COLORS), strict=False):
         _draw(figure, line, stops, color)
-    highest, spacings = _highest(lines), _spacings(lines)
+    spacings = _spacings(lines)
+    # Of all measurements: the axis stays while the slider moves.
+    records = (r for line in lines for layers in line.profiles.values() for r in layers)
+    highest = max(record["value"] + _reach(record, "high") for record in records)
     figure.update_layout(**_layout(spec.title), xaxis=spacings[BY_DEPTH]["xaxis"], meta=spacings)
     figure.update_yaxes(range=[0, 1.05 * highest or 1.0])
     _shade_lower_bound(figure, spec, highest)
@@ -113,14 +116,12 @@ def _metric_places(
 ) -> list[tuple[int | None, float | None, str]]:
     """Return time, value and text at each stop: of the last measurement up to it, if logged."""
     measured = set(history.validations())
-    places: list[tuple[int | None, float | None, str]] = []
-    at: tuple[int | None, float | None, str] = (None, None, "")
+    nowhere: tuple[int | None, float | None, str] = (None, None, "")
+    places, at = [], nowhere
     for stop in stops:
         if stop in measured:
             value = values.get(stop)
-            at = (
-                (clock.time(stop), value, f"{value:.4g}") if value is not None else (None, None, "")
-            )
+            at = nowhere if value is None else (clock.time(stop), value, f"{value:.4g}")
         places.append(at)
     return places
 
@@ -221,12 +222,6 @@ def _reach(record: Placed | None, end: Literal["low", "high"]) -> float:
     return 0.0 if record is None or at is None or math.isnan(at) else abs(at - record["value"])
 
 
-def _highest(lines: Sequence[_Line]) -> float:
-    """Return the highest end of an interval, so that the axis stays while the slider moves."""
-    records = (r for line in lines for records in line.profiles.values() for r in records)
-    return max(record["value"] + _reach(record, "high") for record in records)
-
-
 def _places(line: _Line, spacing: str) -> list[float]:
     if spacing == BY_DEPTH:
         return [layer["depth"] for layer in line.layers]
@@ -237,16 +232,11 @@ def _places(line: _Line, spacing: str) -> list[float]:
 def _spacings(lines: Sequence[_Line]) -> dict[str, dict[str, Any]]:
     """Return places of all traces and the axis, with names of layers that all runs share."""
     found = {}
+    names = [[record["layer"] for record in line.layers] for line in lines]
     for spacing in (BY_DEPTH, BY_ORDER):
         x = [_places(line, spacing) for line in lines for _ in range(2)]
-        ticks: dict[str, list[Any]] = {}
-        first = lines[0]
-        if all(
-            [r["layer"] for r in line.layers] == [r["layer"] for r in first.layers]
-            and places == x[0]
-            for line, places in zip(lines, x[::2], strict=True)
-        ):
-            ticks = _ticks([r["layer"] for r in first.layers], x[0])
+        is_shared = all(each == names[0] for each in names) and all(each == x[0] for each in x)
+        ticks = _ticks(names[0], x[0]) if is_shared else {}
         title = {} if ticks else {"title": {"text": spacing, "standoff": 6}}
         axis = _GRID | {"range": [-0.03, 1.03], "tickangle": -40 if ticks else 0} | ticks | title
         found[spacing] = {"x": x, "xaxis": axis}

@@ -2,7 +2,7 @@
 
 from typing import NamedTuple
 
-from lightning_id.history import BEFORE_TRAINING, FIT, History, Validation
+from lightning_id.history import BEFORE_TRAINING, FIT, History, Validation, validation_of
 from lightning_id.history.queries import describe, last_of_fit, metric_names, metric_values
 
 # Of the way from chance to 1. Without learning, the most frequent class alone is above chance: by
@@ -65,11 +65,6 @@ def accuracy_finding(history: History) -> str | None:
 
 def _chance(history: History) -> float | None:
     last = last_of_fit(history.validations())
-    widths = [
-        record["ambient_dimension"]
-        for record in history.records
-        if last and tuple(record[c] for c in ("stage", "epoch", "step")) == last
-        if record["depth"] == 1
-    ]
-    width = widths[-1] if widths else None
+    outputs = [r for r in history.records if r["depth"] == 1 and validation_of(r) == last]
+    width = outputs[-1]["ambient_dimension"] if outputs else None
     return 1 / width if width is not None and width > 1 else None

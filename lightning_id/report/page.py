@@ -142,31 +142,25 @@ def _comparisons(runs: Mapping[str, History]) -> Iterator[dict[str, str]]:
 
 def _pictures(history: History) -> Iterator[dict[str, str]]:
     """Yield title, caption and image of each figure for which the history has data."""
-    for kind, options in _drawable(history):
-        title, caption = _CAPTIONS[kind]
-        source = _data_uri(figures.plot(history, kind, **options))
-        yield {"title": title, "caption": caption, "source": source}
-
-
-def _drawable(history: History) -> Iterator[tuple[str, dict[str, str]]]:
-    """Yield the kind and the options of each figure for which the history has data."""
     of_estimator = {"estimator": main_estimator(history)}
     of_metric = {"metric": metric_shown(history)}
     has_profile = bool(profiles(history, **of_estimator))
     has_course = has_profile and len(history.validations()) > 1
-    if has_profile:
-        yield "depth_profile", of_estimator
-    if has_course:
-        yield "layers_over_time", of_estimator | of_metric
-        yield "heat_map", of_estimator | of_metric
-    if has_profile and {"twonn", "pca"} <= set(estimators(history)):
-        yield "linear_and_nonlinear", {}
-    if has_course and last_hidden(history.records) is not None:
-        yield "last_hidden_and_metric", of_metric
-    if history.spectra:
-        yield "spectra", {}
-    if any(record["label"] is not None for record in history.records):
-        yield "per_class", of_estimator
+    has_hidden = last_hidden(history.records) is not None
+    has_classes = any(record["label"] is not None for record in history.records)
+    for has_data, kind, options in (
+        (has_profile, "depth_profile", of_estimator),
+        (has_course, "layers_over_time", of_estimator | of_metric),
+        (has_course, "heat_map", of_estimator | of_metric),
+        (has_profile and {"twonn", "pca"} <= set(estimators(history)), "linear_and_nonlinear", {}),
+        (has_course and has_hidden, "last_hidden_and_metric", of_metric),
+        (bool(history.spectra), "spectra", {}),
+        (has_classes, "per_class", of_estimator),
+    ):
+        if has_data:
+            title, caption = _CAPTIONS[kind]
+            source = _data_uri(figures.plot(history, kind, **options))
+            yield {"title": title, "caption": caption, "source": source}
 
 
 def _subject(history: History) -> str:

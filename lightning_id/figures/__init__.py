@@ -10,14 +10,13 @@ from collections.abc import Callable
 
 from matplotlib.figure import Figure
 
-from lightning_id.figures.by_class import per_class
 from lightning_id.figures.by_depth import (
     LOWER_BOUND_ABOVE,
     compare,
     depth_profile,
     linear_and_nonlinear,
+    moving_profile,
 )
-from lightning_id.figures.by_scale import scale_profiles
 from lightning_id.figures.by_time import (
     compare_last_hidden,
     heat_map,
@@ -25,8 +24,7 @@ from lightning_id.figures.by_time import (
     last_hidden_over_time,
     layers_over_time,
 )
-from lightning_id.figures.eigenvalues import spectra
-from lightning_id.figures.moving import moving_profile
+from lightning_id.figures.once import per_class, scale_profiles, spectra
 from lightning_id.history import History
 
 KINDS: dict[str, Callable[..., Figure]] = {

@@ -1,8 +1,8 @@
-"""Drawing shared by the figures: colours, empty figures, texts, axes, bands."""
+"""Drawing shared by the figures: colours, empty figures, texts, axes, bands, marks."""
 
 import math
 import textwrap
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from itertools import pairwise
 from typing import Any, Literal
 
@@ -26,7 +26,9 @@ from lightning_id.figures._data import (
     short_names,
     tick_positions,
 )
-from lightning_id.history import Record
+from lightning_id.history import Placed, Record
+from lightning_id.history.differences import since
+from lightning_id.history.queries import breaks_law
 
 # Even in lightness and distinct to colour-blind readers; its yellow end is too pale on white.
 COLORS = ListedColormap(colormaps["viridis"](linspace(0, 0.88, 256)))
@@ -69,28 +71,20 @@ def draw_text(axes: Axes, text: str) -> None:
     # Width in letters, which at 9 points are about 0.07 inches wide.
     box = axes.get_subplotspec()
     columns = 1 if box is None else box.get_gridspec().ncols
-    letters = _letters(axes, 84) // columns
+    letters = round(84 * scale_of(axes)) // columns
     lines = textwrap.fill(escape_mathtext(text), letters)
     axes.text(0.5, 0.5, lines, ha="center", va="center", fontsize=9, transform=axes.transAxes)
 
 
 def footnote(figure: Figure, *parts: str) -> None:
     """Write small print under a figure; empty parts are left out."""
-    text = textwrap.fill(escape_mathtext(" · ".join(filter(None, parts))), _letters(figure, 118))
+    text = textwrap.fill(
+        escape_mathtext(" · ".join(filter(None, parts))), round(118 * scale_of(figure))
+    )
     figure.supxlabel(text, fontsize=SMALL, color="0.35", x=0.99, ha="right")
 
 
-def area(artist: Artist, at_width: int) -> float:
-    """Return the area of a mark in the figure of an artist, from that at `WIDTH`."""
-    return at_width * _scale(artist)
-
-
-def _letters(artist: Artist, at_width: int) -> int:
-    """Return the letters of a line in the figure of an artist, from their number at `WIDTH`."""
-    return round(at_width * _scale(artist))
-
-
-def _scale(artist: Artist) -> float:
+def scale_of(artist: Artist) -> float:
     """Return the width of the figure of an artist over `WIDTH`."""
     figure = artist.get_figure()
     return figure.get_figwidth() / WIDTH if isinstance(figure, Figure) else 1.0
@@ -184,8 +178,65 @@ def turn_if_crowded(
 ) -> None:
     """Turn the names at places (shares of the axis) where they would touch; ``side`` stays put."""
     letters = [len(label.get_text()) + 2 for label in labels]
-    fit = _letters(labels[0], LETTERS_OF_AXIS) if labels else LETTERS_OF_AXIS
+    fit = round(LETTERS_OF_AXIS * scale_of(labels[0])) if labels else LETTERS_OF_AXIS
     needed = [(a + b) / 2 / fit for a, b in pairwise(letters)]
     if any(b - a < need for (a, b), need in zip(pairwise(places), needed, strict=True)):
         for label in labels:
             label.set(rotation=40, horizontalalignment=side, rotation_mode="anchor")
+
+
+# --- marks on the points of a curve: each returns a text for the footnote if something is drawn --
+
+
+def draw_hollow(
+    axes: Axes, points: Iterable[tuple[float, float]], records: Sequence[Record], color: Any
+) -> str:
+    """Draw the points of records hollow whose neighbour ratios do not follow the law of TwoNN."""
+    broken = [point for point, record in zip(points, records, strict=True) if breaks_law(record)]
+    if not broken:
+        return ""
+    x, y = zip(*broken, strict=True)
+    axes.scatter(
+        x,
+        y,
+        s=22 * scale_of(axes),
+        facecolors="white",
+        edgecolors=[color],
+        linewidths=1.2,
+        zorder=4,
+    )
+    return "hollow: neighbour ratios do not follow the law of TwoNN"
+
+
+def draw_changes(
+    axes: Axes, now: Sequence[Placed], then: Sequence[Placed], color: Any, start: str
+) -> str:
+    """Draw a triangle at each layer that changed significantly, pointing where it went."""
+    before = {record["layer"]: record for record in then}
+    changes = [(r, since(r, before[r["layer"]])) for r in now if r["layer"] in before]
+    for marker, moved in (
+        ("^", [r for r, change in changes if change.is_increase]),
+        ("v", [r for r, change in changes if change.is_decrease]),
+    ):
+        if moved:
+            x, y = [r["depth"] for r in moved], [r["value"] for r in moved]
+            shape: dict[str, Any] = {"marker": marker, "s": 60 * scale_of(axes), "color": [color]}
+            axes.scatter(x, y, **shape, edgecolors="white", linewidths=0.6, zorder=3)
+    if not any(change.is_increase or change.is_decrease for _, change in changes):
+        return ""
+    is_paired = all(change.is_paired for _, change in changes)
+    bars = f"{'paired' if is_paired else 'separate'} 95 % bars"
+    return f"triangles: changed since {start} ({bars})"
+
+
+def shade_bracket(axes: Axes, low: Sequence[Placed], high: Sequence[Placed], color: Any) -> str:
+    """Hatch from TwoNN up to ESS in the layers that have both."""
+    upper: Mapping[str, float] = {record["layer"]: record["value"] for record in high}
+    shared = [(r["depth"], r["value"], upper[r["layer"]]) for r in low if r["layer"] in upper]
+    if not shared:
+        return ""
+    places, lows, highs = zip(*shared, strict=True)
+    axes.fill_between(
+        places, lows, highs, facecolor="none", edgecolor=color, alpha=0.35, hatch="///", linewidth=0
+    )
+    return "hatched: from TwoNN to ESS"

@@ -1,17 +1,23 @@
 """Figures over the depth of the network."""
 
-from collections.abc import Mapping, Sequence
-from typing import Any
+import io
+from collections.abc import Iterator, Mapping, Sequence
 
 from matplotlib.axes import Axes
 from matplotlib.cm import ScalarMappable
 from matplotlib.figure import Figure
+from matplotlib.ticker import MaxNLocator
+from PIL import Image
 
 from lightning_id.figures._data import (
     Clock,
     axis_label,
     band,
     explain_missing,
+    explain_missing_metric,
+    is_skewed,
+    metric_course,
+    metric_label,
     short_names,
     subsample_evenly,
     without_value,
@@ -22,28 +28,44 @@ from lightning_id.figures._drawing import (
     SMALL,
     UNTRAINED,
     WIDTH,
-    area,
     color_of,
     draw_band,
+    draw_changes,
+    draw_hollow,
     draw_text,
     footnote,
     legend_above,
     new_figure,
+    plain_numbers,
+    scale_of,
     scale_values,
+    shade_bracket,
     style_axes,
     text_figure,
     time_bar,
     time_norm,
     turn_if_crowded,
 )
-from lightning_id.figures._marks import draw_changes, draw_hollow, shade_bracket
+from lightning_id.figures.by_time import layers_over_time
 from lightning_id.functional import estimator_spec
 from lightning_id.history import BEFORE_TRAINING, FIT, History, Placed, Validation
-from lightning_id.history.queries import describe, describe_samples, last_of_fit, profiles, start
+from lightning_id.history.queries import (
+    course,
+    describe,
+    describe_samples,
+    last_of_fit,
+    profiles,
+    start,
+)
 
 LOWER_BOUND_ABOVE = estimator_spec("twonn").lower_bound_above or 0
 MOST_LINES = 40  # more cannot be distinguished, and cost time and bytes
 _MARKERS = "osD^vP*X"
+# Of the moving picture:
+MOST_FRAMES = 60
+DPI = 100
+PALETTE = 128  # colours of a frame
+FRAME, PAUSE = 250, 4000  # milliseconds: of a measurement, of the last two frames
 
 
 def depth_profile(
@@ -67,7 +89,7 @@ def depth_profile(
     drawn = dict(subsample_evenly(list(found.items()), MOST_LINES)) | {last: found[last]}
     hollow = _draw_lines(figure, axes, drawn, Clock.of(found))
     color = COLORS(1.0) if last.stage == FIT else UNTRAINED
-    _draw_band(axes, found[last], color)
+    draw_band(axes, points(found[last])[0], found[last], color, 0.3)
     begin = start(history)
     changed = (
         draw_changes(axes, found[last], found[begin], color, describe(begin))
@@ -118,7 +140,7 @@ def linear_and_nonlinear(history: History) -> Figure:
         if not records:
             continue
         axes.plot(*points(records), color=color, marker=marker, markersize=4, label=label)
-    _draw_band(axes, twonn[last], FEW_COLORS[0])
+    draw_band(axes, points(twonn[last])[0], twonn[last], FEW_COLORS[0], 0.3)
     scale_values(axes, [r["value"] for r in twonn[last] + pca[last] + gaussian])
     axes.set_ylabel("dimension")
     axes.legend(frameon=False, fontsize=9)
@@ -160,7 +182,7 @@ def compare(histories: Mapping[str, History], estimator: str = "twonn") -> Figur
     for i, (name, records) in enumerate(drawn.items()):
         color, marker = color_of(i, len(drawn)), _MARKERS[i % len(_MARKERS)]
         axes.plot(*points(records), color=color, marker=marker, markersize=4, label=names[name])
-        _draw_band(axes, records, color, alpha=0.15)
+        draw_band(axes, points(records)[0], records, color, 0.15)
     scale_values(axes, [r["value"] for records in drawn.values() for r in records])
     shaded = _shade_lower_bound(axes, estimator)
     finish_depth(axes)
@@ -197,7 +219,7 @@ def _draw_lines(
             color=color,
             linestyle=style,
             marker="o",
-            markersize=area(axes, 18 if len(drawn) <= 12 else 6) ** 0.5,
+            markersize=((18 if len(drawn) <= 12 else 6) * scale_of(axes)) ** 0.5,
             markeredgewidth=0,
             linewidth=1.5 if len(drawn) <= 12 else 1,
             label=None if stage in named else names.get(stage, stage),
@@ -230,10 +252,6 @@ def _draw_widths(axes: Axes, records: Sequence[Placed]) -> None:
 def points(records: Sequence[Placed]) -> tuple[list[float], list[float]]:
     """Return depths and values."""
     return [r["depth"] for r in records], [r["value"] for r in records]
-
-
-def _draw_band(axes: Axes, records: Sequence[Placed], color: Any, alpha: float = 0.3) -> None:
-    draw_band(axes, [r["depth"] for r in records], records, color, alpha)
 
 
 def label_layers(axes: Axes, records: Sequence[Placed]) -> None:
@@ -279,3 +297,112 @@ def _shade_lower_bound(axes: Axes, estimator: str) -> str:
     axes.axhspan(bound, top, color="0.92", zorder=0)
     axes.set_ylim(top=top)
     return f"shaded, above {bound}: usually too low"
+
+
+def moving_profile(history: History, estimator: str = "twonn", metric: str = "val_acc") -> bytes:
+    """Draw the depth profile as it grows measurement by measurement, above a metric, as a GIF.
+
+    The measurement of the frame has its 95 % band, earlier ones are pale, and the network before
+    training is dashed. The last frame is `layers_over_time`. Of more than 60 measurements 60 at
+    even distances are drawn.
+
+    Args:
+        history: The history.
+        estimator: Name of the dimension.
+        metric: Key of the metric.
+
+    Returns:
+        The content of a GIF file of 700 x 500 pixels, below 2 MB.
+    """
+    found = profiles(history, estimator)
+    shown = {v: found[v] for v in subsample_evenly(course(found), MOST_FRAMES)}
+    if not shown:
+        return _gif([_pixels(text_figure(explain_missing(history, estimator)))])
+    frames = list(_frames(history, estimator, metric, shown))
+    return _gif([*frames, _pixels(layers_over_time(history, estimator, metric))])
+
+
+def _frames(
+    history: History, estimator: str, metric: str, shown: dict[Validation, list[Placed]]
+) -> Iterator[Image.Image]:
+    clock = Clock.of(shown)
+    figure = new_figure(5)
+    axes, below = figure.subplots(2, 1, height_ratios=(3, 1))
+    values = [r["value"] for records in shown.values() for r in records]
+    axes.set_ylim(0, 1.1 * max(values))
+    scale_values(axes, values)
+    label_layers(axes, next(reversed(shown.values())))
+    finish_depth(axes)
+    axes.set_ylabel(axis_label(estimator))
+    logged = _prepare_metric(below, history, metric, clock, shown)
+    (curve,) = below.plot([], [], color=FEW_COLORS[1], marker="o", markersize=4)
+    for each in (axes, below):
+        style_axes(each)
+    figure.suptitle(describe(next(iter(shown))), fontsize=10)
+    figure.draw_without_rendering()
+    figure.set_layout_engine("none")  # nothing moves but the curves
+    norm = time_norm([clock.time(v) for v in shown])
+    for validation, records in shown.items():
+        untrained = validation.stage == BEFORE_TRAINING
+        color = UNTRAINED if untrained else COLORS(norm(clock.time(validation)))
+        (line,) = axes.plot(*points(records), color=color, marker="o", linewidth=2.5)
+        line.set_linestyle("--" if untrained else "-")
+        draw_band(axes, points(records)[0], records, color)
+        known = [point for point in logged if point[0] <= clock.time(validation)]
+        curve.set_data([time for time, _ in known], [value for _, value in known])
+        figure.suptitle(describe(validation), fontsize=10)
+        yield _pixels(figure)
+        line.set(linewidth=1.5 if untrained else 1, marker="", alpha=1 if untrained else 0.35)
+        for each in list(axes.collections):  # the band
+            each.remove()
+
+
+def _prepare_metric(
+    axes: Axes, history: History, metric: str, clock: Clock, shown: dict[Validation, list[Placed]]
+) -> list[tuple[int, float]]:
+    """Scale and label the axes of a metric, and return its times and values."""
+    logged = metric_course(history, metric, clock, shown)
+    if not logged:
+        draw_text(axes, explain_missing_metric(history, metric))
+        return []
+    times = [clock.time(v) for v in shown] + [time for time, _ in logged]
+    axes.update_datalim([(time, value) for time in times for _, value in logged])
+    axes.margins(0.03, 0.15)
+    axes.autoscale_view()
+    axes.autoscale(enable=False)
+    axes.set_ylabel(metric_label(metric))
+    axes.set_xlabel(clock.name)
+    axes.xaxis.set_major_locator(MaxNLocator(nbins=6, integer=True))
+    if is_skewed(times):
+        axes.set_xscale("symlog", linthresh=1)
+        axes.set_xlim(0, 1.1 * max(times))
+        plain_numbers(axes.xaxis)
+    return logged
+
+
+def _pixels(figure: Figure) -> Image.Image:
+    file = io.BytesIO()
+    figure.savefig(file, format="png", dpi=DPI)
+    return Image.open(file).convert("RGB")
+
+
+def _gif(frames: Sequence[Image.Image]) -> bytes:
+    """Return frames as a GIF with one palette; the last two frames stand longer."""
+    colors = frames[-1]
+    if len(frames) > 1:  # of the last measurement and the last frame
+        both = Image.new("RGB", (frames[-1].width, 2 * frames[-1].height))
+        both.paste(frames[-2])
+        both.paste(frames[-1], (0, frames[-1].height))
+        colors = both
+    palette = colors.quantize(PALETTE, method=Image.Quantize.MAXCOVERAGE)  # white stays white
+    few = [frame.quantize(palette=palette, dither=Image.Dither.NONE) for frame in frames]
+    file = io.BytesIO()
+    few[0].save(
+        file,
+        format="GIF",
+        save_all=True,
+        append_images=few[1:],
+        duration=[*[FRAME] * (len(few) - 2), PAUSE, PAUSE][-len(few) :],
+        loop=0,
+    )
+    return file.getvalue()

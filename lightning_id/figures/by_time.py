@@ -32,6 +32,7 @@ from lightning_id.figures._drawing import (
     WIDTH,
     color_of,
     draw_band,
+    draw_hollow,
     draw_text,
     footnote,
     layer_colors,
@@ -46,7 +47,6 @@ from lightning_id.figures._drawing import (
     time_bar,
     time_norm,
 )
-from lightning_id.figures._marks import draw_hollow
 from lightning_id.history import FIT, Estimated, History, Record, Validation, has_value, in_order
 from lightning_id.history.queries import (
     by_validation,
@@ -81,10 +81,12 @@ def heat_map(
     figure = new_figure(min(3 + 0.16 * len(layers), 7.5), width)
     curve, axes = figure.subplots(2, 1, sharex=True, height_ratios=(1, 2.5))
     _draw_curve(curve, history, metric, validations)
-    _draw_cells(figure, axes, _cells(records, validations, layers), estimator)
+    values = {(r["layer"], v): r["value"] for v in validations for r in records[v] if has_value(r)}
+    rows = [[values.get((layer, v), math.nan) for v in validations] for layer in layers]
+    _draw_cells(figure, axes, np.ma.masked_invalid(rows), estimator)
     names = short_names(layers)
-    rows = tick_positions(len(layers), MOST_ROWS)
-    axes.set_yticks(rows, [names[layers[row]] for row in rows], fontsize=SMALL)
+    named = tick_positions(len(layers), MOST_ROWS)
+    axes.set_yticks(named, [names[layers[i]] for i in named], fontsize=SMALL)
     clock = Clock.of(validations)
     columns = tick_positions(len(validations), 10)
     axes.set_xticks(columns, [str(clock.time(validations[column])) for column in columns])
@@ -93,7 +95,7 @@ def heat_map(
         figure,
         describe_samples(everything),
         "grey: no estimate" if not all(map(has_value, everything)) else "",
-        "not every name is written" if len(rows) < len(layers) else "",
+        "not every name is written" if len(named) < len(layers) else "",
     )
     return figure
 
@@ -166,28 +168,36 @@ def last_hidden_and_metric(history: History, metric: str = "val_acc") -> Figure:
     clock = Clock.of(shown)
     figure = new_figure(4.2)
     panels = figure.subplot_mosaic([["id", "both"], ["metric", "both"]], width_ratios=(1.15, 1))
-    panels["metric"].sharex(panels["id"])
-    hollow = _draw_last_hidden(panels["id"], shown, clock, FEW_COLORS[0])
+    axes, below, both = panels["id"], panels["metric"], panels["both"]
+    below.sharex(axes)
+    hollow = _draw_last_hidden(axes, shown, clock, FEW_COLORS[0])
     values = metric_values(history, metric)
     logged = metric_course(history, metric, clock, shown)
     shared = [v for v in shown if v in values]
     if logged:
-        points = zip(*logged, strict=True)
-        panels["metric"].plot(*points, color=FEW_COLORS[1], marker=_marker(logged))
+        curve = zip(*logged, strict=True)
+        below.plot(*curve, color=FEW_COLORS[1], marker=_marker(logged))
     else:
-        draw_text(panels["metric"], explain_missing_metric(history, metric))
+        draw_text(below, explain_missing_metric(history, metric))
     if shared:
-        pairs = [(shown[v]["value"], values[v]) for v in shared]
-        _draw_together(figure, panels["both"], pairs, list(map(clock.time, shared)), clock.name)
-        panels["both"].set_ylabel(metric_label(metric, 40))
+        x, y = [shown[v]["value"] for v in shared], [values[v] for v in shared]
+        times = list(map(clock.time, shared))
+        both.plot(x, y, color="0.75", linewidth=0.8, zorder=1)
+        norm = time_norm(times)
+        points = both.scatter(x, y, c=times, cmap=COLORS, norm=norm, s=18, zorder=2)
+        both.set_xlabel("last hidden ID (TwoNN)")
+        both.set_ylabel(metric_label(metric, 40))
+        if len(set(times)) > 1:
+            bar = time_bar(figure, points, ax=both, location="top", shrink=0.9)
+            bar.set_label(clock.name, fontsize=SMALL)
     else:
-        draw_text(panels["both"], "Measured between validations." if logged else "")
-    panels["metric"].set_ylabel(metric_label(metric, 24))
-    bottom = panels["metric"] if logged else panels["id"]
+        draw_text(both, "Measured between validations." if logged else "")
+    below.set_ylabel(metric_label(metric, 24))
+    bottom = below if logged else axes
     bottom.set_xlabel(clock.name)
-    scale_time(panels["id"], list(map(clock.time, shown)))
-    for axes in (panels["id"], panels["metric"], panels["both"]):
-        style_axes(axes)
+    scale_time(axes, list(map(clock.time, shown)))
+    for each in (axes, below, both):
+        style_axes(each)
     footnote(
         figure,
         describe_samples(list(shown.values())),
@@ -254,17 +264,6 @@ def _explain_missing_last_hidden(history: History) -> str:
     return explain_missing(history, "twonn")
 
 
-def _cells(
-    records: dict[Validation, list[Record]], validations: Sequence[Validation], layers: list[str]
-) -> np.ma.MaskedArray:
-    row = {layer: i for i, layer in enumerate(layers)}
-    cells = np.full((len(layers), len(validations)), math.nan)
-    for column, validation in enumerate(validations):
-        for record in filter(has_value, records[validation]):
-            cells[row[record["layer"]], column] = record["value"]
-    return np.ma.masked_invalid(cells)
-
-
 def _draw_cells(figure: Figure, axes: Axes, cells: np.ma.MaskedArray, estimator: str) -> None:
     low, high = float(cells.min()), float(cells.max())
     logarithmic = low > 0 and high > LOG_RANGE * low
@@ -314,22 +313,6 @@ def _draw_last_hidden(
     axes.set_ylabel("last hidden ID")
     axes.xaxis.set_major_locator(MaxNLocator(nbins=6, integer=True))
     return draw_hollow(axes, zip(by_time, values, strict=True), list(by_time.values()), color)
-
-
-def _draw_together(
-    figure: Figure,
-    axes: Axes,
-    pairs: Sequence[tuple[float, float]],
-    times: Sequence[int],
-    name: str,
-) -> None:
-    x, y = zip(*pairs, strict=True)
-    axes.plot(x, y, color="0.75", linewidth=0.8, zorder=1)
-    points = axes.scatter(x, y, c=times, cmap=COLORS, norm=time_norm(times), s=18, zorder=2)
-    axes.set_xlabel("last hidden ID (TwoNN)")
-    if len(set(times)) > 1:
-        bar = time_bar(figure, points, ax=axes, location="top", shrink=0.9)
-        bar.set_label(name, fontsize=SMALL)
 
 
 def _marker(points: Sequence[object]) -> str:

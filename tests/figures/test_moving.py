@@ -8,7 +8,7 @@ import pytest
 from PIL import Image, ImageSequence
 
 from lightning_id import History
-from lightning_id.figures import layers_over_time, moving, moving_profile
+from lightning_id.figures import by_depth, layers_over_time, moving_profile
 from tests.figures.histories import history_of
 
 HEIGHT_OF_TITLE = 30  # pixels
@@ -21,7 +21,7 @@ def frames_of(history, **options):
 
 @pytest.mark.parametrize("most", [8, pytest.param(60, marks=pytest.mark.slow)])
 def test_the_most_measurements_make_a_frame_each_below_2_mb_in_all(most, monkeypatch):
-    monkeypatch.setattr(moving, "MOST_FRAMES", most)
+    monkeypatch.setattr(by_depth, "MOST_FRAMES", most)
     content = moving_profile(history_of(75, 12))
     assert Image.open(io.BytesIO(content)).n_frames == most + 1
     assert len(content) < 2e6 * (most + 1) / 61

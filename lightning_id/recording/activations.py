@@ -4,6 +4,7 @@ import sys
 import warnings
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext
+from functools import partial
 from typing import Any
 
 import torch
@@ -11,7 +12,7 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from lightning_id._checks import whole_number
-from lightning_id.recording.axes import module_of_same_axes, states_batch_first
+from lightning_id.recording.axes import states_batch_first
 from lightning_id.recording.batches import count_samples
 from lightning_id.recording.hooks import Hooks, takes_hooks
 from lightning_id.recording.inputs import InputSearch, named_arguments
@@ -96,15 +97,41 @@ def record_activations(
         positions=positions,
         tokens_per_sample=tokens_per_sample,
     )
-    recording = _Recording(model, names, n_samples, rule, is_named(INPUT, layers))
-    rows: dict[str, Tensor] = {}
+    given_axis = rule.axis_of(names.get(INPUT, INPUT))
+    axis = int(states_batch_first(model) is False) if given_axis is None else given_axis
+    limits = room_for_rows(free_memory(device_of(model), SingleProcess()), n_samples)
+    samples, pad_token = first_samples(n_samples, rule.seed), pad_token_of(model)
+    recorder = Recorder(called_modules(model, names), samples, rule, limits, root=model)
+    search = InputSearch(partial(recorder.record, names.get(INPUT, "")), is_named(INPUT, layers))
+    n_met = 0  # chosen samples that were in a batch
+
+    def begin(model: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
+        nonlocal n_met
+        size = count_samples((args, kwargs), axis)
+        rows, slots = samples.next_batch(size)
+        n_met += len(rows)
+        padding = find_padding(named_arguments(model, args, kwargs), size, pad_token)
+        recorder.begin(Batch(size, rows, slots, padding=padding))
+        search.restart()
+
+    hooks = Hooks()
+    hooks.before(model, begin)
+    if INPUT in names:
+        search.attach(model, hooks)
+    hooks.after(model, lambda *_: recorder.end())
+    found: dict[str, Tensor] = {}
     try:
         with eager():
-            yield rows
+            yield found
     finally:
-        recording.stop()
-    failed = "; ".join(f"{name}: {why}" for name, why in recording.failures().items())
-    rows |= recording.rows()
+        hooks.remove()
+        recorder.cancel()
+    if n_met and INPUT in names and is_named(INPUT, layers) and search.reason is not None:
+        recorder.fail(names[INPUT], search.reason)
+    for name in names.values():
+        if (rows := recorder.rows(name)) is not None:
+            found[name] = rows
+    failed = "; ".join(f"{name}: {why}" for name, why in recorder.failures.items())
     if failed and not is_automatic(layers):
         raise ValueError(failed)
     if failed:
@@ -124,63 +151,6 @@ def _select(model: nn.Module, layers: Layers) -> dict[str, str]:
             " finds; name the layer before the last Linear"
         )
     return names
-
-
-class _Recording:
-    """A recorder whose batches are the forward passes of a model."""
-
-    def __init__(
-        self,
-        model: nn.Module,
-        names: Mapping[str, str],
-        n_samples: int,
-        rule: RowRule,
-        is_input_named: bool,
-    ) -> None:
-        self._is_input_named = is_input_named  # then an input of token ids is a failure
-        limits = room_for_rows(free_memory(device_of(model), SingleProcess()), n_samples)
-        self._names = names
-        self._samples = first_samples(n_samples, rule.seed)
-        self._recorder = Recorder(
-            called_modules(model, names), self._samples, rule, limits, root=model
-        )
-        axis = rule.axis_of(names.get(INPUT, INPUT))
-        self._axis = int(states_batch_first(model) is False) if axis is None else axis
-        self._hooks, self._search = Hooks(), InputSearch(self._record_input)
-        self._is_empty = True
-        self._pad_token = pad_token_of(model)
-        self._hooks.before(model, self._begin)
-        if INPUT in names:
-            self._search.attach(model, self._hooks)
-        self._hooks.after(model, lambda *_: self._recorder.end())
-
-    def stop(self) -> None:
-        """Remove the hooks."""
-        self._hooks.remove()
-        self._recorder.cancel()
-
-    def rows(self) -> dict[str, Tensor]:
-        """Return the rows of the layers that have any."""
-        found = {name: self._recorder.rows(name) for name in self._names.values()}
-        return {name: rows for name, rows in found.items() if rows is not None}
-
-    def failures(self) -> dict[str, str]:
-        """Return why layers have no rows."""
-        if self._search.reason is not None and self._is_input_named and not self._is_empty:
-            self._recorder.fail(self._names[INPUT], self._search.reason)
-        return self._recorder.failures
-
-    def _begin(self, model: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
-        size = count_samples((args, kwargs), self._axis)
-        rows, slots = self._samples.next_batch(size)
-        self._is_empty &= len(rows) == 0
-        padding = find_padding(named_arguments(model, args, kwargs), size, self._pad_token)
-        self._recorder.begin(Batch(size, rows, slots, padding=padding))
-        self._search.restart()
-
-    def _record_input(self, given: Tensor, module: nn.Module) -> None:
-        if given.is_floating_point() or self._is_input_named:
-            self._recorder.record(self._names[INPUT], given, module_of_same_axes(module))
 
 
 def eager() -> AbstractContextManager[object]:

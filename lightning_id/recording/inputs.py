@@ -7,6 +7,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from lightning_id.recording.axes import module_of_same_axes
 from lightning_id.recording.hooks import Hooks
 from lightning_id.recording.modules import has_parameters, watched_modules
 
@@ -57,18 +58,18 @@ class InputSearch:
 
     Where that module is given no tensor of its own, but a batch as a whole, the one that it calls
     first is looked at, and so on, as long as none of them has returned. A call without arguments,
-    such as one that makes a distribution, is passed over. `found` is called at once with the input,
-    which later code may change in place, and the module; again at later calls of that module.
+    such as one that makes a distribution, is passed over. `record` is called at once with the
+    input, which later code may change in place, and a module of its axes; again at later calls of
+    the module. Token ids are left out, unless the input is named: the first layer embeds them.
     """
 
-    def __init__(self, found: Callable[[Tensor, nn.Module], None]) -> None:
-        self.source: nn.Module | None = None  # the module that is given the input
-        self.input_dtype: torch.dtype | None = None  # token ids are whole numbers
-        self.reason: str | None = "no module was called"  # why no input is found
-        self._found = found
-        self._is_over = False
+    def __init__(self, record: Callable[[Tensor, nn.Module | None], None], is_named: bool) -> None:
+        self.is_left_out = False
+        self._record = record
+        self._is_named = is_named
         self._root: nn.Module | None = None
         self._given_nothing: set[int] = set()  # ids of modules that are given nothing
+        self.restart()
 
     def attach(self, root: nn.Module, hooks: Hooks) -> None:
         """Put hooks on every module of a network, or of the module that holds it."""
@@ -79,7 +80,9 @@ class InputSearch:
 
     def restart(self) -> None:
         """Search again, in the next pass."""
-        self._is_over, self.source, self.reason = False, None, "no module was called"
+        self._is_over = False
+        self.source: nn.Module | None = None  # the module that is given the input
+        self.reason: str | None = "no module was called"  # why no input is found
         self._given_nothing.clear()
 
     def _enter(self, module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
@@ -96,8 +99,9 @@ class InputSearch:
             return
         if tensor is not None:
             self._is_over, self.source, self.reason = True, module, None
-            self.input_dtype = tensor.dtype
-            self._found(tensor, module)
+            self.is_left_out = not (tensor.is_floating_point() or self._is_named)
+            if not self.is_left_out:
+                self._record(tensor, module_of_same_axes(module))
 
     def _leave(self, module: nn.Module, args: tuple[Any, ...], _output: Any) -> None:
         # A transform without parameters may be given lists, and its successor their batch.

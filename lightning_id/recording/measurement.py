@@ -136,12 +136,10 @@ class Measurement:
             self._labels[slots] = labels_of(batch, size)[rows]
             self._n_labels = max(self._n_labels, int(slots.max()) + 1)
         if self.plan is None:
-            self._cancel_planner()
             self._planner = Planner(
                 self._model,
                 batch,
                 self._names,
-                self._modules,
                 self._recorder,
                 self._options.is_input_named,
                 finds_last_hidden=self._last_hidden is None,
@@ -156,7 +154,7 @@ class Measurement:
 
     def cancel(self) -> None:
         """Remove the hooks. Idempotent; safe to call at any point."""
-        self._cancel_planner()
+        self._planner = None
         self._recorder.cancel()
 
     @property
@@ -272,11 +270,6 @@ class Measurement:
         # The first token is padding only if it stands before the text.
         has_padding = self._options.rule.reduce != "cls" or not bool(mask[:, 0].all())
         return mask.shape[1] if has_padding else None
-
-    def _cancel_planner(self) -> None:
-        if self._planner is not None:
-            self._planner.cancel()
-            self._planner = None
 
     # --- gathered from all ranks ------------------------------------------------------------------
 

@@ -5,13 +5,11 @@ from dataclasses import dataclass, field
 from functools import partial
 from typing import Any
 
-from torch import Tensor, nn
+from torch import nn
 
-from lightning_id.recording.axes import module_of_same_axes
-from lightning_id.recording.hooks import Hooks
 from lightning_id.recording.inputs import InputSearch
-from lightning_id.recording.layers import INPUT, LAST_HIDDEN
-from lightning_id.recording.modules import named_layers, why_never_called
+from lightning_id.recording.layers import INPUT, LAST_HIDDEN, PSEUDO
+from lightning_id.recording.modules import named_layers, unwrapped, why_never_called
 from lightning_id.recording.recorder import Recorder
 from lightning_id.recording.trace import Trace
 
@@ -29,39 +27,33 @@ class Plan:
 
 
 class Planner:
-    """Watches the first batch, whose input and last hidden representation it records."""
+    """Watches the first batch, by hooks of a recorder, which records the pseudo-layers."""
 
     def __init__(
         self,
         model: nn.Module,
         batch: Any,
         names: Mapping[str, str],
-        modules: Mapping[str, nn.Module],
         recorder: Recorder,
         is_input_named: bool,
         finds_last_hidden: bool,
     ) -> None:
-        self._model = model
         self._names = names
-        self._modules = modules
         self._recorder = recorder
-        self._is_input_named = is_input_named
+        self._model = model
+        self._modules = {"": model, **named_layers(model)}
         self._finds_last_hidden = finds_last_hidden
-        self._hooks = Hooks()
         self._search: InputSearch | None = None
         if INPUT in names:
-            self._search = InputSearch(self._record_input)
-            self._search.attach(model, self._hooks)
+            self._search = InputSearch(partial(recorder.record, names[INPUT]), is_input_named)
+            self._search.attach(model, recorder.hooks)
         keep = partial(recorder.keep, LAST_HIDDEN) if finds_last_hidden else None
-        self._trace = Trace(modules, keep)
-        self._trace.attach(model, batch)
+        self._trace = Trace(recorder.modules, keep)
+        self._trace.attach(model, recorder.hooks, batch)
 
     def finish(self) -> Plan:
-        """Record the last hidden representation, remove the hooks and return the plan."""
-        trace, ends = self._trace, self._trace.ends
-        for kept in ends.ends[0].kept if ends.last_linear is not None else ():
-            self._recorder.record_kept(LAST_HIDDEN, kept)
-        self.cancel()
+        """Record the last hidden representation, and return the plan."""
+        trace = self._trace
         plan = Plan(list(trace.order), {name: trace.relative_depth(name) for name in trace.order})
         if self._finds_last_hidden:
             self._add_last_hidden(plan)
@@ -70,29 +62,21 @@ class Planner:
         self._add_never_called(plan)
         return plan
 
-    def cancel(self) -> None:
-        """Remove the hooks. Idempotent; safe to call at any point."""
-        self._hooks.remove()
-        self._trace.remove()
-
-    def _record_input(self, given: Tensor, module: nn.Module) -> None:
-        if given.is_floating_point() or self._is_input_named:
-            self._recorder.record(self._names[INPUT], given, module_of_same_axes(module))
-
     def _add_last_hidden(self, plan: Plan) -> None:
-        trace = self._trace
-        if trace.ends.last_linear is None:
-            plan.reasons[LAST_HIDDEN] = trace.ends.why_no_linear(self._name_of)
+        trace, last = self._trace, self._trace.last_linear
+        if last is None:
+            plan.reasons[LAST_HIDDEN] = trace.why_no_linear(self._name_of)
             return
-        depth = plan.depths[LAST_HIDDEN] = trace.relative_depth(LAST_HIDDEN)
+        for kept in trace.ends[0].kept:
+            self._recorder.record_kept(LAST_HIDDEN, kept)
+        depth = plan.depths[LAST_HIDDEN] = trace.depth_before(last)
         later = [i for i, name in enumerate(plan.order) if plan.depths[name] > depth]
         plan.order.insert(later[0] if later else len(plan.order), LAST_HIDDEN)
-        plan.given[LAST_HIDDEN] = self._name_of(trace.ends.last_linear)
+        plan.given[LAST_HIDDEN] = self._name_of(last)
 
     def _add_input(self, plan: Plan, search: InputSearch) -> None:
-        has_ids = search.input_dtype is not None and not search.input_dtype.is_floating_point
-        if has_ids and not self._is_input_named:
-            return  # the first layer is the embedding
+        if search.is_left_out:
+            return
         name = self._names[INPUT]
         plan.depths[name] = 0.0
         plan.order.insert(0, name)
@@ -102,16 +86,14 @@ class Planner:
             plan.reasons[name] = search.reason
 
     def _add_never_called(self, plan: Plan) -> None:
-        modules = named_layers(self._model)
         for name, shown in self._names.items():
-            if shown in self._modules and shown not in plan.depths:
-                plan.reasons[shown] = why_never_called(self._model, modules[name])
-        plan.order += [name for name in self._modules if name not in plan.depths]
+            if name not in PSEUDO and shown not in plan.depths:
+                plan.reasons[shown] = why_never_called(self._model, self._modules[name])
+                plan.order.append(shown)
         if LAST_HIDDEN in self._names and LAST_HIDDEN not in plan.order:
             plan.order.append(LAST_HIDDEN)
 
     def _name_of(self, module: nn.Module) -> str:
-        """Return the name of a module; ``""`` for the model."""
-        if module is self._model:
-            return ""
-        return next(name for name, each in named_layers(self._model).items() if each is module)
+        """Return the name of a module or of the wrapper around it; ``""`` for the model."""
+        modules = self._modules.items()
+        return next(name for name, each in modules if module in (each, unwrapped(each)))

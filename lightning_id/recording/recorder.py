@@ -61,7 +61,7 @@ class Recorder:
         self.failures = {name: _SCRIPTED for name, m in modules.items() if not takes_hooks(m)}
         self.calls: dict[str, int] = {}  # most in a batch; the first call is recorded
         self.seconds = 0.0
-        self._modules = dict(modules)
+        self.modules = dict(modules)
         self._samples = samples
         self._rule = rule or RowRule()
         self._root = root
@@ -70,7 +70,7 @@ class Recorder:
         self._selectors: dict[str, RowSelector] = {}
         self._projections = Projections(self._rule.seed)
         self.storage = Storage(limits)
-        self._hooks = Hooks()
+        self.hooks = Hooks()
         self._batch: Batch | None = None
         self._calls: Counter[str] = Counter()  # in this batch
         self._chunks: dict[str, list[Selected]] = {}  # in this batch
@@ -84,13 +84,13 @@ class Recorder:
         self._batch = batch
         for selector in self._selectors.values():
             selector.start_batch()
-        for name, module in self._modules.items():
+        for name, module in self.modules.items():
             if self.selector(name).has_rows_in(batch):
-                self._hooks.before(module, partial(self._note_items, name))
-                self._hooks.after(module, partial(self._record_call, name))
+                self.hooks.before(module, partial(self._note_items, name))
+                self.hooks.after(module, partial(self._record_call, name))
         for name, module in (given or {}).items():
             if self.selector(name).has_rows_in(batch):
-                self._hooks.before(module, partial(self._record_given, name))
+                self.hooks.before(module, partial(self._record_given, name))
 
     def end(self) -> None:
         """End the batch and remove the hooks."""
@@ -104,7 +104,7 @@ class Recorder:
 
     def cancel(self) -> None:
         """Remove the hooks. Idempotent; safe to call at any point."""
-        self._hooks.remove()
+        self.hooks.remove()
         self._pending.clear()
         self._chunks.clear()
         self._items.clear()
@@ -125,7 +125,7 @@ class Recorder:
         if not is_chunk:
             self.calls[name] = max(self.calls.get(name, 0), self._calls[name])
         if is_chunk or self._calls[name] == 1:
-            module = module or self._modules.get(name)
+            module = module or self.modules.get(name)
             self._run(name, self._record_output, name, output, module, given)
         else:
             self._guarded(self.selector(name).count_later_call, output)

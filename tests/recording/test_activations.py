@@ -238,6 +238,13 @@ def test_an_input_that_is_no_tensor_is_a_reason_where_it_is_named():
         net([torch.randn(5, 6)])
 
 
+def test_an_input_that_is_named_and_taken_out_again_is_not_searched_for():
+    net = nn.Sequential(nn.Linear(4, 2))
+    with record_activations(net, ["input", "0", "!input"]) as rows:
+        net(torch.ones(3, 4))
+    assert list(rows) == ["0"]
+
+
 def test_an_axis_of_the_input_may_be_given():
     net, x = nn.Sequential(nn.Identity()), torch.randn(7, 5, 3)
     with record_activations(net, ["input", "0"], sample_dim=1) as rows:

@@ -6,8 +6,9 @@ import pytest
 import torch
 from torch import nn
 
-from lightning_id.recording.ends import EndSearch
+from lightning_id.recording.hooks import Hooks
 from lightning_id.recording.modules import named_layers
+from lightning_id.recording.trace import Trace
 from tests.toys import count_hooks
 
 X = torch.randn(5, 6, generator=torch.Generator().manual_seed(0))
@@ -32,10 +33,10 @@ def linear(inner=6, outer=6):
 
 def searched(net, *args, batch=None, keep=None, **kwargs):
     """Return the search after a pass; the batch exists before it."""
-    search = EndSearch(keep)
-    search.attach(net, (args, kwargs) if batch is None else batch)
+    search, hooks = Trace({}, keep), Hooks()
+    search.attach(net, hooks, (args, kwargs) if batch is None else batch)
     net(*args, **kwargs)
-    search.remove()
+    hooks.remove()
     assert count_hooks(net) == 0
     return search
 
@@ -175,10 +176,10 @@ def test_after_a_call_that_raised_and_was_caught_the_end_is_found():
 
 
 def test_a_call_that_began_before_the_hooks_were_on_is_passed_over():
-    search = EndSearch()
+    search = Trace({})
 
     def attach(net, x):
-        search.attach(net)
+        search.attach(net, Hooks())
         return net.layer(x)
 
     net = Runs(attach, layer=linear())
@@ -238,8 +239,8 @@ def test_a_failure_ends_the_search_and_not_the_forward_pass():
         raise ZeroDivisionError("mine")
 
     net = nn.Sequential(linear())
-    search = EndSearch(keep)
-    search.attach(net)
+    search = Trace({}, keep)
+    search.attach(net, Hooks())
     assert net(X).shape == (5, 6)
     assert search.last_linear is None
     assert search.why_no_linear(str) == (

@@ -25,7 +25,7 @@ def begun(model, batch, names=NAMES, is_input_named=True, finds_last_hidden=True
     recorder = Recorder(modules, first_samples(len(batch)), root=model)
     rows = torch.arange(len(batch))
     recorder.begin(Batch(len(batch), rows, rows))
-    planner = Planner(model, batch, names, modules, recorder, is_input_named, finds_last_hidden)
+    planner = Planner(model, batch, names, recorder, is_input_named, finds_last_hidden)
     return planner, recorder
 
 
@@ -156,11 +156,17 @@ def test_a_layer_that_is_never_called_comes_last_with_a_reason():
     assert plan.reasons["spare"].startswith("the layer was never called in this forward pass")
 
 
-def test_cancel_removes_the_hooks_and_may_be_repeated():
+def test_the_recorder_removes_the_hooks_of_the_planner():
     model = net()
-    planner, recorder = begun(model, X)
-    recorder.end()
+    _, recorder = begun(model, X)
     assert count_hooks(model) > 0
-    planner.cancel()
-    planner.cancel()
+    recorder.cancel()
+    recorder.cancel()
     assert count_hooks(model) == 0
+
+
+def test_a_wrapped_layer_has_the_name_of_its_wrapper():
+    model = net()
+    model[4] = nn.DataParallel(model[4])
+    plan, _ = planned(model)
+    assert plan.given["last_hidden"] == "4"

@@ -5,6 +5,7 @@ import torch
 import torchvision
 from torch import nn
 
+from lightning_id.recording.hooks import Hooks
 from lightning_id.recording.layers import select_layers
 from lightning_id.recording.modules import named_layers
 from lightning_id.recording.trace import Trace
@@ -30,6 +31,16 @@ DEPTHS = {
 DEPTHS |= {f"{name}_bn": depths for name, depths in DEPTHS.items() if name.startswith("vgg")}
 
 
+def traced(modules, model, batch):
+    """Return the trace of a pass."""
+    trace, hooks = Trace(modules), Hooks()
+    trace.attach(model, hooks)
+    with torch.no_grad():
+        model(batch)
+    hooks.remove()
+    return trace
+
+
 @pytest.mark.parametrize("name", DEPTHS)
 def test_auto_finds_the_layers_and_depths_of_the_source_work(name):
     with torch.device("meta"):
@@ -37,16 +48,12 @@ def test_auto_finds_the_layers_and_depths_of_the_source_work(name):
     chosen = select_layers(model)
     modules = named_layers(model)
     side = 224 if name.startswith("vit") else 32 if name.startswith("vgg") else 64
-    trace = Trace({layer: modules[layer] for layer in chosen if layer in modules})
-    trace.attach(model)
-    with torch.no_grad():
-        model(torch.zeros(1, 3, side, side, device="meta"))
-    trace.remove()
+    named = {layer: modules[layer] for layer in chosen if layer in modules}
+    trace = traced(named, model, torch.zeros(1, 3, side, side, device="meta"))
     assert list(chosen) == ["input", *trace.order]
     assert list(trace.depths.values()) == DEPTHS[name]
-    assert trace.relative_depth("input") == 0
     assert trace.relative_depth(trace.order[-1]) == 1
-    assert trace.ends.last_linear is list(modules.values())[-1]
+    assert trace.last_linear is list(modules.values())[-1]
 
 
 def test_layers_that_are_given_the_same_tensor_count_once():
@@ -59,10 +66,7 @@ def test_layers_that_are_given_the_same_tensor_count_once():
             return self.b(self.a(x)) + self.shortcut(x)
 
     model = nn.Sequential(Residual(), nn.Linear(4, 2))
-    trace = Trace({"0": model[0], "1": model[1]})
-    trace.attach(model)
-    model(torch.zeros(1, 4))
-    trace.remove()
+    trace = traced({"0": model[0], "1": model[1]}, model, torch.zeros(1, 4))
     assert trace.depths == {"0": 2, "1": 3}
 
 
@@ -91,10 +95,7 @@ def test_every_layer_with_a_weight_matrix_counts_and_embeddings_and_norms_do_not
             return self.head(self.both(x, x))
 
     model = Net()
-    trace = Trace(named_layers(model))
-    trace.attach(model)
-    model(torch.zeros(2, 4, dtype=torch.long))
-    trace.remove()
+    trace = traced(named_layers(model), model, torch.zeros(2, 4, dtype=torch.long))
     assert trace.depths == {
         "embedding": 0,
         "norm": 0,
@@ -104,8 +105,8 @@ def test_every_layer_with_a_weight_matrix_counts_and_embeddings_and_norms_do_not
         "both": 5,
         "head": 6,
     }
-    assert trace.ends.last_linear is model.head
-    assert trace.relative_depth("last_hidden") == 5 / 6
+    assert trace.last_linear is model.head
+    assert trace.depth_before(model.head) == 5 / 6
 
 
 def test_the_order_is_that_of_execution_and_not_of_registration():
@@ -118,10 +119,7 @@ def test_the_order_is_that_of_execution_and_not_of_registration():
             return self.second(self.first(x))
 
     model = Backwards()
-    trace = Trace(named_layers(model))
-    trace.attach(model)
-    model(torch.zeros(1, 4))
-    trace.remove()
+    trace = traced(named_layers(model), model, torch.zeros(1, 4))
     assert trace.order == ["first", "second"]
-    assert trace.ends.last_linear is model.second
+    assert trace.last_linear is model.second
     assert not model.first._forward_hooks

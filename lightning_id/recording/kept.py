@@ -5,13 +5,15 @@ of a few agrees: a layer that changes costs next to nothing, and one that does n
 third measurement on.
 """
 
-from collections.abc import Collection, Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
+from typing import NamedTuple
 
 import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
+from lightning_id.functional import Estimate
 from lightning_id.functional.duplicates import row_hashes
 from lightning_id.functional.leading import Leading
 from lightning_id.recording.results import Estimates
@@ -75,30 +77,20 @@ def _equal(one: Tensor | None, other: Tensor | None) -> bool:
     return torch.equal(one, other)
 
 
-@dataclass(frozen=True)
-class LayerEstimates:
-    """The estimates of all rows of a layer and of its classes, which `as_kept` returns again."""
+class LayerEstimates(NamedTuple):
+    """The estimates of a layer, for the next measurement."""
 
     fingerprint: Fingerprint
-    all_rows: Estimates
-    classes: dict[int, Estimates]
+    found: Estimates
     leading: Leading  # with which the next counts begin; its vectors are r x m, m <= r / 4
 
-    def as_kept(self) -> "LayerEstimates":
-        """Return the same estimates, marked as kept, without seconds."""
-        classes = {label: _as_kept(found) for label, found in self.classes.items()}
-        return replace(self, all_rows=_as_kept(self.all_rows), classes=classes)
 
-    def has_all_of(self, estimators: Collection[str]) -> bool:
-        """Return whether these are estimates of the same estimators."""
-        return self.all_rows.values.keys() == set(estimators)
-
-    @property
-    def has_errors(self) -> bool:
-        """Whether any estimator failed: it is tried again."""
-        return any(found.errors for found in (self.all_rows, *self.classes.values()))
+def as_kept(found: Estimates) -> Estimates:
+    """Return the same estimates, marked as kept, without seconds."""
+    per_class = {label: _marked(estimates) for label, estimates in found.per_class.items()}
+    seconds = dict.fromkeys(found.seconds, 0.0)
+    return replace(found, estimates=_marked(found.estimates), per_class=per_class, seconds=seconds)
 
 
-def _as_kept(found: Estimates) -> Estimates:
-    values = {name: replace(each, computation=KEPT) for name, each in found.values.items()}
-    return replace(found, values=values, seconds=dict.fromkeys(found.seconds, 0.0))
+def _marked(estimates: Mapping[str, Estimate]) -> dict[str, Estimate]:
+    return {name: replace(each, computation=KEPT) for name, each in estimates.items()}

@@ -19,7 +19,7 @@ from lightning_id.functional import Estimate
 from lightning_id.functional.leading import Leading
 from lightning_id.functional.registry import Estimator
 from lightning_id.recording.batches import count_samples, labels_of, mask_of, padding_in
-from lightning_id.recording.kept import Fingerprint, LayerEstimates, hashes_of_few
+from lightning_id.recording.kept import Fingerprint, LayerEstimates, as_kept, hashes_of_few
 from lightning_id.recording.layers import INPUT, LAST_HIDDEN, called_modules
 from lightning_id.recording.memory import room_for_rows
 from lightning_id.recording.modules import device_of, named_layers
@@ -27,7 +27,7 @@ from lightning_id.recording.padding import find_padding, pad_token_of
 from lightning_id.recording.plan import Plan, Planner
 from lightning_id.recording.processes import Processes, SingleProcess
 from lightning_id.recording.recorder import Recorder
-from lightning_id.recording.results import LayerResult, run_estimators
+from lightning_id.recording.results import Estimates, LayerResult, run_estimators
 from lightning_id.recording.rule import RowRule
 from lightning_id.recording.samples import FixedSamples, ReservoirSamples
 from lightning_id.recording.selection import Batch
@@ -196,49 +196,52 @@ class Measurement:
     ) -> LayerResult:
         """Estimate one layer, and its classes if its rows have labels."""
         layer = self._gathered_rows(name, plan, labels)
-        result = LayerResult(name, None, order, plan.depths.get(name), layer.width)
-        result.notes = self._notes(name, layer, plan)
-        result.batch_notes = self._batch_notes(name)
-        selector = self._recorder.selector(name)
-        result.rule_notes, result.padding_notes = selector.rule_notes(), selector.padding_notes()
         if layer.rows is None:
-            result.estimates = dict.fromkeys(estimators, Estimate(reason=layer.reason))
-            return result
-        before = self._kept.pop(name, None)
-        if before is not None and layer.is_unchanged and before.has_all_of(estimators):
-            found = before.as_kept()
+            reasons = dict.fromkeys(estimators, Estimate(reason=layer.reason))
+            found = Estimates(estimates=reasons)
         else:
-            found = self._estimates(name, layer, estimators, labels, before)
-        if not found.has_errors:
-            self._kept[name] = found
-        result.add(found.all_rows)
-        for label, of_class in found.classes.items():
-            result.add_class(label, of_class)
-        return result
+            found = self._kept_or_new(name, layer, layer.rows, estimators, labels)
+        selector = self._recorder.selector(name)
+        return LayerResult(
+            name,
+            None,
+            order,
+            plan.depths.get(name),
+            layer.width,
+            notes=self._notes(name, layer, plan),
+            batch_notes=self._batch_notes(name),
+            rule_notes=selector.rule_notes(),
+            padding_notes=selector.padding_notes(),
+            **vars(found),
+        )
 
-    def _estimates(
+    def _kept_or_new(
         self,
         name: str,
         layer: _LayerRows,
+        rows: Float[Tensor, "r d"],
         estimators: Mapping[str, Estimator],
         labels: list[int],
-        before: LayerEstimates | None,
-    ) -> LayerEstimates:
-        """Run the estimators on all rows of a layer, then on the rows of each class."""
-        assert layer.rows is not None
-        last = Leading() if before is None else before.leading
-        leading = replace(last, needs_all=self._needs_all, spectrum=None)
-        found = run_estimators(layer.rows, estimators, self._processes, leading)
-        estimates = LayerEstimates(layer.fingerprint, found, {}, leading)
+    ) -> Estimates:
+        """Return the last estimates if the rows are the same, else run the estimators."""
+        last = self._kept.pop(name, None)
+        if last and layer.is_unchanged and last.found.estimates.keys() == set(estimators):
+            self._kept[name] = last
+            return as_kept(last.found)
+        leading = replace(
+            Leading() if last is None else last.leading, needs_all=self._needs_all, spectrum=None
+        )
+        found = run_estimators(rows, estimators, self._processes, leading)
         slots = self._recorder.slots(name)
         of_rows = self._labels[:0] if slots is None else self._labels[slots]
         for label in () if self._options.rule.has_own_samples(name) else labels:
             if found.is_aborted:
                 break
-            rows = layer.rows[(of_rows == label).to(layer.rows.device)]
-            found = run_estimators(rows, estimators, self._processes)
-            estimates.classes[label] = found
-        return estimates
+            of_class = rows[(of_rows == label).to(rows.device)]
+            found.add_class(label, run_estimators(of_class, estimators, self._processes))
+        if not found.errors:  # an estimator that failed is tried again
+            self._kept[name] = LayerEstimates(layer.fingerprint, found, leading)
+        return found
 
     # --- batches ----------------------------------------------------------------------------------
 
@@ -306,18 +309,16 @@ class Measurement:
         )
         failures = [failure for _, failure, _ in gathered if failure is not None]
         kinds = {kind for kind, _, _ in gathered if kind is not None}
-        is_unchanged = all(equal for _, _, equal in gathered)
+        if len(kinds) > 1:
+            failures.append(f"expected rows of one width and dtype in all processes, got {kinds}")
+        elif not kinds:
+            failures.append(plan.reasons.get(name, "no batch held a chosen sample"))
         if failures:
             return _LayerRows(None, width, fingerprint, failures[0])
-        if len(kinds) > 1:
-            reason = f"expected rows of one width and dtype in all processes, got {kinds}"
-            return _LayerRows(None, width, fingerprint, reason)
-        if not kinds:
-            reason = plan.reasons.get(name, "no batch held a chosen sample")
-            return _LayerRows(None, width, fingerprint, reason)
         ((columns, dtype, width),) = kinds
         if rows is None:  # no chosen sample was in a batch of this rank
             rows = torch.empty((0, columns), dtype=dtype, device=device_of(self._model))
+        is_unchanged = all(equal for _, _, equal in gathered)
         return _LayerRows(rows, width, fingerprint, is_unchanged=is_unchanged)
 
     def _layer_equal_to_last_hidden(self, plan: Plan) -> str | None:

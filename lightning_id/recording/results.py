@@ -20,15 +20,24 @@ from lightning_id.functional.registry import Estimator, estimator_spec
 from lightning_id.recording.processes import Processes
 
 
-@dataclass
+@dataclass(kw_only=True)
 class Estimates:
     """The results of all estimators on some rows, by the name of the estimator."""
 
-    values: dict[str, Estimate] = field(default_factory=dict)  # one that failed has a reason
-    errors: dict[str, Exception] = field(default_factory=dict)
+    estimates: dict[str, Estimate] = field(default_factory=dict)  # one that failed has a reason
+    per_class: dict[int, dict[str, Estimate]] = field(default_factory=dict)  # by label first
+    errors: dict[str, Exception] = field(default_factory=dict)  # of classes too, as seconds
     seconds: dict[str, float] = field(default_factory=dict)  # shared work counts for the first
     spectrum: Float[Tensor, " r"] | LaterSpectrum | None = None  # if an estimator needed it
     is_aborted: bool = False  # no estimator can use the rows, or a rank is out of reach
+
+    def add_class(self, label: int, found: "Estimates") -> None:
+        """Take over the estimates from the rows of a class."""
+        self.per_class[label] = found.estimates
+        self.errors |= found.errors
+        for name, seconds in found.seconds.items():
+            self.seconds[name] += seconds
+        self.is_aborted = found.is_aborted
 
 
 class Changes(NamedTuple):
@@ -48,36 +57,19 @@ class Changes(NamedTuple):
 
 
 @dataclass
-class LayerResult:
-    """The estimates of one layer, by the name of the estimator, and caveats about its rows."""
+class LayerResult(Estimates):
+    """The estimates of one layer, and caveats about its rows."""
 
     layer: str
     role: str | None  # "input" or "last_hidden"
     order: int  # of execution
     depth: float | None  # relative; None if the layer was never called
     ambient_dimension: int | None  # features of a row; None if nothing was recorded
-    estimates: dict[str, Estimate] = field(default_factory=dict)
-    per_class: dict[int, dict[str, Estimate]] = field(default_factory=dict)  # by label first
-    spectrum: Float[Tensor, " r"] | LaterSpectrum | None = None
-    seconds: dict[str, float] = field(default_factory=dict)
-    errors: dict[str, Exception] = field(default_factory=dict)
     notes: list[str] = field(default_factory=list)  # on the rows of this layer
     batch_notes: list[str] = field(default_factory=list)  # the same for all layers they concern
     rule_notes: list[str] = field(default_factory=list)  # of `rows_per_sample`: no remarks
     padding_notes: list[str] = field(default_factory=list)  # on masks: no remarks
     changes: dict[str, Changes] = field(default_factory=dict)  # since earlier measurements
-
-    def add(self, found: Estimates) -> None:
-        """Take over the estimates from all rows."""
-        self.estimates, self.seconds = found.values, found.seconds
-        self.errors, self.spectrum = found.errors, found.spectrum
-
-    def add_class(self, label: int, found: Estimates) -> None:
-        """Take over the estimates from the rows of a class."""
-        self.per_class[label] = found.values
-        self.errors |= found.errors
-        for name, seconds in found.seconds.items():
-            self.seconds[name] += seconds
 
     def records(self) -> Iterator[dict[str, Any]]:
         """Yield the columns of a history for each estimator, then for each class and estimator."""
@@ -124,7 +116,7 @@ def run_estimators(
                 geometry.leading = leading
             outcome = processes.estimate(partial(_run_estimator, name, estimator), geometry)
         except Exception as error:
-            left = [each for each in estimators if each not in found.values]
+            left = [each for each in estimators if each not in found.estimates]
             _add_failure(found, left, error, len(rows))
             found.is_aborted = True
             return found
@@ -134,7 +126,7 @@ def run_estimators(
             _add_failure(found, [name], outcome, len(rows))
             geometry = None  # its intermediate results may differ between ranks
         else:
-            found.values[name] = outcome
+            found.estimates[name] = outcome
             if geometry.known_spectrum is not None:
                 found.spectrum = geometry.known_spectrum
             elif leading is not None:
@@ -146,7 +138,7 @@ def _add_failure(found: Estimates, names: list[str], error: Exception, n_samples
     # The frames of an error hold tensors, and the next estimator needs the memory.
     traceback.clear_frames(error.__traceback__)
     found.errors |= dict.fromkeys(names, error)
-    found.values |= dict.fromkeys(names, Estimate(reason=repr(error), n_samples=n_samples))
+    found.estimates |= dict.fromkeys(names, Estimate(reason=repr(error), n_samples=n_samples))
 
 
 def _run_estimator(name: str, estimator: Callable[[Geometry], Any], geometry: Geometry) -> Estimate:

@@ -14,7 +14,7 @@ NAN = math.nan
 def result(layer, value, depth=0.5, role=None, **others):
     error = NAN if math.isnan(value) else 0.25
     estimates = {"twonn": Estimate(value, error, value - 0.5, value + 0.5), **others}
-    return LayerResult(layer, role, 0, depth, 10, estimates)
+    return LayerResult(layer, role, 0, depth, 10, estimates=estimates)
 
 
 def test_each_estimate_and_its_error_have_a_key():
@@ -40,7 +40,10 @@ def test_the_summary_is_of_the_largest_and_of_the_last_hidden_layer():
 
 def test_the_peak_has_a_reading_from_above_where_ess_is_measured():
     estimates = {"twonn": Estimate(12.0), "ess": Estimate(20.0)}
-    assert metrics_of([LayerResult("a", None, 0, 0.5, 100, estimates)])["id/peak_high"] == 20.0
+    assert (
+        metrics_of([LayerResult("a", None, 0, 0.5, 100, estimates=estimates)])["id/peak_high"]
+        == 20.0
+    )
 
 
 def test_a_missing_value_has_no_key():

@@ -123,7 +123,9 @@ FIRST, SECOND = Validation("fit", 0, 9), Validation("fit", 1, 19)
 
 
 def layer(name, cloud, **fields):
-    return LayerResult(name, None, 0, 0.5, 12, {"twonn": twonn_dimension(cloud)}, **fields)
+    return LayerResult(
+        name, None, 0, 0.5, 12, estimates={"twonn": twonn_dimension(cloud)}, **fields
+    )
 
 
 def add(results, history, at=FIRST, comparisons=None, on_error="warn", done=None):
@@ -191,7 +193,7 @@ def test_layers_are_compared_with_one_another_within_one_measurement():
 def failed():
     error = ZeroDivisionError("mine")
     estimates = {"twonn": Estimate(reason=repr(error))}
-    return LayerResult("fc1", None, 0, 0.5, 12, estimates, errors={"twonn": error})
+    return LayerResult("fc1", None, 0, 0.5, 12, estimates=estimates, errors={"twonn": error})
 
 
 def test_an_estimator_that_failed_raises_after_its_record_if_asked_for():

@@ -71,10 +71,12 @@ def test_notes_on_the_rule_and_on_padding_are_in_the_record_and_no_remarks():
 
 
 def test_records_of_classes_follow_the_ones_of_all_rows_and_name_their_label():
-    ours = result()
-    ours.add(Estimates({"twonn": Estimate(5.0)}, {}, {"twonn": 0.25}, torch.ones(3)))
+    ours = result(
+        estimates={"twonn": Estimate(5.0)}, seconds={"twonn": 0.25}, spectrum=torch.ones(3)
+    )
     error = ZeroDivisionError("mine")
-    ours.add_class(7, Estimates({"twonn": Estimate(3.0)}, {"twonn": error}, {"twonn": 0.5}))
+    estimates, seconds = {"twonn": Estimate(3.0)}, {"twonn": 0.5}
+    ours.add_class(7, Estimates(estimates=estimates, errors={"twonn": error}, seconds=seconds))
     whole, of_class = ours.records()
     assert (whole["value"], whole["seconds"]) == (5.0, 0.75)  # of the classes too
     assert (of_class["label"], of_class["value"]) == ("7", 3.0)
@@ -126,7 +128,7 @@ class Ranks(SingleProcess):
 def test_estimators_share_one_geometry_and_have_their_own_seconds():
     processes = Ranks()
     found = run_estimators(X, ESTIMATORS, processes)
-    assert found.values == {name: estimator(X) for name, estimator in ESTIMATORS.items()}
+    assert found.estimates == {name: estimator(X) for name, estimator in ESTIMATORS.items()}
     assert found.errors == {}
     assert not found.is_aborted
     assert list(found.seconds) == ["twonn", "pca"]
@@ -140,8 +142,8 @@ def test_an_error_is_a_reason_and_later_estimators_have_a_fresh_geometry():
 
     processes = Ranks()
     found = run_estimators(X, {"broken": broken, **ESTIMATORS}, processes)
-    assert found.values["broken"] == Estimate(reason="ZeroDivisionError('mine')", n_samples=80)
-    assert found.values["twonn"] == twonn_dimension(X)
+    assert found.estimates["broken"] == Estimate(reason="ZeroDivisionError('mine')", n_samples=80)
+    assert found.estimates["twonn"] == twonn_dimension(X)
     assert list(found.errors) == ["broken"]
     assert not found.is_aborted
     assert processes.n_geometries == 2
@@ -151,8 +153,8 @@ def test_an_error_is_a_reason_and_later_estimators_have_a_fresh_geometry():
 def test_without_a_geometry_or_an_agreement_all_estimators_are_aborted(fails_in):
     found = run_estimators(X, ESTIMATORS, Ranks(fails_in))
     assert found.is_aborted
-    assert list(found.values) == list(found.errors) == ["twonn", "pca"]
-    assert len({estimate.reason for estimate in found.values.values()}) == 1
+    assert list(found.estimates) == list(found.errors) == ["twonn", "pca"]
+    assert len({estimate.reason for estimate in found.estimates.values()}) == 1
     assert list(found.seconds) == ["twonn"]
 
 
@@ -172,11 +174,11 @@ def test_a_value_that_is_not_finite_has_a_reason():
     def silent(geometry):
         return Estimate(math.inf)
 
-    assert run_estimators(X, {"mine": silent}, SingleProcess()).values["mine"].reason == (
+    assert run_estimators(X, {"mine": silent}, SingleProcess()).estimates["mine"].reason == (
         "mine gave inf and no reason"
     )
     stated = run_estimators(X, {"mine": lambda _: Estimate(reason="flat")}, SingleProcess())
-    assert stated.values["mine"].reason == "flat"
+    assert stated.estimates["mine"].reason == "flat"
 
 
 def test_what_is_no_estimate_is_a_type_error_with_the_way_out():
@@ -192,7 +194,7 @@ def test_warnings_on_coarse_features_are_left_to_the_callback():
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         found = run_estimators(coarse, {"twonn": twonn_dimension}, SingleProcess())
-    assert "too coarse" in found.values["twonn"].note
+    assert "too coarse" in found.estimates["twonn"].note
 
 
 @pytest.mark.parametrize(
@@ -204,7 +206,7 @@ def test_a_spectrum_is_computed_later_where_no_estimator_needs_it(names, is_late
     found = run_estimators(x, estimators, SingleProcess(), leading)
     assert isinstance(found.spectrum, LaterSpectrum) is is_later
     whole = run_estimators(x, estimators, SingleProcess())
-    assert found.values["pca"].value == whole.values["pca"].value
+    assert found.estimates["pca"].value == whole.estimates["pca"].value
     spectrum = found.spectrum.eigenvalues if is_later else found.spectrum
     torch.testing.assert_close(spectrum, whole.spectrum)
 

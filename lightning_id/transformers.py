@@ -10,7 +10,7 @@ from transformers import Trainer, TrainerCallback, TrainerControl, TrainerState,
 from lightning_id.callback.monitoring import Monitor
 from lightning_id.callback.schedule import EveryNValidations, Schedule
 from lightning_id.history import BEFORE_TRAINING, FIT, History
-from lightning_id.recording.randomness import kept_rng
+from lightning_id.recording.passes import kept_rng
 from lightning_id.recording.rule import Reduce
 
 if TYPE_CHECKING:

@@ -17,12 +17,11 @@ from lightning_id.functional.change import Change, change_of_estimates
 from lightning_id.functional.estimate import Estimate, Influence
 from lightning_id.functional.registry import Estimator
 from lightning_id.history import BEFORE_TRAINING, History, Record, Validation
-from lightning_id.recording.kept import LayerEstimates
 from lightning_id.recording.measurement import Measurement
 from lightning_id.recording.passes import ChosenBatches
 from lightning_id.recording.plan import Plan
 from lightning_id.recording.processes import Processes, rank_here
-from lightning_id.recording.results import Changes, LayerResult
+from lightning_id.recording.results import Changes, LayerEstimates, LayerResult
 from lightning_id.recording.samples import FixedSamples, ReservoirSamples, samples_of
 
 _Key = tuple[str, str, str]  # sample set, layer, estimator

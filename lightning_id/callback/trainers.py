@@ -8,8 +8,12 @@ from torch import nn
 from torch.nn.parallel import DistributedDataParallel
 
 from lightning_id.recording.measurement import Measurement
-from lightning_id.recording.passes import arguments_of, evaluating, has_known_samples
-from lightning_id.recording.randomness import kept_rng
+from lightning_id.recording.passes import (
+    arguments_of,
+    evaluating,
+    has_known_samples,
+    kept_rng,
+)
 
 # `pytorch_lightning` and `lightning.pytorch` are two class trees that share no base. The types of
 # the first are checked; at run time both are accepted.

@@ -17,7 +17,7 @@ from torchvision import transforms
 from torchvision.transforms import InterpolationMode
 
 from lightning_id._checks import close_names, how_to_install
-from lightning_id.recording.randomness import kept_rng
+from lightning_id.recording.passes import kept_rng
 
 Transform = Callable[[Image], Tensor]
 # From a name, whether its weights are trained, and pixels or None.

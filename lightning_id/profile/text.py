@@ -14,7 +14,7 @@ from lightning_id.callback.monitoring import Monitor
 from lightning_id.history import BEFORE_TRAINING, History
 from lightning_id.profile.networks import installed
 from lightning_id.profile.run import Settings
-from lightning_id.recording.randomness import kept_rng
+from lightning_id.recording.passes import kept_rng
 from lightning_id.recording.samples import choose_samples
 
 LONGEST = 512  # tokens: longer lines are cut

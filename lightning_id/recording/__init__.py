@@ -4,7 +4,7 @@ from lightning_id.recording.activations import record_activations
 from lightning_id.recording.layers import auto_layers, select_layers
 from lightning_id.recording.modules import named_layers
 from lightning_id.recording.projection import RandomProjection
-from lightning_id.recording.rows import first_tensor, reduce_rows
+from lightning_id.recording.rule import first_tensor, reduce_rows
 from lightning_id.recording.samples import choose_samples
 
 __all__ = [

@@ -13,7 +13,7 @@ from torch import Tensor, nn
 
 from lightning_id._checks import whole_number
 from lightning_id.recording.axes import states_batch_first
-from lightning_id.recording.batches import count_samples
+from lightning_id.recording.batches import count_samples, find_padding, pad_token_of
 from lightning_id.recording.hooks import Hooks, takes_hooks
 from lightning_id.recording.inputs import InputSearch, named_arguments
 from lightning_id.recording.layers import (
@@ -27,7 +27,6 @@ from lightning_id.recording.layers import (
 )
 from lightning_id.recording.memory import free_memory, room_for_rows
 from lightning_id.recording.modules import device_of
-from lightning_id.recording.padding import find_padding, pad_token_of
 from lightning_id.recording.processes import SingleProcess
 from lightning_id.recording.recorder import Recorder
 from lightning_id.recording.rule import Reduce, RowRule, RowsPerSample

@@ -1,7 +1,7 @@
 """The layers that `auto` picks, from the modules of a network alone: nothing is run."""
 
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 
 from torch import nn
@@ -38,23 +38,26 @@ _LONG = 1 / 4  # share of all layers with weights from which on a stage is long
 
 def pick_layers(root: nn.Module, most: int) -> list[str]:
     """Pick at most so many layers, in order of registration: see `auto_layers`."""
+    modules = {child.name: child.module for child in _all(root)}
     first = _first_embedding(root)
     inside = [name for child in _looked_at(root, "") for name in child.picks]
-    picked = _without_second_names(root, [*([first] if first else []), *inside])
+    picked = [*([first] if first else []), *inside]
+    names = {modules[name]: name for name in reversed(picked)}  # of several, the first
+    picked = list(dict.fromkeys(names[modules[name]] for name in picked))
     end = _output_layer(root, picked)
     if end is not None:
         picked.append(end)
     if len(picked) > most:
-        return _thinned(root, picked, most)
-    return _with_first_blocks(root, picked, most)
+        return _thinned(modules, picked, most)
+    with_first_blocks = _with_first_blocks(modules, picked, _LONG * _count(root))
+    return with_first_blocks if len(with_first_blocks) <= most else picked
 
 
-def _thinned(root: nn.Module, picked: list[str], most: int) -> list[str]:
+def _thinned(modules: Mapping[str, nn.Module], picked: list[str], most: int) -> list[str]:
     """Thin layers out evenly: inside each series of transformer blocks, or if none, all."""
-    modules = {child.name: child.module for child in _all(root)}
     series: dict[str, list[str]] = {}
     for name in picked:
-        if name in modules and _is_transformer(modules[name]):
+        if _kind(modules[name]) is not None and not _has_conv(modules[name]):
             series.setdefault(_unnumbered(name), []).append(name)
     n_blocks = sum(map(len, series.values()))
     room = most - (len(picked) - n_blocks)
@@ -71,11 +74,6 @@ def _evenly(names: list[str], most: int) -> list[str]:
         return names[:1]
     step = (len(names) - 1) / (most - 1)
     return [names[round(i * step)] for i in range(most)]
-
-
-def _is_transformer(module: nn.Module) -> bool:
-    """Whether a module is a block of layers, none of them a convolution."""
-    return _kind(module) is not None and not _has_conv(module)
 
 
 @dataclass
@@ -112,11 +110,11 @@ def _looked_at(module: nn.Module, prefix: str) -> list[_Child]:
     for child in children:
         child.kind = _kind(child.module)
     kinds = [child.kind for child in children]
-    series = [_series(child) for child in children]
-    for child in children:
+    series = [(child.kind, _unnumbered(child.name)) for child in children]
+    for child, own_series in zip(children, series, strict=True):
         if _is_picked(child.module):
             child.picks = [child.name]
-        elif child.kind is not None and (child.is_listed or series.count(_series(child)) > 1):
+        elif child.kind is not None and (child.is_listed or series.count(own_series) > 1):
             child.pick_whole()
         elif child.kind is not None:
             inner = _looked_at(child.module, child.name)
@@ -143,12 +141,8 @@ def _kind(module: nn.Module) -> tuple[type, ...] | None:
     return (type(module), *sorted(held, key=lambda kind: kind.__qualname__))
 
 
-def _series(child: _Child) -> tuple[tuple[type, ...] | None, str] | None:
-    """Return the key that blocks of a series share: kind, and name without its numbers."""
-    return None if child.kind is None else (child.kind, _unnumbered(child.name))
-
-
 def _unnumbered(name: str) -> str:
+    """Return what the names of the blocks of a series share."""
     return re.sub(r"\d+[a-z]?", "", name)
 
 
@@ -277,15 +271,12 @@ def _called_embedding(module: nn.Module, prefix: str, first: _Child) -> str:
 
 def _output_layer(root: nn.Module, picked: list[str]) -> str | None:
     """Return the layer whose output is that of the network, if it is not among the picked."""
-    order = [child.name for child in _leaves(root)]
-    last = next((c.name for c in reversed(list(_leaves(root))) if has_parameters(c.module)), None)
-    if last is None:
+    leaves = list(_leaves(root))
+    trained = [i for i, leaf in enumerate(leaves) if has_parameters(leaf.module)]
+    ends = tuple(f"{name}." for name in picked[-1:])
+    inside = [i for i, leaf in enumerate(leaves) if f"{leaf.name}.".startswith(ends)]
+    if not trained or (inside and inside[-1] >= trained[-1]):
         return None
-    if picked:
-        end = picked[-1]
-        inside = [i for i, name in enumerate(order) if f"{name}.".startswith(f"{end}.")]
-        if inside and inside[-1] >= order.index(last):
-            return None
     name, module = "", root
     while True:
         children = [c for c in _children(module, name) if has_parameters(c.module)]
@@ -308,25 +299,19 @@ def _is_end(module: nn.Module) -> bool:
     return isinstance(module, _UNITS) or is_leaf(module)
 
 
-def _with_first_blocks(root: nn.Module, picked: list[str], most: int) -> list[str]:
-    """Add the first block of the first stage of convolutions and of long ones, if there is room."""
-    modules = {child.name: child.module for child in _all(root)}
-    whole = _count(root)
+def _with_first_blocks(
+    modules: Mapping[str, nn.Module], picked: list[str], long: float
+) -> list[str]:
+    """Add the first block of the first stage of convolutions and of long ones."""
     found: list[str] = []
     is_first = True
     for name in picked:
-        block = _first_block(modules[name], name) if name in modules else None
-        if block is not None and (is_first or _count(modules[name]) >= _LONG * whole):
+        block = _first_block(modules[name], name)
+        if block is not None and (is_first or _count(modules[name]) >= long):
             found.append(block)
         is_first &= block is None
         found.append(name)
-    return found if len(found) <= most else picked
-
-
-def _without_second_names(root: nn.Module, picked: list[str]) -> list[str]:
-    modules = {child.name: child.module for child in _all(root)}
-    first = {id(modules[name]): name for name in reversed(picked)}
-    return list(dict.fromkeys(first[id(modules[name])] for name in picked))
+    return found
 
 
 def _all(module: nn.Module, prefix: str = "") -> Iterator[_Child]:

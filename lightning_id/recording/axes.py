@@ -20,8 +20,8 @@ from torch.nn.modules.pooling import (
     _MaxPoolNd,
 )
 
+from lightning_id.recording.batches import side_of_decoder
 from lightning_id.recording.modules import is_leaf
-from lightning_id.recording.padding import side_of_decoder
 
 _TRANSFORMERS = (nn.TransformerEncoderLayer, nn.TransformerDecoderLayer)
 _STACKS = (nn.TransformerEncoder, nn.TransformerDecoder)

@@ -18,16 +18,29 @@ from torch import Tensor, nn
 from lightning_id.functional import Estimate
 from lightning_id.functional.leading import Leading
 from lightning_id.functional.registry import Estimator
-from lightning_id.recording.batches import count_samples, labels_of, mask_of, padding_in
-from lightning_id.recording.kept import Fingerprint, LayerEstimates, as_kept, hashes_of_few
+from lightning_id.recording.batches import (
+    count_samples,
+    find_padding,
+    labels_of,
+    mask_of,
+    pad_token_of,
+    padding_in,
+)
 from lightning_id.recording.layers import INPUT, LAST_HIDDEN, called_modules
 from lightning_id.recording.memory import room_for_rows
 from lightning_id.recording.modules import device_of, named_layers
-from lightning_id.recording.padding import find_padding, pad_token_of
 from lightning_id.recording.plan import Plan, Planner
 from lightning_id.recording.processes import Processes, SingleProcess
 from lightning_id.recording.recorder import Recorder
-from lightning_id.recording.results import Estimates, LayerResult, run_estimators
+from lightning_id.recording.results import (
+    Estimates,
+    Fingerprint,
+    LayerEstimates,
+    LayerResult,
+    as_kept,
+    hashes_of_few,
+    run_estimators,
+)
 from lightning_id.recording.rule import RowRule
 from lightning_id.recording.samples import FixedSamples, ReservoirSamples
 from lightning_id.recording.selection import Batch

@@ -1,16 +1,17 @@
 """A pass of chosen samples through a model, which leaves the model and all generators as before."""
 
+import random
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sized
 from contextlib import contextmanager
 from inspect import signature
 from typing import Any, TypeGuard
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 from torch.utils.data import DataLoader, IterableDataset, Subset
 
 from lightning_id.recording.batches import is_mapping
-from lightning_id.recording.randomness import kept_rng
 from lightning_id.recording.samples import (
     FixedSamples,
     ReservoirSamples,
@@ -116,3 +117,20 @@ def batch_to(batch: Any, device: torch.device) -> Any:
     if isinstance(batch, (list, tuple)):
         return type(batch)(batch_to(each, device) for each in batch)
     return batch
+
+
+@contextmanager
+def kept_rng() -> Iterator[None]:
+    """Restore the global RNG states of torch, numpy and Python, also after an exception."""
+    # A device that was never used has no state yet, and asking for it would start CUDA.
+    is_used = torch.cuda.is_initialized()  # type: ignore[no-untyped-call]
+    cuda = torch.cuda.get_rng_state_all() if is_used else []
+    states = torch.get_rng_state(), np.random.get_state(), random.getstate()  # noqa: NPY002
+    try:
+        yield
+    finally:
+        torch.set_rng_state(states[0])
+        np.random.set_state(states[1])  # noqa: NPY002
+        random.setstate(states[2])
+        if cuda:
+            torch.cuda.set_rng_state_all(cuda)

@@ -60,23 +60,6 @@ class RandomProjection:
         return torch.cat(parts, dim=1)
 
 
-class Projections:
-    """Projects rows that are wider than a number of features; one projection per width."""
-
-    def __init__(self, seed: int) -> None:
-        self._seed = seed
-        self._by_width: dict[tuple[int, int], RandomProjection] = {}
-
-    def project(self, rows: Float[Tensor, "r d"], most: int | None) -> Float[Tensor, "r m"]:
-        """Return rows of at most so many features; None for no limit."""
-        width = rows.shape[1]
-        if most is None or width <= most:
-            return rows
-        if (width, most) not in self._by_width:
-            self._by_width[width, most] = RandomProjection(width, most, self._seed)
-        return self._by_width[width, most](rows)
-
-
 def sums(x: Float[Tensor, "r t d"], divisor: Tensor | float | int) -> Float[Tensor, "r d"]:
     """Return sums over axis 1 over a number, or one for each row (r, 1); float32 or wider.
 

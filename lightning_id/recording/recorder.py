@@ -5,7 +5,7 @@ from collections import Counter
 from collections.abc import Callable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
-from functools import partial
+from functools import cache, partial
 from typing import Any, TypeVar
 
 import torch
@@ -15,9 +15,8 @@ from torch import Tensor, nn
 from lightning_id.recording.axes import Axes, module_of_same_axes
 from lightning_id.recording.hooks import Hooks, takes_hooks
 from lightning_id.recording.inputs import given_tensor, is_redirected
-from lightning_id.recording.projection import FITTING, Projections
-from lightning_id.recording.rows import own_output
-from lightning_id.recording.rule import RowRule
+from lightning_id.recording.projection import FITTING, RandomProjection
+from lightning_id.recording.rule import RowRule, own_output
 from lightning_id.recording.samples import FixedSamples, ReservoirSamples
 from lightning_id.recording.selection import Batch, RowSelector, Selected
 from lightning_id.recording.storage import Limits, Storage, too_large
@@ -68,7 +67,7 @@ class Recorder:
         self._n_rows = samples.n_samples if n_rows is None else n_rows
         self._axes = Axes(root)
         self._selectors: dict[str, RowSelector] = {}
-        self._projections = Projections(self._rule.seed)
+        self._projection = cache(partial(RandomProjection, seed=self._rule.seed))
         self.storage = Storage(limits)
         self.hooks = Hooks()
         self._batch: Batch | None = None
@@ -241,7 +240,9 @@ class Recorder:
         rows, slots = found
         n_slots = self._n_rows if self._rule.has_own_samples(name) else self._samples.n_samples
         most = FITTING if name in self.projected else self._rule.max_features
-        self.storage.write(name, self._projections.project(rows, most), slots, n_slots)
+        if most is not None and rows.shape[1] > most:
+            rows = self._projection(rows.shape[1], most)(rows)
+        self.storage.write(name, rows, slots, n_slots)
 
     def _choose_projected(self) -> frozenset[str]:
         """Choose the layers whose rows would not fit into the limits, by their widths alone."""

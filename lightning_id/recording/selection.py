@@ -8,11 +8,17 @@ from jaxtyping import Bool, Float, Int
 from torch import Tensor, nn
 
 from lightning_id.recording.axes import Axes, FeatureAxis
-from lightning_id.recording.padding import Padding
-from lightning_id.recording.rows import first_tensor, pad, reduce_rows, tokens_of
-from lightning_id.recording.rule import RowRule, fits, why_not
-from lightning_id.recording.samples import ReservoirSamples
-from lightning_id.recording.tokens import TokenDraw
+from lightning_id.recording.batches import Padding
+from lightning_id.recording.rule import (
+    RowRule,
+    first_tensor,
+    fits,
+    pad,
+    reduce_rows,
+    tokens_of,
+    why_not,
+)
+from lightning_id.recording.samples import ReservoirSamples, TokenDraw
 
 _OPEN_SAMPLES = (
     "axes 0 and 1 are both as long as the batch: axis 0 was taken for the samples, as sample_dim=0"

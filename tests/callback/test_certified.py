@@ -10,7 +10,7 @@ from lightning_id import History, IntrinsicDimensionCallback
 from lightning_id.callback.outputs import Outputs
 from lightning_id.functional import geometry
 from lightning_id.functional.pca import CERTIFIED
-from lightning_id.recording.kept import KEPT
+from lightning_id.recording.results import KEPT
 from tests.toys import Toy, loader, trainer
 
 LAYERS = ["input", "net.0", "net.3"]  # 64, 144 and 36 features

@@ -10,7 +10,7 @@ from lightning_id import manifolds
 from lightning_id.functional import Geometry, get_estimator, pca_dimension, twonn_dimension
 from lightning_id.functional.leading import Leading
 from lightning_id.functional.registry import ESTIMATORS
-from lightning_id.recording.kept import hashes_of_few
+from lightning_id.recording.results import hashes_of_few
 from lightning_id.recording.storage import Storage
 from tests.pretended_cuda import OnDevice, Waits
 

@@ -6,9 +6,9 @@ from torch import nn
 
 from lightning_id import IntrinsicDimensionCallback
 from lightning_id.functional import pca_dimension, twonn_dimension
-from lightning_id.recording.kept import KEPT, Fingerprint, hashes_of_few
 from lightning_id.recording.measurement import Measurement, Options
 from lightning_id.recording.processes import SingleProcess
+from lightning_id.recording.results import KEPT, Fingerprint, hashes_of_few
 from lightning_id.recording.samples import FixedSamples, choose_samples, uniform_draws
 from tests.toys import fitted, loader
 

@@ -5,7 +5,7 @@ import torch
 from torch import nn
 
 from lightning_id import record_activations
-from lightning_id.recording.padding import find_padding, pad_token_of, side_of_decoder
+from lightning_id.recording.batches import find_padding, pad_token_of, side_of_decoder
 
 MASK = torch.tensor([[1, 1, 1, 0], [0, 0, 1, 1], [1, 1, 1, 1]])
 IDS = torch.tensor([[5, 6, 7, 9], [9, 9, 8, 5], [6, 9, 9, 7]])  # 9 is padding at the edges alone

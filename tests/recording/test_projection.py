@@ -6,7 +6,7 @@ import torch
 from lightning_id import manifolds
 from lightning_id.functional import twonn_dimension
 from lightning_id.recording import projection
-from lightning_id.recording.projection import Projections, RandomProjection, sums
+from lightning_id.recording.projection import RandomProjection, sums
 
 
 def test_a_projection_sums_in_float64():
@@ -59,18 +59,6 @@ def test_wide_rows_are_projected_some_at_a_time(monkeypatch):
     monkeypatch.setattr(project, "_project", lambda rows: parts.append(len(rows)) or part(rows))
     assert torch.equal(project(x), whole)
     assert parts == [2, 2, 2, 1]
-
-
-def test_only_rows_above_the_width_are_projected_with_one_projection_for_each_width():
-    projections = Projections(seed=3)
-    x = torch.randn(6, 50, generator=torch.Generator().manual_seed(0))
-    assert projections.project(x, None) is x
-    assert projections.project(x, 50) is x
-    assert torch.equal(projections.project(x, 49), RandomProjection(50, 49, 3)(x))
-    narrower = projections.project(x, 8)
-    assert torch.equal(narrower, RandomProjection(50, 8, 3)(x))
-    assert torch.equal(projections.project(x[:2], 8), narrower[:2])
-    assert projections.project(x[:, :40], 8).shape == (6, 8)
 
 
 @pytest.mark.parametrize(

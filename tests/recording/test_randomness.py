@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import torch
 
-from lightning_id.recording.randomness import kept_rng
+from lightning_id.recording.passes import kept_rng
 
 
 def draw():

@@ -7,9 +7,9 @@ import torch
 from torch import nn
 
 from lightning_id import IntrinsicDimensionCallback
+from lightning_id.recording.projection import RandomProjection
 from lightning_id.recording.recorder import Recorder
-from lightning_id.recording.rows import first_tensor
-from lightning_id.recording.rule import RowRule
+from lightning_id.recording.rule import RowRule, first_tensor
 from lightning_id.recording.samples import first_samples
 from lightning_id.recording.selection import Batch
 from tests.toys import Toy, count_hooks, loader, validated
@@ -157,6 +157,20 @@ def test_rows_of_changing_length_are_a_reason():
     rows, recorder = record(nn.Identity(), [torch.randn(4, 3), torch.randn(4, 5)])
     assert rows is None
     assert "expected 3 features" in recorder.failures["layer"]
+
+
+def test_only_rows_above_the_width_are_projected_with_one_projection_for_each_width():
+    x = torch.randn(6, 50, generator=torch.Generator().manual_seed(0))
+    recorder = Recorder({}, first_samples(6), RowRule(max_features=8, seed=3))
+    for part in torch.arange(6).split(4):
+        recorder.begin(Batch(len(part), torch.arange(len(part)), part))
+        for width in (50, 40, 8):
+            recorder.record(f"{width}", x[part, :width])
+        recorder.end()
+    for width in (50, 40):
+        expected = RandomProjection(width, 8, 3)(x[:, :width])
+        assert torch.equal(recorder.rows(f"{width}"), expected)
+    assert torch.equal(recorder.rows("8"), x[:, :8])
 
 
 def test_the_first_call_of_a_batch_is_recorded_and_calls_are_counted():

@@ -2,7 +2,7 @@ import pytest
 import torch
 
 from lightning_id.functional import twonn_dimension
-from lightning_id.recording.rows import reduce_rows
+from lightning_id.recording.rule import reduce_rows
 
 X = torch.randn(4, 5, 3, generator=torch.Generator().manual_seed(0))
 MASK = torch.tensor(  # padding on the right, on the left, on both sides, nowhere

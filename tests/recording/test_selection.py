@@ -5,7 +5,7 @@ import torch
 from torch import nn
 
 from lightning_id.recording.axes import Axes
-from lightning_id.recording.padding import Padding
+from lightning_id.recording.batches import Padding
 from lightning_id.recording.rule import RowRule
 from lightning_id.recording.samples import uniform_draws
 from lightning_id.recording.selection import Batch, RowSelector

@@ -7,8 +7,7 @@ from torch import nn
 from lightning_id import record_activations
 from lightning_id.recording.measurement import Measurement, Options
 from lightning_id.recording.rule import RowRule
-from lightning_id.recording.samples import ReservoirSamples
-from lightning_id.recording.tokens import TokenDraw
+from lightning_id.recording.samples import ReservoirSamples, TokenDraw
 
 LENGTHS = [1 + (7 * i) % 11 for i in range(60)]
 

@@ -24,11 +24,10 @@ from lightning_id.recording.layers import (
     select_layers,
 )
 from lightning_id.recording.measurement import Options
-from lightning_id.recording.memory import free_memory
 from lightning_id.recording.modules import device_of
 from lightning_id.recording.processes import Processes
 from lightning_id.recording.rule import Reduce, RowRule, RowsPerSample
-from lightning_id.recording.storage import Limits
+from lightning_id.recording.storage import Limits, free_memory
 
 WHY = "TwoNN needs a sample and its two nearest neighbours"
 SMALLEST_CLASS = 100  # samples: below, the error bar of one class is above 10 %

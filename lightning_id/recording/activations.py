@@ -25,13 +25,13 @@ from lightning_id.recording.layers import (
     is_named,
     select_layers,
 )
-from lightning_id.recording.memory import free_memory, room_for_rows
 from lightning_id.recording.modules import device_of
 from lightning_id.recording.processes import SingleProcess
 from lightning_id.recording.recorder import Recorder
 from lightning_id.recording.rule import Reduce, RowRule, RowsPerSample
 from lightning_id.recording.samples import first_samples
 from lightning_id.recording.selection import Batch
+from lightning_id.recording.storage import free_memory, room_for_rows
 
 
 @contextmanager

@@ -27,7 +27,6 @@ from lightning_id.recording.batches import (
     padding_in,
 )
 from lightning_id.recording.layers import INPUT, LAST_HIDDEN, called_modules
-from lightning_id.recording.memory import room_for_rows
 from lightning_id.recording.modules import device_of, named_layers
 from lightning_id.recording.plan import Plan, Planner
 from lightning_id.recording.processes import Processes, SingleProcess
@@ -44,7 +43,7 @@ from lightning_id.recording.results import (
 from lightning_id.recording.rule import RowRule
 from lightning_id.recording.samples import FixedSamples, ReservoirSamples
 from lightning_id.recording.selection import Batch
-from lightning_id.recording.storage import Limits
+from lightning_id.recording.storage import Limits, room_for_rows
 
 
 @dataclass(frozen=True)

@@ -2,7 +2,7 @@
 
 import random
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sized
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from inspect import signature
 from typing import Any, TypeGuard
 
@@ -92,18 +92,12 @@ def arguments_of(
     """Return the arguments that a forward takes of a batch: its first element, items, or all."""
     if isinstance(batch, (list, tuple)):
         return (batch[0],), {}
-    if is_mapping(batch) and _takes(forward, items := dict(batch.items())):
-        return (), items
+    if is_mapping(batch):
+        items = dict(batch.items())
+        with suppress(TypeError, ValueError):  # it takes other keywords, or has no signature
+            signature(forward).bind(**items)
+            return (), items
     return (batch,), {}
-
-
-def _takes(forward: Callable[..., Any], keywords: Mapping[Any, Any]) -> bool:
-    """Return whether a forward can be called with these keywords."""
-    try:
-        signature(forward).bind(**keywords)
-    except (TypeError, ValueError):  # or no signature
-        return False
-    return True
 
 
 def batch_to(batch: Any, device: torch.device) -> Any:

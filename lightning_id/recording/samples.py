@@ -1,7 +1,7 @@
 """Which samples, and tokens, are measured: chosen once, uniformly, the same at every validation."""
 
 import heapq
-from collections.abc import Sized
+from collections.abc import Iterable, Sized
 from typing import Any
 
 import torch
@@ -103,7 +103,10 @@ class ReservoirSamples:
         """Return the rows of the next batch that are chosen so far, and the slot of each."""
         placed: dict[int, int] = {}  # slot -> row: a later row of the batch may replace an earlier
         keys = self._keys(batch_size)
-        for row in self._may_be_chosen(keys):
+        may_be_chosen: Iterable[int] = range(batch_size)
+        if len(self._kept) == self.n_samples:
+            may_be_chosen = (keys < -self._kept[0][0]).nonzero().flatten().tolist()
+        for row in may_be_chosen:
             key = float(keys[row])
             if len(self._kept) < self.n_samples:
                 slot = len(self._kept)
@@ -116,13 +119,6 @@ class ReservoirSamples:
             placed[slot] = row
         rows, slots = list(placed.values()), list(placed)
         return torch.tensor(rows, dtype=torch.long), torch.tensor(slots, dtype=torch.long)
-
-    def _may_be_chosen(self, keys: Float[Tensor, " b"]) -> list[int]:
-        """Return the rows whose key is below the largest one kept; all until it is full."""
-        if len(self._kept) < self.n_samples:
-            return list(range(len(keys)))
-        below: list[int] = (keys < -self._kept[0][0]).nonzero().flatten().tolist()
-        return below
 
     def _keys(self, n: int) -> Float[Tensor, " b"]:
         self._seen += n

@@ -44,11 +44,11 @@ class End:
 class _Call:
     """A call that has not returned."""
 
-    module: nn.Module | None
-    began: int
+    module: nn.Module
+    began: int = 0
     origins: tuple[_Origin, ...] = ()  # of the tensors that it is given
-    is_given_new: bool = False  # whether a function made a tensor that it is given
     given: tuple[Any, ...] | None = None
+    is_given_result: bool = False  # whether a function made a tensor that it is given
     kept: list[Any] = field(default_factory=list)
     ends: list[End] = field(default_factory=list)
     has_inner: bool = False  # whether it called modules with weights
@@ -83,14 +83,14 @@ class Trace:
         self.total = 0  # layers with weights on the way to the output
         self.failure: Exception | None = None  # which ended the search for ends
         self._modules = modules
-        self._keep = keep
+        self._keep = keep or (lambda *_: None)
         self._before: dict[int, int] = {}  # depth at the input of each layer with weights, by id
         # Depth of the tensors that a layer was given, while they live: id -> (reference, depth).
         self._given: dict[int, tuple[weakref.ref[Tensor], int]] = {}
         self._returned: set[int] = set()  # ids of modules that returned before
         self._origins: dict[StorageWeakRef, _Origin] = {}
         self._clock = 0
-        self._calls = [_Call(None, 0)]
+        self._calls = [_Call(nn.Identity())]  # a root, whose ends are those of the network
 
     def attach(self, root: nn.Module, hooks: Hooks, batch: Any = None) -> None:
         """Add the hooks; the tensors of the batch exist before the pass."""
@@ -166,31 +166,25 @@ class Trace:
 
     def _enter(self, module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
         tensors = list(_tensors((args, kwargs)))
-        is_given_new = any(_storage(tensor) not in self._origins for tensor in tensors)
+        given = _place(tensors[0]) if tensors else None
+        ends = [end for each in self._calls for end in each.ends]
+        is_given_result = any(_storage(tensor) not in self._origins for tensor in tensors) or any(
+            given is not None and _is_same(end.output, given[0])
+            for end in ends
+            if not end.is_direct
+        )
         origins = self._see(tensors)
         self._clock += 1
-        given = _place(tensors[0]) if tensors else None
-        call = _Call(module, self._clock, origins, is_given_new, given)
-        if self._keep is not None and tensors and is_linear(module):
-            self._keep_input(self._keep, tensors[0], module, call)
+        call = _Call(module, self._clock, origins, given, is_given_result)
         self._calls.append(call)
-
-    def _keep_input(
-        self,
-        keep: Callable[[Tensor, nn.Module, Any], Any],
-        given: Tensor,
-        linear: nn.Module,
-        call: _Call,
-    ) -> None:
-        """Keep the input of the first call of a Linear, and of later ones while it is an end."""
-        lists = [call.kept]
-        if id(linear) in self._returned:
-            ends = [end for each in self._calls for end in each.ends]
-            lists = [end.kept for end in ends if end.layer is linear]
-        for kept in lists:
-            found = keep(given, linear, kept[-1] if kept else None)
-            if found is not None:
-                kept.append(found)
+        if tensors and is_linear(module):
+            # The input of a later call is kept while the Linear is an end.
+            is_first = id(module) not in self._returned
+            later = [end.kept for end in ends if end.layer is module]
+            for kept in [call.kept] if is_first else later:
+                found = self._keep(tensors[0], module, kept[-1] if kept else None)
+                if found is not None:
+                    kept.append(found)
 
     def _leave(self, module: nn.Module, _args: tuple[Any, ...], output: Any) -> None:
         if not any(call.module is module for call in self._calls):
@@ -203,7 +197,12 @@ class Trace:
         weighs = call.has_inner or has_weights(module)
         ends = self._ends_of(call, module, result, weighs)
         self._returned.add(id(module))
-        self._see_outputs(call, outputs, bool(ends))
+        self._clock += 1
+        origins = call.origins or (_Origin(self._clock),)  # given nothing that is seen
+        origin = _Origin(call.began, self._clock, origins)
+        if ends:  # the outputs may be the inputs, changed
+            self._origins |= {s: origin for s in map(_storage, outputs) if s is not None}
+        self._see(outputs, origin)
         around = self._calls[-1]
         around.has_inner |= weighs
         if ends:
@@ -221,7 +220,7 @@ class Trace:
         self, call: _Call, module: nn.Module, result: StorageWeakRef | None, weighs: bool
     ) -> list[End]:
         """Return the ends in a call that returned: the module itself, or the ends in it."""
-        is_end = weighs or (self._is_given_result(call) and _has_own_norm(module))
+        is_end = weighs or (call.is_given_result and _has_own_norm(module))
         ends = call.ends
         if is_end and not call.has_inner and id(module) not in self._returned:
             ends = [End(module, call.given, result, module, call.began, self._clock, call.kept)]
@@ -230,21 +229,6 @@ class Trace:
             is_direct = ends[0].is_direct and _is_same(ends[0].output, result)
             ends = [replace(ends[0], output=result, is_direct=is_direct)]
         return ends
-
-    def _is_given_result(self, call: _Call) -> bool:
-        """Whether a call is given the result of a function."""
-        ends = [end for each in self._calls for end in each.ends if not end.is_direct]
-        given = None if call.given is None else call.given[0]
-        return call.is_given_new or any(_is_same(end.output, given) for end in ends)
-
-    def _see_outputs(self, call: _Call, outputs: list[Tensor], is_changed: bool) -> None:
-        """Note that a call returned tensors, which may be its inputs, changed."""
-        self._clock += 1
-        origins = call.origins or (_Origin(self._clock),)  # given nothing that is seen
-        origin = _Origin(call.began, self._clock, origins)
-        if is_changed:
-            self._origins |= {s: origin for s in map(_storage, outputs) if s is not None}
-        self._see(outputs, origin)
 
     def _see(self, tensors: Iterable[Tensor], origin: _Origin | None = None) -> tuple[_Origin, ...]:
         """Note where tensors that were not seen before come from, and return where all do."""
@@ -259,7 +243,6 @@ class Trace:
 
 def _is_parallel(end: End, call: _Call) -> bool:
     """Whether a call did not depend on an earlier branch, as far as calls show it."""
-    assert call.module is not None
     is_copy = type(end.branch) is type(call.module) and (
         _is_trained(end.branch) and not _is_trained(call.module)
     )

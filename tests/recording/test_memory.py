@@ -15,19 +15,20 @@ from lightning_id import IntrinsicDimensionCallback
 from lightning_id.experiments.networks import MNISTNet
 from lightning_id.functional import twonn_dimension
 from lightning_id.recording.measurement import Measurement, Options
-from lightning_id.recording.memory import (
+from lightning_id.recording.processes import SingleProcess
+from lightning_id.recording.projection import FITTING, RandomProjection
+from lightning_id.recording.rule import RowRule
+from lightning_id.recording.samples import FixedSamples, uniform_draws
+from lightning_id.recording.storage import (
+    Limits,
     available,
     free_memory,
     free_on_device,
     free_on_host,
     left_in_control_group,
     room_for_rows,
+    too_large,
 )
-from lightning_id.recording.processes import SingleProcess
-from lightning_id.recording.projection import FITTING, RandomProjection
-from lightning_id.recording.rule import RowRule
-from lightning_id.recording.samples import FixedSamples, uniform_draws
-from lightning_id.recording.storage import Limits, too_large
 from tests.benchmarks.cost import PARTS, rows_in_gib
 from tests.processes import in_process
 from tests.toys import validated

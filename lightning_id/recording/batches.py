@@ -35,7 +35,8 @@ def count_samples(batch: Any, axis: int = 0, expected: int | None = None) -> int
     stated = next(_stated(batch, axis), None)
     if stated is not None:
         return stated
-    lengths = [length for tensor in tensors_in(batch) for length in _lengths(tensor, axis)]
+    tensors = tensors_in(batch)
+    lengths = [x.size(axis) for x in tensors if axis < (1 if x.is_nested else x.ndim)]
     if lengths and (expected is None or lengths[0] == expected):
         return lengths[0]
     # A length of 1 proves little: a tuple of one tensor has it too.
@@ -166,11 +167,6 @@ def _stated(batch: Any, axis: int) -> Iterator[int]:
                 if isinstance(number, int) and not isinstance(number, bool):
                     yield number
                     break
-
-
-def _lengths(tensor: Tensor, axis: int) -> list[int]:
-    """Return the length of a tensor along an axis, nothing if it has none."""
-    return [tensor.size(axis)] if axis < (1 if tensor.is_nested else tensor.ndim) else []
 
 
 def _list_lengths(batch: Any) -> set[int]:

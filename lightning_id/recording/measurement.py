@@ -54,7 +54,7 @@ class Options:
     mask_key: str | int | None = None  # where in a batch the padding mask is
     smallest_class: int | None = None  # samples for estimates of a class; None for no classes
     limits: Limits = field(default_factory=Limits)  # of the rows; free memory if `is_limit_free`
-    is_limit_free: bool = False  # `recording.memory.room_for_rows` computes the limits
+    is_limit_free: bool = False  # `recording.storage.room_for_rows` computes the limits
     may_project: bool = False  # rows that exceed the limits
     is_input_named: bool = True  # an input of token ids then has a reason, and is not left out
 
@@ -336,14 +336,13 @@ class Measurement:
     def _layer_equal_to_last_hidden(self, plan: Plan) -> str | None:
         """Return the last layer whose rows equal the input of the last Linear, if any does."""
         given = self._recorder.rows(LAST_HIDDEN)
-        equal = None if given is None else {name for name in plan.order if self._is(name, given)}
+        rows = ((name, self._recorder.rows(name)) for name in plan.order if name != LAST_HIDDEN)
+        equal: set[str] | None = None
+        if given is not None:
+            equal = {name for name, x in rows if x is not None and torch.equal(x, given)}
         gathered = [names for names in self._processes.all_gather(equal) if names is not None]
         common = set.intersection(*gathered) if gathered else set()
         return next((name for name in reversed(plan.order) if name in common), None)
-
-    def _is(self, name: str, given: Float[Tensor, "r d"]) -> bool:
-        rows = self._recorder.rows(name)
-        return name != LAST_HIDDEN and rows is not None and torch.equal(rows, given)
 
     # --- layers -----------------------------------------------------------------------------------
 

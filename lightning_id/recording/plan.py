@@ -54,7 +54,8 @@ class Planner:
     def finish(self) -> Plan:
         """Record the last hidden representation, and return the plan."""
         trace = self._trace
-        plan = Plan(list(trace.order), {name: trace.relative_depth(name) for name in trace.order})
+        depths = {name: depth / max(1, trace.total) for name, depth in trace.depths.items()}
+        plan = Plan(list(depths), depths)
         if self._finds_last_hidden:
             self._add_last_hidden(plan)
         if self._search is not None:
@@ -69,7 +70,7 @@ class Planner:
             return
         for kept in trace.ends[0].kept:
             self._recorder.record_kept(LAST_HIDDEN, kept)
-        depth = plan.depths[LAST_HIDDEN] = trace.depth_before(last)
+        depth = plan.depths[LAST_HIDDEN] = trace.depth_before(last) / trace.total
         later = [i for i, name in enumerate(plan.order) if plan.depths[name] > depth]
         plan.order.insert(later[0] if later else len(plan.order), LAST_HIDDEN)
         plan.given[LAST_HIDDEN] = self._name_of(last)

@@ -102,7 +102,11 @@ class ReservoirSamples:
     def next_batch(self, batch_size: int) -> tuple[Int[Tensor, " r"], Int[Tensor, " r"]]:
         """Return the rows of the next batch that are chosen so far, and the slot of each."""
         placed: dict[int, int] = {}  # slot -> row: a later row of the batch may replace an earlier
-        keys = self._keys(batch_size)
+        self._seen += batch_size
+        if self._generator is None:
+            keys = torch.arange(self._seen - batch_size, self._seen, dtype=torch.float64)
+        else:
+            keys = torch.rand(batch_size, generator=self._generator, dtype=torch.float64)
         may_be_chosen: Iterable[int] = range(batch_size)
         if len(self._kept) == self.n_samples:
             may_be_chosen = (keys < -self._kept[0][0]).nonzero().flatten().tolist()
@@ -119,12 +123,6 @@ class ReservoirSamples:
             placed[slot] = row
         rows, slots = list(placed.values()), list(placed)
         return torch.tensor(rows, dtype=torch.long), torch.tensor(slots, dtype=torch.long)
-
-    def _keys(self, n: int) -> Float[Tensor, " b"]:
-        self._seen += n
-        if self._generator is None:
-            return torch.arange(self._seen - n, self._seen, dtype=torch.float64)
-        return torch.rand(n, generator=self._generator, dtype=torch.float64)
 
 
 Samples = FixedSamples | ReservoirSamples

@@ -78,8 +78,8 @@ class Trace:
         modules: Mapping[str, nn.Module],
         keep: Callable[[Tensor, nn.Module, Any], Any] | None = None,
     ) -> None:
-        self.order: list[str] = []  # names, as their first calls ended
-        self.depths: dict[str, int] = {}  # layers with weights passed when the first call ended
+        # Layers with weights passed when the first call of each name ended, in this order.
+        self.depths: dict[str, int] = {}
         self.total = 0  # layers with weights on the way to the output
         self.failure: Exception | None = None  # which ended the search for ends
         self._modules = modules
@@ -102,13 +102,9 @@ class Trace:
         for name, module in self._modules.items():
             hooks.after(module, partial(self._note, name))
 
-    def relative_depth(self, name: str) -> float:
-        """Return the depth of an executed layer over that of the output."""
-        return self.depths[name] / self.total if self.total else 0.0
-
-    def depth_before(self, layer: nn.Module) -> float:
-        """Return the relative depth of the input of a layer with weights that was called."""
-        return self._before[id(layer)] / self.total
+    def depth_before(self, layer: nn.Module) -> int:
+        """Return the depth of the input of a layer with weights that was called."""
+        return self._before[id(layer)]
 
     @property
     def ends(self) -> list[End]:
@@ -150,9 +146,7 @@ class Trace:
         return self.total
 
     def _note(self, name: str, *_: Any) -> None:
-        if name not in self.depths:
-            self.order.append(name)
-            self.depths[name] = self.total
+        self.depths.setdefault(name, self.total)
 
     def _guarded(self, action: Callable[..., None]) -> Callable[..., None]:
         def guarded(*args: Any) -> None:

@@ -50,9 +50,9 @@ def test_auto_finds_the_layers_and_depths_of_the_source_work(name):
     side = 224 if name.startswith("vit") else 32 if name.startswith("vgg") else 64
     named = {layer: modules[layer] for layer in chosen if layer in modules}
     trace = traced(named, model, torch.zeros(1, 3, side, side, device="meta"))
-    assert list(chosen) == ["input", *trace.order]
+    assert list(chosen) == ["input", *trace.depths]
     assert list(trace.depths.values()) == DEPTHS[name]
-    assert trace.relative_depth(trace.order[-1]) == 1
+    assert trace.total == DEPTHS[name][-1]
     assert trace.last_linear is list(modules.values())[-1]
 
 
@@ -106,7 +106,8 @@ def test_every_layer_with_a_weight_matrix_counts_and_embeddings_and_norms_do_not
         "head": 6,
     }
     assert trace.last_linear is model.head
-    assert trace.depth_before(model.head) == 5 / 6
+    assert trace.depth_before(model.head) == 5
+    assert trace.total == 6
 
 
 def test_the_order_is_that_of_execution_and_not_of_registration():
@@ -120,6 +121,6 @@ def test_the_order_is_that_of_execution_and_not_of_registration():
 
     model = Backwards()
     trace = traced(named_layers(model), model, torch.zeros(1, 4))
-    assert trace.order == ["first", "second"]
+    assert list(trace.depths) == ["first", "second"]
     assert trace.last_linear is model.second
     assert not model.first._forward_hooks

@@ -2,7 +2,6 @@
 
 import heapq
 from collections.abc import Iterable, Sized
-from typing import Any
 
 import torch
 from jaxtyping import Bool, Float, Int
@@ -135,18 +134,22 @@ def first_samples(n_samples: int, seed: int = 0) -> FixedSamples:
 
 def samples_of(loader: object, n_batches: int | float, n_samples: int, seed: int | None) -> Samples:
     """Choose the samples of one pass over the first batches of a loader."""
-    size = pass_size(loader, n_batches)
+    size = total = pass_size(loader, n_batches)
     sampler = getattr(loader, "sampler", None)
-    is_shuffled = isinstance(sampler, RandomSampler)
+    is_shuffled, rank, world = isinstance(sampler, RandomSampler), 0, 1
     if isinstance(sampler, DistributedSampler):
-        is_shuffled = sampler.shuffle
+        # Rank r of w sees samples r, r + w, ... and, so that all ranks see as many, some of the
+        # first ones again at the end: these are never chosen.
+        is_shuffled, rank, world = sampler.shuffle, sampler.rank, sampler.num_replicas
         n_seen = len(sampler) if size is None else size
-        chosen = _share_of_rank(sampler, n_seen, n_samples, seed)
-    elif size is not None:
-        positions = choose_samples(size, n_samples, seed)
-        chosen = FixedSamples(positions, uniform_draws(len(positions), seed))
-    else:
+        total = min(len(sampler.dataset), n_seen * world)  # type: ignore[arg-type]
+    if total is None:
         return ReservoirSamples(n_samples, seed, why_unsized(loader))
+    # Chosen globally with a shared seed; kept are the ones that this rank will see, if any.
+    positions = choose_samples(total, n_samples, seed)
+    mine = positions % world == rank
+    chosen = FixedSamples(positions[mine] // world, uniform_draws(len(positions), seed)[mine])
+    chosen.equal_share = -(-len(positions) // world)
     chosen.note = SHUFFLED if is_shuffled else None
     if size is not None:
         batch_size = loader.batch_sampler.batch_size  # type: ignore[attr-defined]  # see `pass_size`
@@ -158,21 +161,6 @@ def why_unsized(loader: object) -> str:
     """Return the note on a loader whose number of samples is not known beforehand."""
     is_stream = isinstance(getattr(loader, "dataset", None), IterableDataset)
     return STREAM if is_stream else UNSIZED
-
-
-def _share_of_rank(
-    sampler: DistributedSampler[Any], n_seen: int, n_samples: int, seed: int | None
-) -> FixedSamples:
-    """Choose globally with a shared seed, then keep the samples that this rank will see, if any."""
-    # Rank r of w sees samples r, r + w, ... and, so that all ranks see as many, some of the first
-    # ones again at the end: these are never chosen.
-    world = sampler.num_replicas
-    size = min(len(sampler.dataset), n_seen * world)  # type: ignore[arg-type]
-    positions = choose_samples(size, n_samples, seed)
-    mine = positions % world == sampler.rank
-    chosen = FixedSamples(positions[mine] // world, uniform_draws(len(positions), seed)[mine])
-    chosen.equal_share = -(-len(positions) // world)
-    return chosen
 
 
 def pass_size(loader: object, n_batches: int | float) -> int | None:

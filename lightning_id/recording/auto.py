@@ -44,7 +44,7 @@ def pick_layers(root: nn.Module, most: int) -> list[str]:
     picked = [*([first] if first else []), *inside]
     names = {modules[name]: name for name in reversed(picked)}  # of several, the first
     picked = list(dict.fromkeys(names[modules[name]] for name in picked))
-    end = _output_layer(root, picked)
+    end = _output_layer(root, modules, picked)
     if end is not None:
         picked.append(end)
     if len(picked) > most:
@@ -269,12 +269,14 @@ def _called_embedding(module: nn.Module, prefix: str, first: _Child) -> str:
     return first.name
 
 
-def _output_layer(root: nn.Module, picked: list[str]) -> str | None:
+def _output_layer(
+    root: nn.Module, modules: Mapping[str, nn.Module], picked: list[str]
+) -> str | None:
     """Return the layer whose output is that of the network, if it is not among the picked."""
-    leaves = list(_leaves(root))
-    trained = [i for i, leaf in enumerate(leaves) if has_parameters(leaf.module)]
+    leaves = [name for name, module in modules.items() if _is_end(module)]
+    trained = [i for i, name in enumerate(leaves) if has_parameters(modules[name])]
     ends = tuple(f"{name}." for name in picked[-1:])
-    inside = [i for i, leaf in enumerate(leaves) if f"{leaf.name}.".startswith(ends)]
+    inside = [i for i, name in enumerate(leaves) if f"{name}.".startswith(ends)]
     if not trained or (inside and inside[-1] >= trained[-1]):
         return None
     name, module = "", root
@@ -285,14 +287,6 @@ def _output_layer(root: nn.Module, picked: list[str]) -> str | None:
         if len(children) > 1 and name:
             return name
         name, module = children[-1].name, children[-1].module
-
-
-def _leaves(module: nn.Module, prefix: str = "") -> Iterator[_Child]:
-    for child in _children(module, prefix):
-        if _is_end(child.module):
-            yield child
-        else:
-            yield from _leaves(child.module, child.name)
 
 
 def _is_end(module: nn.Module) -> bool:

@@ -96,7 +96,6 @@ class Measurement:
         self.nbytes: Counter[str] = Counter()  # on all ranks by place, from the first result on
         self._model = model
         self._names = dict(names)
-        self._modules = called_modules(model, names)
         self._options = options or Options()
         self._processes = processes or SingleProcess()
         self._last_hidden = last_hidden
@@ -120,7 +119,7 @@ class Measurement:
         projected = None if self.plan is None else self.plan.projected
         self._samples = samples
         self._recorder = Recorder(
-            self._modules,
+            called_modules(self._model, self._names),
             samples,
             options.rule,
             limits,

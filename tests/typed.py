@@ -23,7 +23,8 @@ def check_shapes(definition: Any) -> Any:
 
 
 def has_shapes(definition: Any) -> bool:
-    hints = inspect.get_annotations(definition).values()
+    parts = definition.__mro__ if isinstance(definition, type) else [definition]  # fields of bases
+    hints = [hint for part in parts for hint in inspect.get_annotations(part).values()]
     return any(issubclass(part, AbstractArray) for hint in hints for part in _classes(hint))
 
 

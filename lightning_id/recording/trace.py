@@ -48,7 +48,7 @@ class _Call:
     began: int = 0
     origins: tuple[_Origin, ...] = ()  # of the tensors that it is given
     given: tuple[Any, ...] | None = None
-    is_given_result: bool = False  # whether a function made a tensor that it is given
+    is_given_result: bool = False  # of a function
     kept: list[Any] = field(default_factory=list)
     ends: list[End] = field(default_factory=list)
     has_inner: bool = False  # whether it called modules with weights

@@ -96,5 +96,5 @@ class Planner:
 
     def _name_of(self, module: nn.Module) -> str:
         """Return the name of a module or of the wrapper around it; ``""`` for the model."""
-        modules = self._modules.items()
-        return next(name for name, each in modules if module in (each, unwrapped(each)))
+        # By identity: metrics are modules that equal everything.
+        return next(n for n, m in self._modules.items() if module is m or module is unwrapped(m))

@@ -3,6 +3,7 @@
 import pytest
 import torch
 from torch import nn
+from torchmetrics import MeanMetric
 
 from lightning_id.recording.layers import called_modules
 from lightning_id.recording.plan import Planner
@@ -163,6 +164,20 @@ def test_the_recorder_removes_the_hooks_of_the_planner():
     recorder.cancel()
     recorder.cancel()
     assert count_hooks(model) == 0
+
+
+def test_a_metric_equals_every_module_and_is_none_of_them():
+    class Measured(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.metric = MeanMetric()
+            self.net = net()
+
+        def forward(self, x):
+            return self.net(x)
+
+    plan, _ = planned(Measured(), names={"last_hidden": "last_hidden"})
+    assert plan.given["last_hidden"] == "net.4"
 
 
 def test_a_wrapped_layer_has_the_name_of_its_wrapper():

@@ -66,3 +66,8 @@ def test_a_subset_is_the_geometry_of_its_rows():
         torch.testing.assert_close(
             part.spectrum(standardize), alone.spectrum(standardize), rtol=1e-4, atol=1e-5
         )
+
+
+def test_invalid_rows_have_no_moments():
+    with pytest.raises(ValueError, match=r"1 of 5 rows hold NaN"):
+        Geometry(torch.eye(5, 2).index_fill(0, torch.tensor([3]), float("nan"))).moments()

@@ -93,3 +93,10 @@ def test_a_built_in_name_cannot_be_taken():
 def test_a_name_that_makes_no_key_is_refused(name):
     with pytest.raises(ValueError, match="expected letters, digits and underscores"):
         register_estimator(name, largest_distance)
+
+
+def test_a_name_or_a_function_of_another_type_is_refused():
+    with pytest.raises(ValueError, match="`estimators`: expected names, got 3"):
+        functional.get_estimator(3)
+    with pytest.raises(ValueError, match="`function`: expected a function of a Geometry, got 3"):
+        functional.register_estimator("three", 3)

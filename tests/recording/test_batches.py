@@ -298,3 +298,10 @@ def test_batches_of_unknown_sizes_are_no_stream():
     record = measure(model, None, 100, batch_sampler=Buckets())
     assert record["value"] == pytest.approx(expected(model, data.x), rel=1e-6)
     assert UNSIZED in record["note"]
+
+
+def test_a_mask_of_another_shape_is_no_mask():
+    with pytest.raises(ValueError, match=r"mask of \(2, tokens\) at 'mask', got \(3, 4\)"):
+        mask_of({"mask": torch.ones(3, 4)}, "mask", 2)
+    with pytest.raises(ValueError, match=r"mask of \(2, tokens\) at 'mask', got list"):
+        mask_of({"mask": [1, 0]}, "mask", 2)

@@ -10,7 +10,7 @@ from torch.distributed.algorithms._checkpoint.checkpoint_wrapper import checkpoi
 from torch.optim.swa_utils import AveragedModel
 
 from lightning_id import record_activations
-from lightning_id.recording.layers import select_layers
+from lightning_id.recording.layers import is_automatic, select_layers
 from lightning_id.recording.modules import named_layers
 
 
@@ -117,3 +117,11 @@ def test_auto_takes_the_blocks_of_a_transformer_and_at_most_sixteen_layers():
     assert len(chosen) == 16
     assert chosen[:2] == ["input", "0.layers.0"]
     assert chosen[-1] == "1"
+
+
+def test_a_broken_expression_and_modules_in_place_of_names_are_answered():
+    net = nn.Sequential(nn.Linear(2, 2))
+    with pytest.raises(ValueError, match=r"expression after 're:', got 're:\('"):
+        select_layers(net, "re:(")
+    with pytest.raises(ValueError, match=r"`layers`: expected names, got .*modules have names"):
+        is_automatic([net[0]])

@@ -120,12 +120,12 @@ def aligned(rows: Sequence[Sequence[str]]) -> str:
     return "\n".join([lines[0], "-" * max(map(len, lines)), *lines[1:]])
 
 
-def markdown_table(rows: Sequence[Sequence[str]]) -> str:
-    """Return rows of Markdown cells as a table; the columns after the first are to the right."""
+def markdown_table(rows: Sequence[Sequence[str]], rest: str = "---:") -> str:
+    """Return rows of Markdown cells as a table; ``rest`` aligns the columns after the first."""
     if not rows:
         return ""
     head, *body = [f"| {' | '.join(cells)} |" for cells in rows]
-    return "\n".join([head, f"|{'|'.join(['---'] + ['---:'] * (len(rows[0]) - 1))}|", *body])
+    return "\n".join([head, f"|{'|'.join(['---'] + [rest] * (len(rows[0]) - 1))}|", *body])
 
 
 def markdown_text(text: str) -> str:

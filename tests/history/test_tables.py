@@ -72,6 +72,7 @@ def test_a_markdown_table_has_its_names_to_the_left_and_text_is_escaped():
         "|---|---:|---:|",
         r"| a\|b\_c d | 1 | 2 |",
     ]
+    assert "|---|---|---|" in markdown_table(rows, "---")
     assert markdown_table([]) == ""
 
 

@@ -24,7 +24,7 @@ from lightning_id.figures.by_time import (
     last_hidden_over_time,
     layers_over_time,
 )
-from lightning_id.figures.once import per_class, scale_profiles, spectra
+from lightning_id.figures.snapshots import per_class, scale_profiles, spectra
 from lightning_id.history import History
 
 KINDS: dict[str, Callable[..., Figure]] = {

@@ -257,8 +257,8 @@ def compared_loader():
     return DataLoader(TensorDataset(X, Y), batch_size=64)
 
 
-def compared_fit(folder, epochs=3, resume=None, layers=("hidden",), **options):
-    callback = IntrinsicDimensionCallback(list(layers), n_samples=64, **options)
+def compared_fit(folder, epochs=3, resume=None, layers=("hidden",), callback=None, **options):
+    callback = callback or IntrinsicDimensionCallback(list(layers), n_samples=64, **options)
     trainer = pl.Trainer(
         accelerator="cpu",
         max_epochs=epochs,
@@ -352,16 +352,5 @@ def test_a_resumed_run_goes_on(finished, tmp_path):
 def test_another_model_is_not_compared_with_the_one_before(tmp_path):
     _, callback, _ = compared_fit(tmp_path, epochs=1)
     n_before = len(records(callback))
-    trainer = pl.Trainer(
-        accelerator="cpu",
-        max_epochs=1,
-        callbacks=[callback],
-        logger=False,
-        enable_progress_bar=False,
-        enable_model_summary=False,
-        num_sanity_val_steps=0,
-        default_root_dir=tmp_path,
-        enable_checkpointing=False,
-    )
-    trainer.fit(Network(), compared_loader(), compared_loader())
+    compared_fit(tmp_path, epochs=1, callback=callback)
     assert records(callback)[n_before]["change"] is None

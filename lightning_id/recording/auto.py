@@ -42,8 +42,8 @@ def pick_layers(root: nn.Module, most: int) -> list[str]:
     first = _first_embedding(root)
     inside = [name for child in _looked_at(root, "") for name in child.picks]
     picked = [*([first] if first else []), *inside]
-    names = {modules[name]: name for name in reversed(picked)}  # of several, the first
-    picked = list(dict.fromkeys(names[modules[name]] for name in picked))
+    names = {id(modules[name]): name for name in reversed(picked)}  # of several, the first
+    picked = list(dict.fromkeys(names[id(modules[name])] for name in picked))
     end = _output_layer(root, modules, picked)
     if end is not None:
         picked.append(end)
